@@ -1,0 +1,499 @@
+"""Images and Labels: prepare a folder of pictures as the proof of concept did."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .files import atomic_path, progress
+from .lineage import TURNS, lineage_of
+from .reading import ImageReadError, read_image
+from .resizing import resize_image
+from .sources import is_picture_name, open_source, open_zip, sample_groups
+from .store import vectors_frame
+
+
+class Images:
+    """A folder of class folders, and the steps that turn it into rows.
+
+    Parameters
+    ----------
+    images_path : str or path-like
+        Folder of the pictures; each lies in a folder that names its class.
+    data_path : str or path-like, default="data"
+        Folder of the files written by `write_json`.
+    dev_path : str or path-like, default="dev"
+        Folder that `sample_images` takes its pictures to.
+    sub_dirs : dict, optional
+        ``{folder: {"label": int}}``, the class folders to use. By default every
+        folder below `images_path` that holds files, numbered in alphabetical order.
+
+    Attributes
+    ----------
+    metadata : dict
+        What `generate_image_metadata` returned last.
+
+    See Also
+    --------
+    Collection : Reads a folder or zip into one file in a single pass.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from geoimages import Images, write_rocks
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> archive = write_rocks(folder / "rocks.zip", 12, random_state=0)
+    >>> images = Images(folder / "images", folder / "data", folder / "dev")
+    >>> len(images.unzip_images(archive))
+    12
+    >>> len(images.rename_images())
+    12
+    >>> metadata = images.generate_image_metadata()
+    >>> len(metadata["images"]), metadata["errata"]
+    (12, [])
+    >>> images.images_to_vectors_df().shape
+    (12, 2352)
+    """
+
+    def __init__(self, images_path, data_path="data", dev_path="dev", sub_dirs=None):
+        self.images_path = Path(images_path)
+        self.data_path = Path(data_path)
+        self.dev_path = Path(dev_path)
+        self.sub_dirs = sub_dirs
+        self.metadata = None
+
+    def __repr__(self):
+        return f"Images({str(self.images_path)!r})"
+
+    def _entries(self):
+        """List the files of the class folders: (entries, {folder: {"label": int}})."""
+        with open_source(self.images_path) as source:
+            entries = [entry for entry in source.entries if entry.label]
+        pictures = [entry for entry in entries if is_picture_name(entry.path)]
+        if self.sub_dirs is None:
+            names = sorted({entry.label for entry in pictures})
+            dirs = {name: {"label": i} for i, name in enumerate(names)}
+        else:
+            dirs = {
+                name: {"label": int(d["label"])} for name, d in self.sub_dirs.items()
+            }
+        absent = set(dirs) - {entry.label for entry in pictures}
+        if absent:
+            raise FileNotFoundError(
+                f"sub_dirs names {sorted(absent)}, but {self.images_path} holds no "
+                "pictures in a folder of that name."
+            )
+        return [entry for entry in entries if entry.label in dirs], dirs
+
+    def _pictures(self):
+        """The files whose names are those of pictures: [(path, entry)]."""
+        return [
+            (self.images_path / entry.path, entry)
+            for entry in self._entries()[0]
+            if is_picture_name(entry.path)
+        ]
+
+    def unzip_images(self, zip_path):
+        """Unpack a zip into ``images_path``.
+
+        Parameters
+        ----------
+        zip_path : str or path-like
+            The zip.
+
+        Returns
+        -------
+        paths : list of Path
+            The files unpacked.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such zip.
+        ValueError
+            If it is not a whole zip, or a member would lie outside ``images_path``;
+            nothing is unpacked then.
+        """
+        with open_zip(zip_path) as archive:
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(
+                    f"{zip_path} is damaged at {damaged!r}; nothing was unpacked."
+                )
+            members = [info for info in archive.infolist() if not info.is_dir()]
+            self.images_path.mkdir(parents=True, exist_ok=True)
+            return [
+                Path(archive.extract(member, self.images_path))
+                for member in progress(members, desc="unzipping", unit="file")
+            ]
+
+    def rename_images(self):
+        """Prefix every picture's name with its folder's, as in ``marble.MGN0Z.jpg``.
+
+        Pictures named so already are left alone.
+
+        Returns
+        -------
+        renamed : dict
+            New path by old path.
+
+        Raises
+        ------
+        FileExistsError
+            If a file of the new name is there already; nothing is renamed then.
+        """
+        renamed = {}
+        for path, entry in self._pictures():
+            if not path.name.startswith(f"{entry.label}."):
+                renamed[path] = path.with_name(f"{entry.label}.{path.name}")
+        for path, new in renamed.items():
+            if new.exists():
+                raise FileExistsError(
+                    f"{path} cannot be renamed: {new} exists; move one of them away."
+                )
+        for path, new in renamed.items():
+            path.rename(new)
+        return renamed
+
+    def sample_images(self, sample_percent=0.1, random_state=None, move=True):
+        """Take a share of each class to ``dev_path``.
+
+        Turned copies go with their original.
+
+        Parameters
+        ----------
+        sample_percent : float, default=0.1
+            Share of each class, in (0, 1]; at least one picture is taken.
+        random_state : int, RandomState or None, default=None
+            Seed.
+        move : bool, default=True
+            Whether the pictures leave ``images_path``, or are copied.
+
+        Returns
+        -------
+        taken : list of Path
+            The pictures, where they are now: ``dev_path/<class>/<file name>``.
+
+        Raises
+        ------
+        ValueError
+            If `sample_percent` is not a share.
+        FileExistsError
+            If a file of that name is in ``dev_path`` already; nothing is taken then.
+        """
+        pictures = self._pictures()
+        chosen = sample_groups(
+            [entry.label for _, entry in pictures],
+            lineage_of([entry.key for _, entry in pictures]),
+            sample_percent,
+            random_state,
+        )
+        moves = {
+            path: self.dev_path / entry.label / path.name
+            for (path, entry), taken in zip(pictures, chosen, strict=True)
+            if taken
+        }
+        for new in moves.values():
+            if new.exists():
+                raise FileExistsError(
+                    f"{new} exists; empty {self.dev_path} before sampling again."
+                )
+        for path, new in progress(moves.items(), desc="sampling", unit="picture"):
+            new.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.move if move else shutil.copy2)(path, new)
+        return list(moves.values())
+
+    def rotate_images(self, suffix=None):
+        """Write copies turned by 90, 180 and 270 degrees counter-clockwise.
+
+        A copy of ``marble.MGN0Z.jpg`` is ``marble.MGN0Z.90.jpg``. Existing copies are
+        left as they are, and no copies of copies are made.
+
+        Parameters
+        ----------
+        suffix : str, optional
+            Format of the copies, by default that of each original. A JPEG copy is
+            encoded once more, at quality 95: on 28 × 28 tiles that moves its pixels
+            by 1.5 levels of 255 on average and by up to 15, so that a copy turned
+            back is not identical to its original. ``".png"`` is
+            lossless.
+
+        Returns
+        -------
+        written : list of Path
+            The new files. Pictures that cannot be read have no copies; they are in
+            the errata of `generate_image_metadata`.
+        """
+        pictures = self._pictures()
+        original = lineage_of([entry.key for _, entry in pictures])
+        written = []
+        files = zip(pictures, original, strict=True)
+        bar = progress(files, desc="turning", total=len(pictures), unit="picture")
+        for (path, entry), base in bar:
+            if entry.key != base:
+                continue
+            try:
+                image = read_image(path, alpha=suffix == ".png")
+            except ImageReadError:
+                continue
+            for turn in TURNS:
+                end = suffix or path.suffix
+                new = path.with_name(f"{path.stem}.{turn}{end}")
+                if new.exists():
+                    continue
+                save_image(np.rot90(image, turn // 90), new)
+                written.append(new)
+        return written
+
+    def generate_image_metadata(self, exp_size=(28, 28, 3), resize=False):
+        """List every picture and every file that is none.
+
+        Parameters
+        ----------
+        exp_size : tuple of int, default=(28, 28, 3)
+            (height, width, channels) that pictures are expected to have.
+        resize : bool, default=False
+            Whether pictures of another size are kept, and resized when they are read;
+            otherwise they go to the errata.
+
+        Returns
+        -------
+        metadata : dict
+            ``root`` (``images_path``), ``dirs`` (``{folder: {"label": int}}``),
+            ``images`` (by key: ``file_name``, ``root`` (its folder), ``file_path``,
+            ``size`` (height, width, channels in the file) and ``label``) and
+            ``errata`` (``file_path`` and ``reason`` of every other file).
+        """
+        exp_size = tuple(int(side) for side in exp_size)
+        if len(exp_size) != 3 or exp_size[2] != 3:
+            raise ValueError(
+                f"exp_size is (height, width, 3): pictures are read as RGB; got "
+                f"{exp_size!r}."
+            )
+        images, errata = {}, []
+        entries, dirs = self._entries()
+        for entry in progress(entries, desc="listing", unit="file"):
+            path = self.images_path / entry.path
+            try:
+                if not is_picture_name(entry.path):
+                    raise ImageReadError("not-a-picture", path)
+                size = read_image(path).shape
+            except ImageReadError as error:
+                errata.append({"file_path": str(path), "reason": error.reason})
+                continue
+            if size != exp_size and not resize:
+                errata.append({"file_path": str(path), "reason": "other-size"})
+                continue
+            images[entry.key] = {
+                "file_name": path.name,
+                "root": str(path.parent),
+                "file_path": str(path),
+                "size": size,
+                "label": dirs[entry.label]["label"],
+            }
+        self._exp_size = exp_size
+        self.metadata = {
+            "root": str(self.images_path),
+            "dirs": dirs,
+            "images": images,
+            "errata": errata,
+        }
+        return self.metadata
+
+    def _read_all(self):
+        """Read the pictures of the metadata: (n, h, w, 3) uint8 and their keys."""
+        if self.metadata is None:
+            self.generate_image_metadata()
+        images = self.metadata["images"]
+        out = np.empty((len(images), *self._exp_size), np.uint8)
+        bar = progress(images.values(), desc="reading pictures", unit="picture")
+        for i, about in enumerate(bar):
+            image = read_image(about["file_path"])
+            out[i] = resize_image(image, self._exp_size[:2])
+        return out, list(images)
+
+    def images_to_vectors_df(self, dtype="float32"):
+        """Read the pictures of the metadata as flat rows.
+
+        Parameters
+        ----------
+        dtype : {"float32", "uint8"}, default="float32"
+            float32 is in [0, 1]; uint8, in 0–255, takes a quarter of the memory.
+
+        Returns
+        -------
+        vectors_df : DataFrame of shape (n, height * width * 3)
+            Index ``key``.
+        """
+        images, keys = self._read_all()
+        return vectors_frame(images, keys, dtype)
+
+    def images_to_x_y(self):
+        """Read the pictures of the metadata and their classes.
+
+        Returns
+        -------
+        x : ndarray of shape (n, height, width, 3), uint8
+        y : ndarray of shape (n,), str
+            Name of the folder of each picture.
+        """
+        images, _ = self._read_all()
+        folders = [
+            Path(about["root"]).name for about in self.metadata["images"].values()
+        ]
+        return images, np.array(folders, dtype=str)
+
+    @staticmethod
+    def read_image(path, to_grey_scale=0):
+        """Read one picture.
+
+        Parameters
+        ----------
+        path : str, path-like, bytes or binary file object
+            The file.
+        to_grey_scale : {0, 1}, default=0
+            Whether to return the mean of the channels, rounded.
+
+        Returns
+        -------
+        image : ndarray of shape (height, width, 3) or (height, width), uint8
+
+        Raises
+        ------
+        ImageReadError
+            If it cannot be read, with the reason.
+        """
+        image = read_image(path)
+        if to_grey_scale:
+            return np.rint(image.mean(axis=2)).astype(np.uint8)
+        return image
+
+    @staticmethod
+    def flatten_image(array, normalize=1):
+        """Flatten one picture to a row.
+
+        Parameters
+        ----------
+        array : ndarray of shape (height, width, channels) or (height, width)
+            The picture; uint8 means 0–255 and float 0–1.
+        normalize : {0, 1}, default=1
+            Whether uint8 becomes float32 in [0, 1].
+
+        Returns
+        -------
+        vector : ndarray of shape (height * width * channels,)
+        """
+        vector = np.asarray(array).ravel()
+        if normalize and vector.dtype == np.uint8:
+            return vector / np.float32(255)
+        return vector
+
+    def _data_file(self, path):
+        """A relative path lies in ``data_path``."""
+        path = Path(path)
+        inside = path.resolve().is_relative_to(self.data_path.resolve())
+        return path if path.is_absolute() or inside else self.data_path / path
+
+    def write_json(self, data, path):
+        """Write data, for example the metadata, as JSON.
+
+        Parameters
+        ----------
+        data : object
+            Anything JSON holds.
+        path : str or path-like
+            The file; a relative path lies in ``data_path``.
+
+        Returns
+        -------
+        path : Path
+            The file written.
+        """
+        path = self._data_file(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(data, indent=2), encoding="utf-8")
+        return path
+
+    def read_json(self, path):
+        """Read a JSON file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; a relative path lies in ``data_path``.
+
+        Returns
+        -------
+        data : object
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is not JSON.
+        """
+        path = self._data_file(path)
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON ({error}).") from None
+
+
+def save_image(image, path):
+    """Write a uint8 picture, whole or not at all; JPEG at quality 95.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width, 3) or (height, width, 4), uint8
+        The picture.
+    path : str or path-like
+        The file; its suffix names the format.
+    """
+    path = Path(path)
+    Image.init()
+    kind = Image.EXTENSION.get(path.suffix.lower())
+    if kind is None:
+        raise ValueError(
+            f"{path.suffix!r} names no picture format; use '.png' or '.jpg'."
+        )
+    options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+    with atomic_path(path) as temporary:
+        Image.fromarray(np.ascontiguousarray(image)).save(temporary, kind, **options)
+
+
+class Labels:
+    """Labels as numbers that a network takes."""
+
+    @staticmethod
+    def categorical_to_onehot(y):
+        """Encode labels as one column a class.
+
+        Parameters
+        ----------
+        y : array-like of shape (n,)
+            Labels.
+
+        Returns
+        -------
+        onehot : ndarray of shape (n, n_classes), float32
+            1 in the column of each row's class.
+        classes : ndarray of shape (n_classes,)
+            The classes, sorted: those of the columns.
+
+        Examples
+        --------
+        >>> onehot, classes = Labels.categorical_to_onehot(["schist", "gneiss"])
+        >>> onehot.tolist(), classes.tolist()
+        ([[0.0, 1.0], [1.0, 0.0]], ['gneiss', 'schist'])
+        """
+        y = np.asarray(y)
+        if y.ndim != 1:
+            raise ValueError(
+                f"y is one label a picture, got an array of shape {y.shape}."
+            )
+        classes, positions = np.unique(y, return_inverse=True)
+        return np.eye(len(classes), dtype=np.float32)[positions], classes

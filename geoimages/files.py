@@ -1,0 +1,71 @@
+"""Files that appear whole or not at all, and progress that knows when to be silent."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """Give a temporary path that takes the place of `path` when the block succeeds.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file to write; its folder must exist.
+
+    Yields
+    ------
+    temporary : Path
+        A path in the same folder that does not exist yet. It is renamed to `path`
+        at the end, or removed when the block raises; a killed process leaves `path`
+        as it was.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder of `path` does not exist.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"{path} cannot be written: its folder does not exist; create it first."
+        )
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def progress(iterable=None, *, desc, total=None, unit="it"):
+    """Wrap an iterable in a progress bar, silent when nobody watches.
+
+    The bar shows on a terminal and in a notebook, once the work has taken more than
+    a second.
+
+    Parameters
+    ----------
+    iterable : iterable, optional
+        What to go through; without one, call ``update`` on what is returned.
+    desc : str
+        What is being done.
+    total : int, optional
+        Number of steps, where `iterable` has no length.
+    unit : str, default="it"
+        What one step is.
+
+    Returns
+    -------
+    bar : tqdm.tqdm
+        The iterable, also a context manager.
+    """
+    return tqdm(
+        iterable, desc=desc, total=total, unit=unit, disable=None, delay=1, leave=False
+    )

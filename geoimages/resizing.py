@@ -1,0 +1,86 @@
+"""Bring pictures of many sizes to one."""
+
+import numpy as np
+from PIL import Image
+
+FITS = ("crop", "pad", "stretch")
+
+
+def check_size(size):
+    """Return (height, width) in pixels, or raise a ValueError."""
+    try:
+        height, width = (int(side) for side in tuple(size)[:2])
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ValueError(f"size is (height, width) in pixels, got {size!r}.")
+    return height, width
+
+
+def resize_image(image, size, fit="crop"):
+    """Resize one picture.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width, 3) or (height, width, 4), uint8
+        The picture; a fourth channel is its mask.
+    size : tuple of int
+        (height, width) to bring it to, in pixels.
+    fit : {"crop", "pad", "stretch"}, default="crop"
+        What becomes of another aspect ratio: the middle is cut out; the whole is
+        shown and the rest masked (the result has four channels); or the picture is
+        distorted.
+
+    Returns
+    -------
+    image : ndarray of shape (*size, 3) or (*size, 4), uint8
+
+    Raises
+    ------
+    ValueError
+        If `size` or `fit` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> picture = np.zeros((30, 60, 3), np.uint8)
+    >>> resize_image(picture, (20, 20)).shape
+    (20, 20, 3)
+    >>> resize_image(picture, (20, 20), fit="pad").shape
+    (20, 20, 4)
+    """
+    height, width = check_size(size)
+    if fit not in FITS:
+        raise ValueError(f"fit={fit!r} is not known; expected one of {FITS}.")
+    if fit == "pad" and image.shape[2] == 3:
+        opaque = np.full((*image.shape[:2], 1), 255, np.uint8)
+        image = np.concatenate([image, opaque], axis=2)
+    if image.shape[:2] == (height, width):
+        return image
+    # Pillow's resize averages all the pixels it shrinks, and weighs color by alpha.
+    picture, box = Image.fromarray(image), None
+    inner = (width, height)
+    scale = (height / image.shape[0], width / image.shape[1])
+    if fit == "crop":
+        kept = (width / max(scale), height / max(scale))
+        left = (image.shape[1] - kept[0]) / 2
+        top = (image.shape[0] - kept[1]) / 2
+        box = (
+            max(left, 0),
+            max(top, 0),
+            min(left + kept[0], image.shape[1]),
+            min(top + kept[1], image.shape[0]),
+        )
+    elif fit == "pad":
+        inner = tuple(
+            max(1, round(side * min(scale)))
+            for side in (image.shape[1], image.shape[0])
+        )
+    resized = np.asarray(picture.resize(inner, Image.Resampling.BICUBIC, box))
+    if fit != "pad":
+        return resized
+    out = np.full((height, width, 4), 255, np.uint8)
+    out[..., 3] = 0
+    top, left = (height - inner[1]) // 2, (width - inner[0]) // 2
+    out[top : top + inner[1], left : left + inner[0]] = resized
+    return out

@@ -1,0 +1,214 @@
+"""Where pictures come from: a folder or a zip of class folders, listed and named."""
+
+import contextlib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+PICTURE_SUFFIXES = frozenset(
+    [
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
+)
+
+
+def is_picture_name(path):
+    """Whether a file's name is that of a picture."""
+    path = PurePosixPath(path)
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a source: its path in it, its key and the folder it lies in."""
+
+    path: str
+    key: str
+    label: str
+
+
+def picture_key(path):
+    """Return (key, label) of a picture: its folder's name prefixes its own.
+
+    Examples
+    --------
+    >>> picture_key("rocks/marble/MGN0Z.jpg")
+    ('marble.MGN0Z', 'marble')
+    >>> picture_key("marble/marble.MGN0Z.90.jpg")
+    ('marble.MGN0Z.90', 'marble')
+    """
+    path = PurePosixPath(path)
+    label = path.parent.name
+    named = not label or path.stem.startswith(f"{label}.")
+    return path.stem if named else f"{label}.{path.stem}", label
+
+
+def _entries(paths):
+    """Name every path; where two would share a key, more of the path tells them."""
+    entries = [Entry(path, *picture_key(path)) for path in paths]
+    count = {}
+    for entry in entries:
+        count[entry.key] = count.get(entry.key, 0) + 1
+    return [
+        entry
+        if count[entry.key] == 1
+        else Entry(entry.path, entry.path.replace("/", "."), entry.label)
+        for entry in entries
+    ]
+
+
+class _Folder:
+    """The files below a folder."""
+
+    def __init__(self, root):
+        self.root = root
+        self.entries = _entries(
+            sorted(
+                path.relative_to(root).as_posix()
+                for path in root.rglob("*")
+                if path.is_file()
+            )
+        )
+
+    def read(self, entry):
+        return (self.root / entry.path).read_bytes()
+
+    def close(self):
+        pass
+
+
+class _Zip:
+    """The files inside a zip, read where they lie."""
+
+    def __init__(self, path):
+        self._zip = open_zip(path)
+        self.entries = _entries(
+            sorted({i.filename for i in self._zip.infolist() if not i.is_dir()})
+        )
+
+    def read(self, entry):
+        return self._zip.read(entry.path)
+
+    def close(self):
+        self._zip.close()
+
+
+def open_zip(path):
+    """Open a zip whose members all lie inside of it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no zip, or a member's path is absolute or climbs out.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"No zip at {path}; give the path of one.") from None
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is not a whole zip ({error}); get it anew.") from None
+    for name in archive.namelist():
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        if ".." in parts or name.startswith(("/", "\\")) or ":" in (*parts, "")[0]:
+            archive.close()
+            raise ValueError(
+                f"{path} holds {name!r}, which climbs out of the folder it is unpacked "
+                "to; nothing was taken from it."
+            )
+    return archive
+
+
+@contextlib.contextmanager
+def open_source(source):
+    """List a folder or zip of pictures.
+
+    Parameters
+    ----------
+    source : str or path-like
+        A folder or zip. A picture's folder is its class.
+
+    Yields
+    ------
+    source : object
+        With ``entries`` (list of `Entry`, sorted by path) and ``read(entry)``, which
+        returns bytes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder or file.
+    ValueError
+        If the file is no zip.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise FileNotFoundError(
+            f"No such folder or zip: {source}; give one that holds pictures."
+        )
+    opened = _Folder(source) if source.is_dir() else _Zip(source)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def sample_groups(labels, groups, share, random_state=None):
+    """Choose a share of each class, whole groups at a time.
+
+    Parameters
+    ----------
+    labels, groups : sequence of length n
+        Class of each picture, and what must stay together (an original and its
+        turned copies).
+    share : float
+        Share of each class's groups to take, in (0, 1]; at least one is taken.
+    random_state : int, RandomState or None, default=None
+        Seed.
+
+    Returns
+    -------
+    chosen : ndarray of shape (n,), bool
+
+    Raises
+    ------
+    ValueError
+        If `share` is not in (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ValueError(
+            f"sample_percent is a share above 0 and up to 1, got {share!r}; "
+            "0.1 takes a tenth."
+        )
+    rng = check_random_state(random_state)
+    of_class = {}
+    for label, group in zip(labels, groups, strict=True):
+        of_class.setdefault(label, {}).setdefault(group)
+    chosen = set()
+    for label in sorted(of_class):
+        names = sorted(of_class[label])
+        size = max(1, round(share * len(names)))
+        chosen.update(
+            (label, names[i]) for i in rng.choice(len(names), size, replace=False)
+        )
+    return np.array(
+        [pair in chosen for pair in zip(labels, groups, strict=True)], dtype=bool
+    )

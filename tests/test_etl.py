@@ -1,0 +1,294 @@
+"""Images and Labels: the steps of the proof of concept, inside their own paths."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from geoimages import Collection, ImageReadError, Images, Labels, PairwiseModel
+from geoimages.etl import save_image
+
+
+@pytest.fixture
+def images(tmp_path, rock_zip):
+    images = Images(tmp_path / "images", tmp_path / "data", tmp_path / "dev")
+    images.unzip_images(rock_zip)
+    return images
+
+
+def files_below(folder):
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_unzip_writes_the_members_and_nothing_else(images, rock_zip, tmp_path):
+    with zipfile.ZipFile(rock_zip) as archive:
+        members = {i.filename for i in archive.infolist() if not i.is_dir()}
+    assert files_below(tmp_path / "images") == members
+
+
+def test_unzip_refuses_what_climbs_out_or_is_damaged(tmp_path, rock_zip):
+    images = Images(tmp_path / "images")
+    evil = tmp_path / "evil.zip"
+    with zipfile.ZipFile(evil, "w") as archive:
+        archive.writestr("marble/a.jpg", "a")
+        archive.writestr("../../evil.jpg", "b")
+    with pytest.raises(ValueError, match="climbs out"):
+        images.unzip_images(evil)
+    data = bytearray(rock_zip.read_bytes())
+    data[300:330] = bytes(30)
+    damaged = tmp_path / "damaged.zip"
+    damaged.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="nothing was unpacked"):
+        images.unzip_images(damaged)
+    assert not (tmp_path / "images").exists()
+
+
+def test_rename_prefixes_the_folder_once(images):
+    renamed = images.rename_images()
+    assert len(renamed) > 60
+    for old, new in renamed.items():
+        assert new.name == f"{old.parent.name}.{old.name}"
+        assert new.exists()
+        assert not old.exists()
+    assert images.rename_images() == {}
+
+
+def test_rename_touches_nothing_where_a_name_is_taken(images):
+    path, _ = images._pictures()[0]
+    taken = path.with_name(f"{path.parent.name}.{path.name}")
+    taken.write_bytes(b"precious")
+    before = files_below(images.images_path)
+    with pytest.raises(FileExistsError, match="cannot be renamed"):
+        images.rename_images()
+    assert files_below(images.images_path) == before
+    assert taken.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("move", [True, False])
+def test_sample_moves_or_copies_a_seeded_share_of_each_class(images, move, tmp_path):
+    before = files_below(images.images_path)
+    taken = images.sample_images(0.2, random_state=0, move=move)
+    assert all(path.is_file() for path in taken)
+    assert files_below(tmp_path / "dev") == {
+        path.relative_to(tmp_path / "dev").as_posix() for path in taken
+    }
+    counts = np.unique([path.parent.name for path in taken], return_counts=True)[1]
+    assert counts.tolist() == [2] * 6
+    after = files_below(images.images_path)
+    assert len(after) == len(before) - (len(taken) if move else 0)
+    if move:
+        assert not {path.name for path in taken} & {Path(name).name for name in after}
+
+
+def test_samples_repeat_and_differ_by_seed(images, tmp_path):
+    taken = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        images.dev_path = tmp_path / name
+        paths = images.sample_images(0.3, random_state=seed, move=False)
+        taken.append([path.name for path in paths])
+    assert taken[0] == taken[1] != taken[2]
+
+
+def test_turned_copies_are_sampled_with_their_original(images):
+    images.rename_images()
+    images.rotate_images()
+    taken = images.sample_images(0.25, random_state=0)
+    names = {path.name.split(".")[1] for path in taken}
+    left = {path.name.split(".")[1] for path, _ in images._pictures()}
+    assert not names & left
+    whole = [path for path in taken if len(path.name.split(".")) == 3]
+    assert len(taken) >= 4 * (len(whole) - 1)
+
+
+def test_sampling_overwrites_nothing(images):
+    taken = images.sample_images(0.2, random_state=0, move=False)
+    taken[0].write_bytes(b"precious")
+    with pytest.raises(FileExistsError, match="before sampling again"):
+        images.sample_images(0.2, random_state=0)
+    assert taken[0].read_bytes() == b"precious"
+
+
+def test_lossless_turns_are_exact_and_counter_clockwise(images):
+    images.rename_images()
+    written = images.rotate_images(suffix=".png")
+    assert len(written) == 3 * 60
+    for path in written[:9]:
+        stem, turn = path.stem.rsplit(".", 1)
+        (original,) = [
+            p for p in path.parent.iterdir() if p.stem == stem and p.suffix == ".jpg"
+        ]
+        np.testing.assert_array_equal(
+            images.read_image(path),
+            np.rot90(images.read_image(original), int(turn) // 90),
+        )
+    assert images.rotate_images(suffix=".png") == []
+
+
+def test_jpeg_turns_cost_what_the_docstring_says(images):
+    images.rename_images()
+    worst, mean = 0, []
+    for path in images.rotate_images():
+        stem, turn = path.stem.rsplit(".", 1)
+        original = images.read_image(path.with_name(f"{stem}.jpg"))
+        copy = images.read_image(path)
+        off = np.abs(np.rot90(original, int(turn) // 90).astype(int) - copy)
+        worst, mean = max(worst, off.max()), [*mean, off.mean()]
+    assert 1 < np.mean(mean) < 2
+    assert 5 < worst <= 15
+
+
+def test_metadata_lists_pictures_and_errata(images):
+    images.rename_images()
+    metadata = images.generate_image_metadata()
+    assert metadata["root"] == str(images.images_path)
+    names = ["andesite", "gneiss", "marble", "quartzite", "rhyolite", "schist"]
+    assert metadata["dirs"] == {name: {"label": i} for i, name in enumerate(names)}
+    assert len(metadata["images"]) == 60
+    for key, about in metadata["images"].items():
+        path = Path(about["file_path"])
+        assert key == path.stem
+        assert about["file_name"] == path.name
+        assert about["root"] == str(path.parent)
+        assert about["size"] == (28, 28, 3)
+        assert about["label"] == names.index(path.parent.name)
+    assert len(metadata["errata"]) == 3
+    for entry in metadata["errata"]:
+        with pytest.raises(ImageReadError) as caught:
+            images.read_image(entry["file_path"])
+        assert caught.value.reason == entry["reason"]
+
+
+def test_other_sizes_are_errata_or_resized(images, draw):
+    path = draw("images/rocks/marble/marble.WIDE.png", size=(40, 60))
+    metadata = images.generate_image_metadata()
+    assert {"file_path": str(path), "reason": "other-size"} in metadata["errata"]
+    metadata = images.generate_image_metadata(resize=True)
+    assert metadata["images"]["marble.WIDE"]["size"] == (40, 60, 3)
+    frame = images.images_to_vectors_df()
+    assert frame.shape == (61, 2352)
+    metadata = images.generate_image_metadata(exp_size=(40, 60, 3))
+    assert list(metadata["images"]) == ["marble.WIDE"]
+    assert images.images_to_x_y()[0].shape == (1, 40, 60, 3)
+    with pytest.raises(ValueError, match="exp_size is"):
+        images.generate_image_metadata(exp_size=(28, 28))
+
+
+def test_sub_dirs_choose_and_number_the_classes(images, rock_zip):
+    images.sub_dirs = {"schist": {"label": 7}, "gneiss": {"label": 2}}
+    metadata = images.generate_image_metadata()
+    assert metadata["dirs"] == images.sub_dirs
+    assert {about["label"] for about in metadata["images"].values()} == {2, 7}
+    _, y = images.images_to_x_y()
+    assert set(y) == {"schist", "gneiss"}
+    images.sub_dirs = {"basalt": {"label": 0}}
+    with pytest.raises(FileNotFoundError, match="'basalt'"):
+        images.generate_image_metadata()
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="No such folder"):
+        Images(tmp_path / "nowhere").generate_image_metadata()
+
+
+def test_rows_and_arrays_hold_the_same_pictures(images):
+    frame = images.images_to_vectors_df()
+    assert images.metadata is not None
+    small = images.images_to_vectors_df(dtype="uint8")
+    x, y = images.images_to_x_y()
+    assert frame.index.name == "key"
+    assert list(frame.index) == list(images.metadata["images"])
+    assert set(frame.dtypes) == {np.dtype(np.float32)}
+    assert frame.to_numpy().min() >= 0
+    assert frame.to_numpy().max() <= 1
+    assert x.dtype == np.uint8
+    assert x.shape == (60, 28, 28, 3)
+    np.testing.assert_array_equal(small.to_numpy(), x.reshape(60, -1))
+    np.testing.assert_array_equal(frame.to_numpy(), small.to_numpy() / np.float32(255))
+    assert y[0] == frame.index[0].split(".")[0]
+
+
+def test_the_folder_and_the_collection_agree(images, rock_zip, tmp_path):
+    images.rename_images()
+    frame = images.images_to_vectors_df("uint8")
+    with Collection.create(tmp_path / "a.h5", rock_zip) as rocks:
+        other = rocks.to_frame("uint8")
+    assert frame.equals(other)
+    table = PairwiseModel().fit(frame).predict(frame.index[0])
+    assert table.equals(PairwiseModel().fit(other).predict(frame.index[0]))
+
+
+def test_read_and_flatten(draw):
+    path = draw("a.png")
+    image = Images.read_image(path)
+    assert image.shape == (28, 28, 3)
+    grey = Images.read_image(path, to_grey_scale=1)
+    assert grey.shape == (28, 28)
+    np.testing.assert_allclose(grey, image.mean(axis=2), atol=0.5)
+    row = Images.flatten_image(image)
+    assert row.dtype == np.float32
+    np.testing.assert_array_equal(row, image.ravel() / np.float32(255))
+    np.testing.assert_array_equal(Images.flatten_image(image, 0), image.ravel())
+    np.testing.assert_array_equal(
+        Images.flatten_image(image / 255), image.ravel() / 255
+    )
+
+
+def test_json_lies_in_the_data_path(images, tmp_path, monkeypatch):
+    metadata = images.generate_image_metadata()
+    path = images.write_json(metadata, "metadata.json")
+    assert path == tmp_path / "data" / "metadata.json"
+    again = images.read_json("metadata.json")
+    assert again == json.loads(json.dumps(metadata))
+    assert images.write_json([1], tmp_path / "b.json") == tmp_path / "b.json"
+    monkeypatch.chdir(tmp_path)
+    assert Images("images", "data").read_json("data/metadata.json") == again
+    path.write_text("{")
+    with pytest.raises(ValueError, match="is not JSON"):
+        images.read_json(path)
+    with pytest.raises(FileNotFoundError):
+        images.read_json("nothing.json")
+
+
+def test_onehot():
+    onehot, classes = Labels.categorical_to_onehot(["b", "a", "c", "a"])
+    assert classes.tolist() == ["a", "b", "c"]
+    assert onehot.dtype == np.float32
+    assert (onehot.sum(axis=1) == 1).all()
+    assert classes[onehot.argmax(axis=1)].tolist() == ["b", "a", "c", "a"]
+    with pytest.raises(ValueError, match="one label a picture"):
+        Labels.categorical_to_onehot([["a"]])
+
+
+def test_save_image(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
+    save_image(image, tmp_path / "a.png")
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), image)
+    with pytest.raises(ValueError, match="names no picture format"):
+        save_image(image, tmp_path / "a.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_repr(images):
+    assert "images" in repr(images)
+
+
+@pytest.mark.real
+def test_jpeg_turns_of_the_real_archive(real_data, tmp_path):
+    images = Images(tmp_path / "images")
+    images.unzip_images(real_data / "geological_similarity.zip")
+    images.sub_dirs = {"schist": {"label": 0}}
+    images.dev_path = tmp_path / "dev"
+    images.sample_images(0.02, random_state=0)
+    images = Images(tmp_path / "dev")
+    images.rename_images()
+    off = []
+    for path in images.rotate_images():
+        stem, turn = path.stem.rsplit(".", 1)
+        original = images.read_image(path.with_name(f"{stem}.jpg")).astype(int)
+        copy = images.read_image(path)
+        off.append(np.abs(np.rot90(original, int(turn) // 90) - copy))
+    assert 1 < np.mean(off) < 2
+    assert 5 < np.max(off) <= 20

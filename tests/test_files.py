@@ -1,0 +1,38 @@
+"""Files appear whole or not at all."""
+
+import pytest
+
+from geoimages.files import atomic_path, progress
+
+
+def test_the_file_appears_at_the_end(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match="its folder does not exist"),
+        atomic_path(tmp_path / "no" / "a.txt"),
+    ):
+        pass
+
+
+def test_progress_is_silent_when_nobody_watches(capfd):
+    assert list(progress(range(3), desc="counting")) == [0, 1, 2]
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,97 @@
+"""Folders and zips of pictures, listed and named."""
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from geoimages.sources import open_source, open_zip, picture_key, sample_groups
+
+
+def make_zip(path, names):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, name)
+    return path
+
+
+NAMES = ["rocks/marble/A.jpg", "rocks/marble/B.png", "rocks/schist/A.jpg", "notes.txt"]
+
+
+def test_zip_and_folder_list_the_same(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", NAMES)
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(tmp_path / "folder")
+    with open_source(archive) as a, open_source(tmp_path / "folder") as b:
+        assert a.entries == b.entries
+        assert [entry.key for entry in a.entries] == [
+            "notes",
+            "marble.A",
+            "marble.B",
+            "schist.A",
+        ]
+        assert [entry.label for entry in a.entries] == [
+            "",
+            "marble",
+            "marble",
+            "schist",
+        ]
+        for source in (a, b):
+            assert source.read(source.entries[1]) == b"rocks/marble/A.jpg"
+
+
+def test_pictures_of_one_key_are_told_apart_by_more_of_their_path(tmp_path):
+    names = ["a/marble/x.jpg", "b/marble/x.jpg", "b/marble/x.png", "b/marble/y.png"]
+    with open_source(make_zip(tmp_path / "a.zip", names)) as source:
+        keys = [entry.key for entry in source.entries]
+    assert keys == ["a.marble.x.jpg", "b.marble.x.jpg", "b.marble.x.png", "marble.y"]
+
+
+def test_renamed_pictures_keep_their_key():
+    assert picture_key("m/marble/marble.A.jpg") == picture_key("marble/A.jpg")
+    assert picture_key("A.jpg") == ("A", "")
+
+
+@pytest.mark.parametrize(
+    "name", ["../out.jpg", "a/../../out.jpg", "/etc/out.jpg", "C:/x"]
+)
+def test_a_zip_that_climbs_out_is_refused(tmp_path, name):
+    path = make_zip(tmp_path / "a.zip", ["marble/a.jpg", name])
+    with pytest.raises(ValueError, match="climbs out"):
+        open_zip(path)
+
+
+def test_no_zip_at_all(tmp_path):
+    path = tmp_path / "a.zip"
+    with pytest.raises(FileNotFoundError, match="No zip at"):
+        open_zip(path)
+    path.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="not a whole zip"):
+        open_zip(path)
+    with (
+        pytest.raises(FileNotFoundError, match="No such folder or zip"),
+        open_source(tmp_path / "nowhere"),
+    ):
+        pass
+
+
+def test_samples_take_a_share_of_each_class_and_whole_groups():
+    labels = ["a"] * 40 + ["b"] * 20 + ["c"]
+    groups = [i // 4 for i in range(40)] + list(range(100, 121))
+    chosen = sample_groups(labels, groups, 0.2, random_state=0)
+    taken = [(labels[i], groups[i]) for i in np.flatnonzero(chosen)]
+    assert len({g for label, g in taken if label == "a"}) == 2
+    assert sum(label == "a" for label, _ in taken) == 8
+    assert sum(label == "b" for label, _ in taken) == 4
+    assert sum(label == "c" for label, _ in taken) == 1
+    again = sample_groups(labels, groups, 0.2, random_state=0)
+    np.testing.assert_array_equal(chosen, again)
+    other = sample_groups(labels, groups, 0.2, random_state=1)
+    assert (chosen != other).any()
+    assert sample_groups(labels, groups, 1).all()
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 10])
+def test_a_share_is_above_0_and_up_to_1(share):
+    with pytest.raises(ValueError, match=r"share above 0 and up to 1, got"):
+        sample_groups(["a"], [0], share)
