@@ -1,0 +1,252 @@
+"""KMeansModel: only the clusters next to the candidate are searched."""
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.metrics import pairwise_distances
+from sklearn.utils.validation import check_is_fitted
+
+from .files import progress
+from .similarity import SimilarityModel, check_count
+
+
+def _float_rows(rows):
+    """Rows in 0–1 units for k-means: uint8 -> float32, floats as they are."""
+    return rows / np.float32(255) if rows.dtype == np.uint8 else rows
+
+
+class KMeansModel(SimilarityModel):
+    """Find similar pictures in the k-means clusters nearest to the candidate.
+
+    Parameters
+    ----------
+    num_clusters : int, default=3
+        Number of clusters that the stored pictures are parted into.
+    k_candidates : int, default=12
+        Number of pictures to return.
+    dist_metric : str, default="correlation"
+        Any metric name of `scipy.spatial.distance.cdist`; it ranks the pictures of
+        the clusters searched. The clusters themselves are euclidean.
+    features : transformer, "passthrough" or None, default=None
+        What to compare: the transformer's output (it is cloned and fitted; wrap a
+        trained one in `sklearn.frozen.FrozenEstimator`), or the pixels.
+    clusters_searched : int, default=1
+        How many clusters, nearest first, are searched: more take longer and miss
+        less, ``num_clusters`` of them miss nothing.
+    image_shape : tuple of int, optional
+        (height, width, channels) of flat rows. By default rows of 3·s² values are
+        (s, s, 3) and pictures bring their own.
+    metric_params : dict, optional
+        Keywords of the distance: ``p`` (minkowski), ``V`` (seuclidean), ``VI``
+        (mahalanobis), ``w``. ``V`` and ``VI`` are learned from the stored rows when
+        left out.
+    n_init : int or "auto", default="auto"
+        How often k-means starts anew, as in `sklearn.cluster.KMeans`.
+    random_state : int, RandomState or None, default=None
+        Seed of k-means.
+
+    Attributes
+    ----------
+    cluster_centers_ : ndarray of shape (num_clusters, n_columns)
+        Centers, in 0–1 units.
+    labels_ : ndarray of shape (n,), int
+        Cluster of each stored picture.
+    inertia_ : float
+        Sum of squared distances of the pictures to their centers.
+    keys_ : ndarray of shape (n,)
+        Keys of the stored pictures.
+    y_ : ndarray of shape (n,) or None
+        Their labels.
+    lineage_ : ndarray of shape (n,), int
+        Pictures with the same number are turned copies of one original.
+    image_shape_ : tuple of int
+        Shape of the fitted pictures.
+    n_features_in_ : int
+        Values in a fitted row.
+    features_ : transformer
+        The fitted features, where there are any.
+    search_ : ExactSearch
+        The stored rows.
+
+    See Also
+    --------
+    PairwiseModel : Compares the candidate with every stored picture.
+
+    Notes
+    -----
+    Where the clusters searched hold fewer than ``k_candidates`` pictures, the next
+    nearest clusters follow. A candidate near the border of its cluster has true
+    neighbors beyond it: with one cluster of three searched, about half of them are
+    found on raw pixels.
+
+    Examples
+    --------
+    >>> from geoimages import KMeansModel, make_rocks
+    >>> images, labels = make_rocks(60, random_state=0)
+    >>> model = KMeansModel(num_clusters=4, random_state=0).fit(images)
+    >>> model.predict(images[7], k_candidates=3).index.tolist()[0]
+    7
+    >>> len(model.model_inertias(range(1, 4)))
+    3
+    """
+
+    _named_in_fit = "num_clusters"
+
+    def __init__(
+        self,
+        num_clusters=3,
+        k_candidates=12,
+        dist_metric="correlation",
+        features=None,
+        *,
+        clusters_searched=1,
+        image_shape=None,
+        metric_params=None,
+        n_init="auto",
+        random_state=None,
+    ):
+        self.num_clusters = num_clusters
+        self.k_candidates = k_candidates
+        self.dist_metric = dist_metric
+        self.features = features
+        self.clusters_searched = clusters_searched
+        self.image_shape = image_shape
+        self.metric_params = metric_params
+        self.n_init = n_init
+        self.random_state = random_state
+
+    def fit(self, X, y=None, *, num_clusters=None):
+        """Store the pictures and part them into clusters.
+
+        Parameters
+        ----------
+        X : DataFrame, Collection or array-like
+            Flat rows of shape (n, n_features) or pictures of shape
+            (n, height, width, channels). uint8 means 0–255 and float 0–1. The keys
+            are the index of a DataFrame, those of a Collection, else 0 to n − 1.
+        y : array-like of shape (n,), optional
+            Labels, which `score` needs; those of a Collection by default.
+        num_clusters : int, optional
+            Number of clusters, for this call; by default the model's.
+
+        Returns
+        -------
+        self : KMeansModel
+            The fitted model.
+
+        Raises
+        ------
+        TypeError
+            If `y` is a number: name it, ``num_clusters=4``.
+        ValueError
+            If there are fewer pictures than clusters.
+        """
+        k = self.num_clusters if num_clusters is None else num_clusters
+        check_count("num_clusters", k)
+        super().fit(X, y)
+        kmeans = self._kmeans(k).fit(_float_rows(self.search_.rows))
+        self.cluster_centers_ = kmeans.cluster_centers_
+        self.labels_ = kmeans.labels_
+        self.inertia_ = float(kmeans.inertia_)
+        return self
+
+    def _kmeans(self, num_clusters):
+        return KMeans(num_clusters, n_init=self.n_init, random_state=self.random_state)
+
+    def predict(
+        self,
+        X,
+        k_candidates=None,
+        dist_metric=None,
+        *,
+        exclude="lineage",
+        clusters_searched=None,
+    ):
+        """Find the pictures most like each candidate in the clusters next to it.
+
+        Parameters
+        ----------
+        X : str, list of str, array-like, DataFrame or Collection
+            A key of the fitted pictures or a list of them; or pixels: a flat row, a
+            picture (height, width, channels), rows, pictures or a DataFrame.
+        k_candidates : int, optional
+            Number of pictures to return, for this call; by default the model's.
+        dist_metric : str, optional
+            Distance, for this call; by default the model's.
+        exclude : {"lineage", "self", None}, default="lineage"
+            What a candidate that is named by key leaves out: itself and its turned
+            copies, itself only, or nothing. Pixels leave out nothing.
+        clusters_searched : int, optional
+            Number of clusters to search, for this call; by default the model's.
+
+        Returns
+        -------
+        matches : DataFrame
+            The ranked table, as `PairwiseModel.predict` returns it. Where the
+            clusters searched hold too few pictures the next nearest follow.
+
+        Raises
+        ------
+        KeyError
+            If a key is not among the fitted ones.
+        ValueError
+            If the pixels do not fit the fitted pictures, or an option is unknown.
+        """
+        return self._rank(
+            X,
+            k_candidates,
+            dist_metric,
+            exclude,
+            clusters_searched=clusters_searched,
+        )
+
+    def _find(self, rows, k, metric, leave_out, clusters_searched=None):
+        if clusters_searched is None:
+            clusters_searched = self.clusters_searched
+        check_count("clusters_searched", clusters_searched)
+        rows = np.asarray(rows)
+        to_centers = pairwise_distances(_float_rows(rows), self.cluster_centers_)
+        nearest = np.argsort(to_centers, axis=1, kind="stable")
+        within = []
+        for i, clusters in enumerate(nearest):
+            held = np.bincount(self.labels_, minlength=len(clusters))
+            if leave_out is not None:
+                hidden = self.labels_[leave_out[i]]
+                held = held - np.bincount(hidden, minlength=len(clusters))
+            enough = np.searchsorted(np.cumsum(held[clusters]), k) + 1
+            searched = clusters[: max(clusters_searched, enough)]
+            within.append(np.flatnonzero(np.isin(self.labels_, searched)))
+        return self.search_.search(rows, k, metric, within, leave_out)
+
+    def model_inertias(self, clusters):
+        """Return the inertia that k-means reaches for several numbers of clusters.
+
+        Fresh models are fitted on the stored pictures; the fitted one stays as it is.
+
+        Parameters
+        ----------
+        clusters : iterable of int
+            Numbers of clusters to try.
+
+        Returns
+        -------
+        inertias : list of float
+            Sum of squared distances to the nearest center, in 0–1 units, one for
+            each number of clusters.
+
+        Raises
+        ------
+        ValueError
+            If a number is below 1 or above the number of stored pictures.
+        """
+        check_is_fitted(self)
+        clusters = [check_count("clusters", k) for k in clusters]
+        if clusters and max(clusters) > len(self.keys_):
+            raise ValueError(
+                f"clusters asks for {max(clusters)}, but only {len(self.keys_)} "
+                "pictures are stored."
+            )
+        rows = _float_rows(self.search_.rows)
+        return [
+            float(self._kmeans(k).fit(rows).inertia_)
+            for k in progress(clusters, desc="k-means", unit="model")
+        ]

@@ -1,0 +1,142 @@
+"""The distances that rows are compared by."""
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+METRICS = (
+    "braycurtis",
+    "canberra",
+    "chebyshev",
+    "cityblock",
+    "correlation",
+    "cosine",
+    "dice",
+    "euclidean",
+    "hamming",
+    "jaccard",
+    "jensenshannon",
+    "mahalanobis",
+    "matching",
+    "minkowski",
+    "rogerstanimoto",
+    "russellrao",
+    "seuclidean",
+    "sokalsneath",
+    "sqeuclidean",
+    "yule",
+)
+"""Every metric name that `scipy.spatial.distance.cdist` takes in full."""
+
+BOUNDED_BY_ONE = ("correlation", "cosine")
+_ONLY_FOR = {"p": "minkowski", "V": "seuclidean", "VI": "mahalanobis"}
+
+
+def check_metric(metric):
+    """Return `metric`, or raise a ValueError that names the known ones."""
+    if metric not in METRICS:
+        raise ValueError(
+            f"dist_metric={metric!r} is not known; expected one of "
+            f"{', '.join(METRICS)}."
+        )
+    return metric
+
+
+def similarity_from_distance(distance, metric):
+    """Turn distances into similarities, 1 for identical pictures.
+
+    Parameters
+    ----------
+    distance : array-like of float
+        Distances, 0 or more.
+    metric : str
+        The distance's name.
+
+    Returns
+    -------
+    similarity : ndarray of float64
+        1 − d for correlation and cosine (in [−1, 1]), 1 / (1 + d) otherwise (in
+        (0, 1]). Falls as the distance grows.
+
+    Examples
+    --------
+    >>> similarity_from_distance([0.0, 0.25], "correlation").tolist()
+    [1.0, 0.75]
+    >>> similarity_from_distance([0.0, 1.0], "euclidean").tolist()
+    [1.0, 0.5]
+    """
+    distance = np.asarray(distance, dtype=np.float64)
+    return 1 - distance if metric in BOUNDED_BY_ONE else 1 / (1 + distance)
+
+
+def learn_metric_params(rows, metric, metric_params=None):
+    """Complete a metric's parameters from the stored rows.
+
+    `cdist` takes the variances (seuclidean) and the covariance (mahalanobis) from
+    whatever two arrays it is given, so that one answer would depend on the other
+    candidates of its batch. Here they are those of the stored rows.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, n_features)
+        Stored rows; the parameters are those of the rows in 0–1 units.
+    metric : str
+        One of `METRICS`.
+    metric_params : dict, optional
+        Keywords of `cdist`: ``p``, ``V``, ``VI``, ``w``, …
+
+    Returns
+    -------
+    metric_params : dict
+        A new dict.
+
+    Raises
+    ------
+    ValueError
+        If the covariance of the rows cannot be inverted.
+    """
+    params = {
+        name: value
+        for name, value in (metric_params or {}).items()
+        if _ONLY_FOR.get(name, metric) == metric
+    }
+    scale = 255 if rows.dtype == np.uint8 else 1
+    if metric == "seuclidean" and "V" not in params:
+        variance = np.var(rows, axis=0, ddof=1, dtype=np.float64) / scale**2
+        # A column that never varies cannot tell rows apart: leave it unscaled.
+        params["V"] = np.where(variance > 0, variance, 1.0)
+    if metric == "mahalanobis" and "VI" not in params:
+        covariance = np.atleast_2d(np.cov(rows, rowvar=False, dtype=np.float64))
+        if np.linalg.matrix_rank(covariance) < len(covariance):
+            raise ValueError(
+                f"mahalanobis needs the inverse covariance of {rows.shape[1]} columns, "
+                f"which {rows.shape[0]} rows do not determine; give "
+                "metric_params={'VI': ...} or reduce the columns first."
+            )
+        params["VI"] = np.linalg.inv(covariance) * scale**2
+    return params
+
+
+def _constant(rows, metric):
+    """Which rows have no direction: constant (correlation) or zero (cosine)."""
+    if metric == "correlation":
+        return rows.max(axis=1) == rows.min(axis=1)
+    return ~rows.any(axis=1)
+
+
+def distances(queries, rows, metric, metric_params=None):
+    """Compute all distances: (m, d) and (n, d) float64 -> (m, n) float64.
+
+    The values of `cdist`, but a row without direction (constant under correlation,
+    zero under cosine) is at distance 1 from every row but an identical one, and
+    rounding leaves no distance below 0.
+    """
+    out = cdist(queries, rows, metric, **(metric_params or {}))
+    if metric in BOUNDED_BY_ONE:
+        flat = _constant(queries, metric)[:, None] | _constant(rows, metric)
+        out[flat] = 1
+        # Identical rows are at distance 0, whatever rounding left of it.
+        for i, j in zip(*np.nonzero(flat | (out < 1e-9)), strict=True):
+            if queries[i, 0] == rows[j, 0] and np.array_equal(queries[i], rows[j]):
+                out[i, j] = 0
+        np.clip(out, 0, 2, out=out)
+    return out

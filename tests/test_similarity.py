@@ -1,0 +1,429 @@
+"""PairwiseModel and KMeansModel: the contracts on fitting and on candidates."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.spatial.distance import cdist
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
+
+from geoimages import (
+    Collection,
+    KMeansModel,
+    PairwiseModel,
+    find_similar,
+    ranked_table,
+    similarity_from_distance,
+)
+
+MODELS = [
+    pytest.param(PairwiseModel(k_candidates=5), id="pairwise"),
+    pytest.param(KMeansModel(k_candidates=5, random_state=0), id="kmeans"),
+]
+
+
+@pytest.fixture
+def frame(pictures):
+    images, labels = pictures
+    keys = [f"{label}.{i:03d}" for i, label in enumerate(labels)]
+    return pd.DataFrame(images.reshape(len(images), -1), index=keys)
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    return clone(request.param)
+
+
+def test_the_ranked_table(model, frame):
+    matches = model.fit(frame).predict(frame.index[0])
+    assert matches.index.name == "key"
+    assert list(matches.columns) == ["correlation", "similarity"]
+    assert matches["correlation"].is_monotonic_increasing
+    np.testing.assert_array_equal(
+        matches["similarity"],
+        similarity_from_distance(matches["correlation"], "correlation"),
+    )
+    assert len(matches) == 5
+    assert frame.index[0] not in matches.index
+    assert set(matches.index) <= set(frame.index)
+
+
+@pytest.mark.parametrize("metric", ["correlation", "cosine", "euclidean", "cityblock"])
+def test_pairwise_agrees_with_cdist(frame, metric):
+    scaled = frame.to_numpy() / 255
+    reference = cdist(scaled, scaled, metric)
+    matches = PairwiseModel(10, metric).fit(frame).predict(frame)
+    for i, key in enumerate(frame.index):
+        found = matches.loc[key]
+        np.testing.assert_allclose(found[metric], np.sort(reference[i])[:10], atol=1e-9)
+        places = frame.index.get_indexer(found.index)
+        np.testing.assert_allclose(found[metric], reference[i, places], atol=1e-9)
+
+
+def test_the_same_rows_give_the_same_table_whichever_way_they_come(
+    model, frame, pictures, tmp_path
+):
+    images, labels = pictures
+    collection = Collection.from_arrays(
+        tmp_path / "a.h5", images, labels, keys=frame.index
+    )
+    candidate = images[7]
+    tables = [
+        clone(model).fit(X, labels).predict(candidate)
+        for X in (frame, frame / np.float32(255), collection)
+    ]
+    arrays = [
+        clone(model).fit(X, labels).predict(candidate)
+        for X in (images, images.reshape(len(images), -1), images / 255)
+    ]
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(table, tables[0])
+    for table in arrays:
+        pd.testing.assert_frame_equal(table, arrays[0])
+        assert [frame.index[i] for i in table.index] == list(tables[0].index)
+        np.testing.assert_array_equal(table["correlation"], tables[0]["correlation"])
+
+
+def test_one_candidate_however_it_is_given(model, frame, pictures):
+    images, _ = pictures
+    model.fit(frame)
+    row = frame.iloc[3]
+    tables = [
+        model.predict(candidate)
+        for candidate in (
+            images[3],
+            images[3].ravel(),
+            images[3] / 255,
+            (images[3] / 255).ravel().tolist(),
+            row,
+        )
+    ]
+    for table in tables:
+        assert table.index.nlevels == 1
+        pd.testing.assert_frame_equal(table, tables[0])
+    assert tables[0].index[0] == frame.index[3]
+    assert tables[0]["similarity"].iloc[0] == 1
+
+
+def test_a_batch_has_a_query_level_even_for_one_row(model, frame, pictures):
+    images, _ = pictures
+    model.fit(frame)
+    batches = {
+        "rows": (images[[5, 2]].reshape(2, -1), [0, 1]),
+        "pictures": (images[[5, 2]], [0, 1]),
+        "frame": (frame.iloc[[5, 2]], list(frame.index[[5, 2]])),
+        "keys": (list(frame.index[[5, 2]]), list(frame.index[[5, 2]])),
+        "one row": (frame.iloc[[5]], [frame.index[5]]),
+        "one picture": (images[5:6], [0]),
+        "one key": ([frame.index[5]], [frame.index[5]]),
+    }
+    for name, (X, queries) in batches.items():
+        table = model.predict(X)
+        assert table.index.names == ["query", "key"], name
+        assert list(table.index.unique("query")) == queries, name
+        assert len(table) == 5 * len(queries), name
+
+
+def test_keys_leave_out_their_lineage_and_pixels_nothing(pictures):
+    images, labels = pictures
+    images = images[:20]
+    stacked = np.concatenate([np.rot90(images, turn, (1, 2)) for turn in range(4)])
+    ends = ["", ".90", ".180", ".270"]
+    keys = [f"rock.{i:02d}{end}" for end in ends for i in range(20)]
+    frame = pd.DataFrame(stacked.reshape(80, -1), index=keys)
+    model = PairwiseModel(80).fit(frame)
+    family = {f"rock.07{end}" for end in ends}
+    assert not family & set(model.predict("rock.07").index)
+    assert not family & set(model.predict("rock.07.90").index)
+    assert len(model.predict("rock.07")) == 76
+    alone = model.predict("rock.07", exclude="self")
+    assert family & set(alone.index) == family - {"rock.07"}
+    assert model.predict("rock.07", exclude=None).index[0] == "rock.07"
+    assert model.predict(frame.loc["rock.07"]).index[0] == "rock.07"
+    with pytest.raises(ValueError, match="exclude='family'"):
+        model.predict("rock.07", exclude="family")
+
+
+def test_call_time_keywords_hold_for_one_call(model, frame):
+    model.fit(frame)
+    before = model.get_params()
+    table = model.predict(frame.index[0], 3, "euclidean")
+    assert table.shape == (3, 2)
+    assert table.columns[0] == "euclidean"
+    assert model.get_params() == before
+    assert model.predict(frame.index[0], k_candidates=9).shape == (9, 2)
+
+
+def test_more_than_there_are_gives_all(model, frame):
+    model.fit(frame)
+    assert len(model.predict(frame.index[0], 999)) == len(frame) - 1
+    assert len(model.predict(frame.iloc[0], 999)) == len(frame)
+
+
+def test_kneighbors_as_scikit_learn(model, frame):
+    model.fit(frame)
+    distances, positions = model.kneighbors(frame.iloc[:4], n_neighbors=3)
+    assert distances.shape == positions.shape == (4, 3)
+    assert positions[:, 0].tolist() == [0, 1, 2, 3]
+    _, others = model.kneighbors(n_neighbors=3)
+    assert others.shape == (len(frame), 3)
+    assert not (others == np.arange(len(frame))[:, None]).any()
+    with pytest.raises(ValueError, match="n_neighbors <= 120.*n_neighbors=121"):
+        model.kneighbors(frame, n_neighbors=121)
+    with pytest.raises(ValueError, match="n_neighbors <= 119"):
+        model.kneighbors(n_neighbors=120)
+
+
+def test_score_is_precision_at_k(frame, pictures):
+    _, labels = pictures
+    model = PairwiseModel(5).fit(frame, labels)
+    keys = list(frame.index[:30])
+    matches = model.predict(keys)
+    label_of = dict(zip(frame.index, labels, strict=True))
+    wanted = np.mean([label_of[key] == label_of[query] for query, key in matches.index])
+    assert model.score(keys, labels[:30]) == pytest.approx(wanted)
+    with pytest.raises(ValueError, match="fitted without"):
+        PairwiseModel().fit(frame).score(keys, labels[:30])
+    with pytest.raises(ValueError, match="inconsistent"):
+        model.score(keys, labels[:3])
+
+
+def test_a_collection_brings_its_labels(model, rocks):
+    model.fit(rocks)
+    np.testing.assert_array_equal(model.y_, rocks.labels)
+    assert list(model.keys_) == list(rocks.keys)
+    assert 0 < model.score(rocks, rocks.labels) <= 1
+    table = model.predict(rocks)
+    assert list(table.index.unique("query")) == list(rocks.keys)
+
+
+class TwiceTheMean(TransformerMixin, BaseEstimator):
+    """Counts its fits; knows no image_shape."""
+
+    def fit(self, X, y=None):
+        self.fits_ = getattr(self, "fits_", 0) + 1
+        self.largest_ = X.max()
+        return self
+
+    def transform(self, X):
+        return np.column_stack([2 * X.mean(axis=1), X.std(axis=1), X.max(axis=1)])
+
+
+def test_features_are_cloned_fitted_and_compared(model, frame):
+    features = TwiceTheMean()
+    model.set_params(features=features, dist_metric="euclidean").fit(frame)
+    assert not hasattr(features, "fits_")
+    assert model.features_.fits_ == 1
+    assert model.features_.largest_ <= 1  # a foreign transformer gets 0–1
+    rows = TwiceTheMean().fit(frame).transform(frame.to_numpy() / np.float32(255))
+    assert model.search_.rows.shape == rows.shape
+    wanted = np.sort(cdist(rows[:1], rows))[0, 1]
+    if isinstance(model, PairwiseModel):
+        table = model.predict(frame.index[0])
+        assert table["euclidean"].iloc[0] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_frozen_features_are_not_fitted_again(frame):
+    scaled = frame.to_numpy() / np.float32(255)
+    pca = PCA(4, random_state=0).fit(scaled[:50])
+    model = PairwiseModel(3, "euclidean", FrozenEstimator(pca)).fit(frame)
+    np.testing.assert_allclose(model.search_.rows, pca.transform(scaled), atol=1e-4)
+
+
+class Shape(TransformerMixin, BaseEstimator):
+    """Keeps what it was told of the pictures."""
+
+    def __init__(self, image_shape=None):
+        self.image_shape = image_shape
+
+    def fit(self, X, y=None):
+        self.seen_ = X.dtype
+        return self
+
+    def transform(self, X):
+        return X[:, :5].astype(float)
+
+
+def test_features_learn_the_shape_and_get_uint8(pictures):
+    images, _ = pictures
+    model = PairwiseModel(features=Shape()).fit(images)
+    assert model.features_.image_shape == (28, 28, 3)
+    assert model.features_.seen_ == np.uint8
+
+
+def test_features_of_a_collection_are_cached_when_it_is_writable(pictures, tmp_path):
+    images, labels = pictures
+    path = tmp_path / "a.h5"
+    Collection.from_arrays(path, images, labels).close()
+    model = PairwiseModel(3, "euclidean", PCA(4, random_state=0))
+    with Collection(path) as rocks:
+        table = clone(model).fit(rocks).predict(rocks.keys[0])
+    with Collection(path, "r+") as rocks:
+        pd.testing.assert_frame_equal(
+            clone(model).fit(rocks).predict(rocks.keys[0]), table
+        )
+        assert len(rocks._file["features"]) == 1
+        clone(model).fit(rocks)
+        assert len(rocks._file["features"]) == 1
+
+
+def test_masked_pictures_are_compared_on_white(pictures):
+    images, _ = pictures
+    images = images[:10]
+    mask = np.zeros((10, 28, 28, 1), np.uint8)
+    mask[:, 5:20, 5:20] = 255
+    rgba = np.concatenate([images, mask], axis=3)
+    white = np.where(mask > 0, images, 255).astype(np.uint8)
+    model = PairwiseModel(4).fit(rgba)
+    pd.testing.assert_frame_equal(
+        model.predict(rgba[0]), PairwiseModel(4).fit(white).predict(white[0])
+    )
+    repainted = rgba.copy()
+    repainted[..., :3] = np.where(mask > 0, images, 7)
+    pd.testing.assert_frame_equal(model.predict(repainted[0]), model.predict(rgba[0]))
+    assert model.image_shape_ == (28, 28, 4)
+
+
+def test_order_of_rows_does_not_matter(model, frame):
+    # k-means is blind to order only where its centers come out the same.
+    model = PairwiseModel(8) if isinstance(model, KMeansModel) else model
+    turned = frame.iloc[::-1]
+    pd.testing.assert_frame_equal(
+        model.fit(frame).predict(frame.iloc[3]),
+        clone(model).fit(turned).predict(frame.iloc[3]),
+    )
+
+
+def test_mixed_keys_have_an_order():
+    rows = np.ones((4, 5)) * np.array([[1], [1], [1], [1]]) + 0.3
+    frame = pd.DataFrame(rows, index=["b", 2, "a", 1])
+    table = PairwiseModel(4, "euclidean").fit(frame).predict(rows[0])
+    assert list(table.index) == [1, 2, "a", "b"]
+
+
+class TestMistakes:
+    def test_a_number_as_y(self, frame):
+        with pytest.raises(TypeError, match="num_clusters=4"):
+            KMeansModel().fit(frame, 4)
+        with pytest.raises(TypeError, match="k_candidates=4"):
+            PairwiseModel().fit(frame, 4)
+
+    def test_keys_that_stand_twice(self, frame):
+        twice = pd.concat([frame, frame.iloc[:1]])
+        with pytest.raises(ValueError, match=f"'{frame.index[0]}' stands for several"):
+            PairwiseModel().fit(twice)
+
+    def test_an_unknown_key(self, model, frame):
+        model.fit(frame)
+        with pytest.raises(KeyError, match="'granite.1' is not a key of the 120"):
+            model.predict("granite.1")
+        with pytest.raises(KeyError, match="'granite.1'"):
+            model.predict([frame.index[0], "granite.1"])
+
+    @pytest.mark.parametrize("k", [0, -3])
+    def test_too_few_candidates(self, model, frame, k):
+        with pytest.raises(ValueError, match="k_candidates must be 1 or more"):
+            model.fit(frame).predict(frame.index[0], k)
+
+    @pytest.mark.parametrize("k", [2.5, "7", True])
+    def test_no_number_of_candidates(self, model, frame, k):
+        with pytest.raises(TypeError, match="k_candidates must be an integer"):
+            model.fit(frame).predict(frame.index[0], k)
+
+    def test_an_unknown_metric(self, model, frame):
+        with pytest.raises(ValueError, match="dist_metric='manhattan'"):
+            model.fit(frame).predict(frame.index[0], dist_metric="manhattan")
+
+    def test_pixels_of_another_shape(self, model, frame):
+        with pytest.raises(ValueError, match="27 × 28 × 3, expected 28 × 28 × 3"):
+            model.fit(frame).predict(np.zeros((27, 28, 3), np.uint8))
+
+    def test_labels_of_another_length(self, model, frame):
+        with pytest.raises(ValueError, match="inconsistent"):
+            model.fit(frame, ["a"] * 3)
+
+
+class TestKMeansModel:
+    def test_finds_only_in_the_nearest_clusters(self, frame):
+        model = KMeansModel(6, 4, random_state=0).fit(frame)
+        table = model.predict(frame.iloc[0])
+        cluster = dict(zip(model.keys_, model.labels_, strict=True))
+        own = cluster[frame.index[0]]
+        assert {cluster[key] for key in table.index} == {own}
+        every = model.predict(frame.iloc[0], clusters_searched=6)
+        pd.testing.assert_frame_equal(
+            every, PairwiseModel(4).fit(frame).predict(frame.iloc[0])
+        )
+
+    def test_the_next_clusters_follow_where_one_is_too_small(self, frame):
+        model = KMeansModel(40, random_state=0).fit(frame)
+        sizes = np.bincount(model.labels_)
+        for key in frame.index[:20]:
+            assert len(model.predict(key, 30)) == 30
+        assert sizes.max() < 30
+
+    def test_num_clusters_of_one_call(self, frame):
+        model = KMeansModel(random_state=0).fit(frame, num_clusters=7)
+        assert len(model.cluster_centers_) == 7
+        assert model.num_clusters == 3
+        assert len(model.fit(frame).cluster_centers_) == 3
+
+    def test_inertias_are_those_of_fresh_models(self, frame):
+        model = KMeansModel(random_state=0).fit(frame)
+        centers = model.cluster_centers_.copy()
+        inertias = model.model_inertias(range(1, 6))
+        assert len(inertias) == 5
+        assert (np.diff(inertias) < 0).all()
+        np.testing.assert_array_equal(model.cluster_centers_, centers)
+        assert inertias[2] == pytest.approx(model.inertia_)
+        scaled = frame.to_numpy() / 255
+        total = ((scaled - scaled.mean(axis=0)) ** 2).sum()
+        assert inertias[0] == pytest.approx(total, rel=1e-4)
+
+    @pytest.mark.parametrize(
+        ("clusters", "message"),
+        [([0], "must be 1 or more"), ([121], "asks for 121, but only 120")],
+    )
+    def test_impossible_numbers_of_clusters(self, frame, clusters, message):
+        model = KMeansModel(random_state=0).fit(frame)
+        with pytest.raises(ValueError, match=message):
+            model.model_inertias(clusters)
+
+    def test_seeds_repeat(self, frame):
+        labels = [
+            KMeansModel(9, random_state=3).fit(frame).labels_.tolist() for _ in range(2)
+        ]
+        assert labels[0] == labels[1]
+
+
+class TestFindSimilar:
+    def test_by_key_and_by_file(self, rocks, draw):
+        table = find_similar(PairwiseModel(4), rocks, rocks.keys[0])
+        assert len(table) == 4
+        assert rocks.keys[0] not in table.index
+        path = draw("photo.png", size=(50, 90))
+        assert len(find_similar(PairwiseModel(4), rocks, path)) == 4
+
+    def test_only_where(self, rocks):
+        key = rocks.keys[0]
+        outside = rocks.labels[-1]
+        table = find_similar(PairwiseModel(30), rocks, key, {"label": outside})
+        assert len(table) == 10
+        assert {rocks.labels[rocks.position(k)] for k in table.index} == {outside}
+        inside = find_similar(PairwiseModel(30), rocks, key, {"label": rocks.labels[0]})
+        assert len(inside) == 9
+
+    def test_neither_key_nor_file(self, rocks):
+        with pytest.raises(KeyError, match="neither a picture file nor a key"):
+            find_similar(PairwiseModel(), rocks, "nothing.jpg")
+
+    def test_nothing_fits(self, rocks):
+        with pytest.raises(ValueError, match="No picture of rocks.h5 has"):
+            find_similar(PairwiseModel(), rocks, rocks.keys[0], {"label": "basalt"})
+
+
+def test_an_empty_table_keeps_its_shape():
+    table = ranked_table([], np.array(["a"]), "cosine", queries=[])
+    assert table.shape == (0, 2)
+    assert table.index.names == ["query", "key"]
