@@ -1,0 +1,196 @@
+"""The command line: tables for people and programs, one line for a mistake."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from geoimages import Collection
+from geoimages.cli import cli, main
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command: (exit code, stdout, stderr)."""
+
+    def call(*argv):
+        code = main([str(argument) for argument in argv])
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+def test_etl_and_info_say_what_became_of_every_file(run, rock_zip, tmp_path):
+    path = tmp_path / "rocks.h5"
+    code, out, err = run("etl", rock_zip, "-o", path)
+    assert (code, err) == (0, "")
+    assert "60 pictures of 28 × 28" in out
+    assert "63 files seen: 60 kept, 3 refused" in out
+    assert run("info", path) == (0, out, "")
+    code, out, _ = run("info", path, "--json")
+    about = json.loads(out)
+    assert about["pictures"] == 60
+    assert about["classes"]["marble"] == 10
+
+
+def test_etl_options(run, rock_zip, tmp_path):
+    path = tmp_path / "a.h5"
+    table = tmp_path / "table.csv"
+    pd.DataFrame({"file": ["nothing.jpg"], "hole": ["BH1"]}).to_csv(table, index=False)
+    options = ["--rotate", "--sample", 0.5, "--seed", 3, "--size", 20, 20]
+    options += ["--fit", "pad", "--metadata", table]
+    code, out, _ = run("etl", rock_zip, "-o", path, *options)
+    assert code == 0
+    assert "120 pictures of 20 × 20 with masks" in out
+    assert "1 rows of the metadata fit no picture: nothing.jpg" in out
+    with Collection(path) as rocks:
+        assert "hole" in rocks.table
+    assert run("etl", rock_zip, "-o", path, "--alpha")[0] == 0
+    with Collection(path) as rocks:
+        assert rocks.image_shape == (28, 28, 4)
+
+
+@pytest.mark.parametrize("model", ["pairwise", "kmeans"])
+def test_similar_prints_the_ranked_table(run, rocks, model, tmp_path):
+    plot = tmp_path / "a.png"
+    options = ["-k", 4, "--model", model, "--metric", "cosine", "--plot", plot]
+    code, out, err = run("similar", rocks.path, rocks.keys[0], *options)
+    assert code == 0
+    header, *rows = out.splitlines()
+    assert header.split() == ["key", "cosine", "similarity", "label", "source"]
+    assert len(rows) == 4
+    assert rocks.keys[0] not in out
+    assert f"Drew {plot}" in err
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_similar_for_programs(run, rocks):
+    key = rocks.keys[0]
+    _, as_csv, err = run("similar", rocks.path, key, "-k", 3, "--csv")
+    _, as_json, _ = run("similar", rocks.path, key, "-k", 3, "--json")
+    assert err == ""
+    table = pd.read_csv(io.StringIO(as_csv))
+    records = json.loads(as_json)
+    assert table["key"].tolist() == [row["key"] for row in records]
+    assert table["similarity"].tolist() == pytest.approx(
+        [row["similarity"] for row in records]
+    )
+    assert list(table.columns[:3]) == ["key", "correlation", "similarity"]
+
+
+def test_similar_to_a_file(run, rocks, draw, tmp_path):
+    path = draw("photo.png", size=(50, 70))
+    plot = tmp_path / "a.png"
+    code, out, _ = run("similar", rocks.path, path, "-k", 2, "--plot", plot)
+    assert code == 0
+    assert len(out.splitlines()) == 3
+    assert plot.exists()
+
+
+def test_similar_where(run, rocks):
+    key = rocks.keys[0]
+    code, out, _ = run(
+        "similar", rocks.path, key, "--where", "label=schist", "--csv", "-k", 30
+    )
+    assert code == 0
+    assert set(pd.read_csv(io.StringIO(out))["label"]) == {"schist"}
+
+
+def test_elbow(run, rocks, tmp_path):
+    plot = tmp_path / "a.png"
+    code, out, err = run("elbow", rocks.path, "--clusters", "1-6", "--plot", plot)
+    assert code == 0
+    assert out.splitlines()[0].split() == ["clusters", "inertia"]
+    assert "Suggested: " in out
+    assert plot.exists()
+    code, out, err = run("elbow", rocks.path, "--clusters", "2,4,8", "--csv")
+    table = pd.read_csv(io.StringIO(out))
+    assert table["clusters"].tolist() == [2, 4, 8]
+    assert table["inertia"].is_monotonic_decreasing
+    assert "Suggested" in err
+    code, out, err = run("elbow", rocks.path, "--clusters", "2", "--json")
+    assert json.loads(out)[0]["clusters"] == 2
+    assert "Suggested" not in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["info", "nothing.h5"], "No collection at nothing.h5"),
+        (["etl", "nothing.zip", "-o", "{tmp}/a.h5"], "No such folder or zip"),
+        (["etl", "{zip}", "-o", "{tmp}/no/a.h5"], "its folder does not exist"),
+        (["etl", "{zip}", "-o", "{tmp}/a.h5", "--sample", "3"], "share above 0"),
+        (["similar", "{rocks}", "granite.1"], "neither a picture file nor a key"),
+        (["similar", "{rocks}", "{key}", "-k", "0"], "k_candidates must be 1 or more"),
+        (["similar", "{rocks}", "{key}", "--metric", "L2"], "'L2' is not one of"),
+        (["similar", "{rocks}", "{key}", "--where", "hole"], "not COLUMN=VALUE"),
+        (["similar", "{rocks}", "{key}", "--where", "hole=1"], "No column 'hole'"),
+        (["similar", "{rocks}", "{zip}"], "no known picture format"),
+        (["elbow", "{rocks}", "--clusters", "0-3"], "no range such as 1-10"),
+        (["elbow", "{rocks}", "--clusters", "a-3"], "no range such as 1-10"),
+        (["elbow", "{rocks}", "--clusters", "61"], "asks for 61"),
+        (["elbow", "{rocks}", "--clusters", "3", "--plot", "a.xyz"], "xyz"),
+        (["frobnicate"], "No such command"),
+    ],
+)
+def test_mistakes_end_with_2_and_one_line(
+    run, rocks, rock_zip, tmp_path, argv, message
+):
+    given = {
+        "rocks": rocks.path,
+        "key": rocks.keys[0],
+        "zip": rock_zip,
+        "tmp": tmp_path,
+    }
+    code, _, err = run(*[argument.format(**given) for argument in argv])
+    assert code == 2
+    said = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert len(said) == 1
+    assert message in said[0]
+    assert "Traceback" not in err
+
+
+def test_every_command_and_option_explains_itself():
+    for name, command in cli.commands.items():
+        assert command.help, name
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                assert parameter.help, (name, parameter.name)
+
+
+def test_interrupts_are_no_traceback(run, rocks, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("geoimages.cli.Collection", interrupt)
+    code, _, err = run("info", rocks.path)
+    assert code == 130
+    assert "Stopped." in err
+
+
+def test_a_closed_pipe_is_no_mistake(rocks, monkeypatch):
+    def close(*args):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("geoimages.cli.Collection", close)
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    assert main(["info", str(rocks.path)]) == 0
+
+
+def test_run_as_a_module(rocks):
+    done = subprocess.run(
+        [sys.executable, "-m", "geoimages", "info", rocks.path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "60 pictures" in done.stdout
+
+
+def test_version(run):
+    code, out, _ = run("--version")
+    assert code == 0
+    assert "geoimages" in out

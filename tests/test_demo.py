@@ -1,0 +1,45 @@
+"""The demo does the main job and lists what it drew."""
+
+import pytest
+from PIL import Image
+
+from geoimages.demo import run_demo
+
+FIGURES = ["sample.png", "matches_pairwise.png", "matches_kmeans.png", "elbow.png"]
+
+
+def check(output, lines, pictures):
+    assert [path.name for path in pictures] == FIGURES
+    for path in pictures:
+        with Image.open(path) as image:
+            assert min(image.size) > 100
+            assert max(image.size) > 500
+        assert any(line.strip() == str(path) for line in lines)
+    assert lines[-5] == "Pictures written:"
+    assert (output / "rocks.h5").exists()
+
+
+def test_on_the_drawn_sample(tmp_path):
+    lines = []
+    pictures = run_demo(tmp_path / "demo", echo=lines.append)
+    check(tmp_path / "demo", lines, pictures)
+    text = "\n".join(lines)
+    assert "603 files seen: 600 kept, 3 refused" in text
+    assert "PairwiseModel: the pictures most like" in text
+    assert text.count("precision at 6 over 200 candidates") == 2
+
+
+def test_on_a_folder_without_classes(tmp_path, draw):
+    for i in range(4):
+        draw(f"mine/{i}.png", seed=i, size=(40, 60))
+    lines = []
+    pictures = run_demo(tmp_path / "demo", tmp_path / "mine", echo=lines.append)
+    check(tmp_path / "demo", lines, pictures)
+
+
+@pytest.mark.real
+def test_on_the_real_archive(real_data, tmp_path):
+    lines = []
+    source = real_data / "geological_similarity.zip"
+    pictures = run_demo(tmp_path, source, echo=lines.append)
+    check(tmp_path, lines, pictures)

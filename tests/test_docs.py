@@ -1,0 +1,61 @@
+"""What the README says is true: its Python runs, its commands exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from geoimages import write_rocks
+from geoimages.cli import cli, main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, draw):
+    """A folder as the README's reader has it."""
+    write_rocks(tmp_path / "rocks.zip", 120, random_state=0)
+    draw("photo.jpg", size=(300, 400))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_python_lines_run(folder):
+    blocks = [text for kind, text in BLOCKS if kind == "python"]
+    assert blocks
+    namespace = {}
+    for text in blocks:
+        exec(compile(text, "README.md", "exec"), namespace)
+    assert (folder / "matches.png").stat().st_size > 10_000
+
+
+def test_the_shell_lines_run(folder, capsys):
+    lines = [
+        line
+        for kind, text in BLOCKS
+        if kind == "sh"
+        for line in text.splitlines()
+        if line.startswith("geoimages ")
+    ]
+    assert len(lines) >= 4
+    for line in lines:
+        argv = shlex.split(line.split("#")[0])[1:]
+        assert main(argv) == 0, (line, capsys.readouterr().err)
+
+
+def test_every_command_is_in_the_readme():
+    for name in cli.commands:
+        assert f"geoimages {name}" in README, name
+
+
+def test_the_pictures_of_the_readme_are_there():
+    paths = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
+    assert paths
+    for path in paths:
+        assert (ROOT / path).is_file(), path
+    described = (ROOT / "images/README.md").read_text(encoding="utf-8")
+    for path in (ROOT / "images").glob("*.png"):
+        assert path.name in described

@@ -1,0 +1,158 @@
+"""Plots draw what they are given, in order, with what a person needs to read them."""
+
+import numpy as np
+import pytest
+
+from geoimages import Images, PairwiseModel, Plots, suggest_elbow
+from geoimages.visualize import save_figure
+
+
+@pytest.fixture(scope="module")
+def model(rocks):
+    return PairwiseModel().fit(rocks)
+
+
+def drawn(figure):
+    """The pictures of a figure, axis by axis."""
+    return [ax.images[0].get_array() for ax in figure.axes]
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 7, 8, 30])
+def test_matches_of_any_number(model, rocks, k, tmp_path):
+    key = rocks.keys[3]
+    matches = model.predict(key, k)
+    figure = Plots.plot_matches(matches, rocks, candidate=key)
+    assert len(figure.axes) == k + 1
+    np.testing.assert_array_equal(drawn(figure)[0], rocks[key])
+    for image, ax, (match, row) in zip(
+        drawn(figure)[1:], figure.axes[1:], matches.iterrows(), strict=True
+    ):
+        np.testing.assert_array_equal(image, rocks[match])
+        caption = ax.get_xlabel()
+        assert match in caption
+        assert rocks.labels[rocks.position(match)] in caption
+        assert f"{row['similarity']:.3f}" in caption
+    assert "candidate" in figure.axes[0].get_xlabel()
+    save_figure(figure, tmp_path / "a.png")
+
+
+def test_matches_by_metadata_of_files(tmp_path, rock_zip, rocks, model):
+    images = Images(tmp_path / "images")
+    images.unzip_images(rock_zip)
+    metadata = images.generate_image_metadata()
+    matches = model.predict(rocks.keys[0], 4)
+    files = Plots().plot_matches(matches, metadata, candidate=rocks[0])
+    collection = Plots.plot_matches(matches, rocks, candidate=rocks[0])
+    for a, b in zip(files.axes, collection.axes, strict=True):
+        np.testing.assert_array_equal(a.images[0].get_array(), b.images[0].get_array())
+        assert a.get_xlabel() == b.get_xlabel()
+    with pytest.raises(KeyError, match="not in the metadata's images"):
+        Plots.plot_matches(matches, {"images": {}, "dirs": {}})
+    with pytest.raises(ValueError, match="generate_image_metadata"):
+        Plots.plot_matches(matches, {"a": 1})
+
+
+def test_a_label_without_its_folder_is_shown_as_a_number(draw, model, rocks):
+    path = draw("a.png")
+    matches = model.predict(rocks.keys[0], 1)
+    about = {"file_path": str(path), "label": 5}
+    figure = Plots.plot_matches(matches, {"images": {matches.index[0]: about}})
+    assert "5" in figure.axes[0].get_xlabel().split("\n")
+
+
+def test_a_batch_has_a_row_for_each_candidate(model, rocks):
+    keys = list(rocks.keys[[0, 20]])
+    matches = model.predict(keys, 3)
+    figure = Plots.plot_matches(matches, rocks)
+    assert len(figure.axes) == 8
+    np.testing.assert_array_equal(drawn(figure)[4], rocks[keys[1]])
+    pixels = model.predict(rocks[[0, 20]], 3)
+    assert len(Plots.plot_matches(pixels, rocks).axes) == 6
+    for candidate in (list(rocks[[0, 20]]), {0: rocks[0], 1: rocks[20]}):
+        assert len(Plots.plot_matches(pixels, rocks, candidate).axes) == 8
+
+
+def test_grey_float_and_masked_candidates(model, rocks):
+    matches = model.predict(rocks.keys[0], 2)
+    grey = Plots.plot_matches(matches, rocks, candidate=np.zeros((9, 9), np.uint8))
+    assert grey.axes[0].images[0].get_cmap().name == "gray"
+    masked = np.zeros((9, 9, 4))
+    figure = Plots.plot_matches(matches, rocks, candidate=masked)
+    assert (drawn(figure)[0] == 1).all()
+
+
+def test_nothing_to_plot(model, rocks):
+    matches = model.predict(rocks.keys[0], 2).iloc[:0]
+    with pytest.raises(ValueError, match="no rows"):
+        Plots.plot_matches(matches, rocks)
+
+
+def test_long_keys_are_shortened(rocks):
+    from geoimages.visualize import _shorten
+
+    assert _shorten("marble.MGN0Z") == "marble.MGN0Z"
+    short = _shorten("drillcore.hole-BH12-depth-0103.50")
+    assert len(short) <= 18
+    assert short.endswith("0103.50")
+
+
+def test_elbow_plot_marks_the_suggestion():
+    clusters, inertias = range(1, 8), [100, 60, 25, 20, 17, 15, 14]
+    figure = Plots.elbow_plot(clusters, inertias)
+    (ax,) = figure.axes
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), inertias)
+    text = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert "suggested: 3 (farthest below that line)" in text
+    again = Plots.elbow_plot(clusters, inertias, ax=ax)
+    assert again is figure
+    short = Plots.elbow_plot([2, 3], [5, 4])
+    assert short.axes[0].get_legend() is None
+
+
+def test_elbow_plot_of_unequal_lengths():
+    with pytest.raises(ValueError, match="got 3 numbers and 2 inertias"):
+        Plots.elbow_plot([1, 2, 3], [5, 4])
+    with pytest.raises(ValueError, match="got 0 numbers"):
+        Plots.elbow_plot([], [])
+
+
+def test_elbow_by_hand():
+    # Below the line from (1, 10) to (5, 2): by 0, 4, 5, 4, 0.
+    assert suggest_elbow([1, 2, 3, 4, 5], [10, 4, 1, 0, 2]) == 3
+    assert suggest_elbow([5, 3, 1], [1, 1.5, 10]) == 3
+    assert suggest_elbow([1, 2], [5, 4]) is None
+    assert suggest_elbow([1, 2, 3], [5, 5, 5]) is None
+    assert suggest_elbow([1, 2, 3], [3, 2, 1]) is None
+
+
+def test_sample_sheet_shows_members_of_each_class(rocks):
+    figure = Plots.sample_sheet(rocks, n_per_class=3)
+    assert len(figure.axes) == 18
+    rows = [figure.axes[i : i + 3] for i in range(0, 18, 3)]
+    for name, row in zip(rocks.classes, rows, strict=True):
+        assert row[0].get_ylabel() == f"{name}\n10"
+        members = rocks[rocks.where(label=name)]
+        for ax in row:
+            image = ax.images[0].get_array()
+            assert (members == image).all(axis=(1, 2, 3)).any()
+
+
+def test_sample_sheet_of_arrays_and_of_few_pictures(pictures):
+    images, labels = pictures
+    figure = Plots.sample_sheet(images[:5], ["a", "b", "a", "a", "a"])
+    assert len(figure.axes) == 5
+    assert len(Plots.sample_sheet(images[:5]).axes) == 5
+    large = np.zeros((2, 300, 400, 3), np.uint8)
+    sheet = Plots.sample_sheet(large)
+    assert sheet.axes[0].images[0].get_array().shape == (256, 256, 3)
+    with pytest.raises(ValueError, match="got 5 pictures and 2 labels"):
+        Plots.sample_sheet(images[:5], ["a", "b"])
+
+
+def test_a_figure_is_written_whole_or_not_at_all(tmp_path):
+    figure = Plots.elbow_plot([1, 2, 3], [3, 2, 1.5])
+    save_figure(figure, tmp_path / "a.pdf")
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    with pytest.raises(ValueError, match="xyz"):
+        save_figure(figure, tmp_path / "a.xyz")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pdf"]
