@@ -1,0 +1,1 @@
+"""Benchmarks in asv's shape, each beside an obvious alternative in the same run."""

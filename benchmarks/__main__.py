@@ -1,0 +1,63 @@
+"""Run the benchmarks: ``python -m benchmarks [NAME ...]``, for example ``search``.
+
+Each suite's ``setup`` prepares its data. A ``time_*`` method is timed (the best and the
+median of several runs), a ``track_*`` method returns a figure. ``RATIOS`` names pairs
+``(slow, fast)`` of timed methods whose ratio is the result to quote: these machines are
+noisy, their ratios are not.
+"""
+
+import importlib
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+def _time(method, seconds=3, most=20):
+    """Run a method several times: its times, in seconds."""
+    method()
+    times = []
+    while len(times) < 2 or (sum(times) < seconds and len(times) < most):
+        start = time.perf_counter()
+        method()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def run(suite):
+    """Run one suite and print its figures."""
+    suite.setup()
+    print(f"\n{suite.__doc__.splitlines()[0]}")
+    medians = {}
+    names = [name for name in dir(suite) if name.startswith(("time_", "track_"))]
+    for name in tqdm(names, leave=False, disable=None):
+        method = getattr(suite, name)
+        title = name.split("_", 1)[1].replace("_", " ")
+        if name.startswith("track_"):
+            print(f"  {title:42s} {method():12.4g}")
+            continue
+        times = _time(method)
+        medians[name] = statistics.median(times)
+        print(
+            f"  {title:42s} {1e3 * medians[name]:12.2f} ms"
+            f"  ({1e3 * min(times):.2f} to {1e3 * max(times):.2f}, {len(times)} runs)"
+        )
+    for slow, fast in getattr(suite, "RATIOS", ()):
+        ratio = medians[slow] / medians[fast]
+        print(f"  {slow[5:]} / {fast[5:]} = {ratio:.1f}".replace("_", " "))
+
+
+def main(names):
+    """Run all suites, or those of the modules named."""
+    for path in sorted(Path(__file__).parent.glob("bench_*.py")):
+        if names and path.stem.removeprefix("bench_") not in names:
+            continue
+        module = importlib.import_module(f"{__package__}.{path.stem}")
+        for suite in module.SUITES:
+            run(suite())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
