@@ -1,17 +1,26 @@
 """KMeansModel: only the clusters next to the candidate are searched."""
 
+import numbers
+
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances
 from sklearn.utils.validation import check_is_fitted
 
 from .files import progress
+from .search import ExactSearch
 from .similarity import SimilarityModel, check_count
 
 
 def _float_rows(rows):
     """Rows in 0–1 units for k-means: uint8 -> float32, floats as they are."""
     return rows / np.float32(255) if rows.dtype == np.uint8 else rows
+
+
+def _content_order(rows):
+    """Order rows by their bytes, so that k-means is blind to the order given."""
+    whole = np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))
+    return np.argsort(np.ascontiguousarray(rows).view(whole).ravel(), kind="stable")
 
 
 class KMeansModel(SimilarityModel):
@@ -65,7 +74,7 @@ class KMeansModel(SimilarityModel):
     features_ : transformer
         The fitted features, where there are any.
     search_ : ExactSearch
-        The stored rows.
+        The stored rows, cluster by cluster.
 
     See Also
     --------
@@ -138,16 +147,34 @@ class KMeansModel(SimilarityModel):
         TypeError
             If `y` is a number: name it, ``num_clusters=4``.
         ValueError
-            If there are fewer pictures than clusters.
+            If there are fewer pictures than clusters, or an option is unknown.
         """
         k = self.num_clusters if num_clusters is None else num_clusters
         check_count("num_clusters", k)
         super().fit(X, y)
-        kmeans = self._kmeans(k).fit(_float_rows(self.search_.rows))
+        stored, rank = self.search_.rows, self.search_.rank
+        if k > len(stored):
+            raise ValueError(
+                f"num_clusters={k} is more than there are pictures "
+                f"(n_samples={len(stored)}); ask for {len(stored)} or fewer."
+            )
+        order = _content_order(stored)
+        kmeans = self._kmeans(k).fit(_float_rows(stored[order]))
         self.cluster_centers_ = kmeans.cluster_centers_
-        self.labels_ = kmeans.labels_
+        self.labels_ = np.empty_like(kmeans.labels_)
+        self.labels_[order] = kmeans.labels_
         self.inertia_ = float(kmeans.inertia_)
+        # A cluster's rows lie together, so that to search it is to read a slice.
+        self._order = np.argsort(self.labels_, kind="stable")
+        self._places = np.argsort(self._order)
+        self._bounds = np.searchsorted(self.labels_[self._order], np.arange(k + 1))
+        self.search_ = ExactSearch(
+            stored[self._order], rank[self._order], self.metric_params
+        )
         return self
+
+    def _stored(self, positions):
+        return self.search_.rows[self._places[positions]]
 
     def _kmeans(self, num_clusters):
         return KMeans(num_clusters, n_init=self.n_init, random_state=self.random_state)
@@ -206,16 +233,24 @@ class KMeansModel(SimilarityModel):
         rows = np.asarray(rows)
         to_centers = pairwise_distances(_float_rows(rows), self.cluster_centers_)
         nearest = np.argsort(to_centers, axis=1, kind="stable")
-        within = []
+        sizes = np.diff(self._bounds)
+        searching = {}  # the candidates that search the same clusters, together
         for i, clusters in enumerate(nearest):
-            held = np.bincount(self.labels_, minlength=len(clusters))
+            held = sizes
             if leave_out is not None:
                 hidden = self.labels_[leave_out[i]]
-                held = held - np.bincount(hidden, minlength=len(clusters))
+                held = sizes - np.bincount(hidden, minlength=len(sizes))
             enough = np.searchsorted(np.cumsum(held[clusters]), k) + 1
             searched = clusters[: max(clusters_searched, enough)]
-            within.append(np.flatnonzero(np.isin(self.labels_, searched)))
-        return self.search_.search(rows, k, metric, within, leave_out)
+            searching.setdefault(tuple(sorted(searched)), []).append(i)
+        found = [None] * len(rows)
+        for clusters, members in searching.items():
+            within = [slice(*self._bounds[c : c + 2]) for c in clusters]
+            hidden = leave_out and [self._places[leave_out[i]] for i in members]
+            matches = self.search_.search(rows[members], k, metric, within, hidden)
+            for i, (distances, places) in zip(members, matches, strict=True):
+                found[i] = distances, self._order[places]
+        return found
 
     def model_inertias(self, clusters):
         """Return the inertia that k-means reaches for several numbers of clusters.
@@ -235,17 +270,25 @@ class KMeansModel(SimilarityModel):
 
         Raises
         ------
+        TypeError
+            If `clusters` is a single number.
         ValueError
             If a number is below 1 or above the number of stored pictures.
         """
         check_is_fitted(self)
+        if isinstance(clusters, numbers.Number):
+            raise TypeError(
+                f"clusters is a list or range of numbers to try, got {clusters!r}; "
+                f"give range(1, {clusters + 1}), for example."
+            )
         clusters = [check_count("clusters", k) for k in clusters]
         if clusters and max(clusters) > len(self.keys_):
             raise ValueError(
                 f"clusters asks for {max(clusters)}, but only {len(self.keys_)} "
                 "pictures are stored."
             )
-        rows = _float_rows(self.search_.rows)
+        rows = self.search_.rows
+        rows = _float_rows(rows[_content_order(rows)])
         return [
             float(self._kmeans(k).fit(rows).inertia_)
             for k in progress(clusters, desc="k-means", unit="model")

@@ -6,6 +6,7 @@ from pathlib import Path
 from .cluster import KMeansModel
 from .datasets import write_rocks
 from .distance import PairwiseModel
+from .sources import open_source
 from .store import Collection
 from .visualize import Plots, save_figure, suggest_elbow
 
@@ -47,6 +48,9 @@ def run_demo(output="demo", source=None, echo=print):
         The figures written.
     """
     output = Path(output)
+    if source is not None:
+        with open_source(source):
+            pass  # a mistake leaves no empty folder behind
     output.mkdir(parents=True, exist_ok=True)
     steps, pictures = _Steps(echo), []
 
@@ -68,7 +72,7 @@ def run_demo(output="demo", source=None, echo=print):
         candidates = candidates or [str(rocks.keys[0])]
         models = {
             "pairwise": PairwiseModel(k_candidates=6),
-            "kmeans": KMeansModel(k_candidates=6, random_state=0),
+            "kmeans": KMeansModel(min(3, len(rocks)), 6, random_state=0),
         }
         every = rocks.keys[:: max(1, len(rocks) // 200)].tolist()
         labels = rocks.labels[:: max(1, len(rocks) // 200)]
@@ -89,9 +93,10 @@ def run_demo(output="demo", source=None, echo=print):
         clusters = range(1, min(10, len(rocks)) + 1)
         inertias = models["kmeans"].model_inertias(clusters)
         draw(Plots.elbow_plot(clusters, inertias), "elbow.png")
+        elbow = suggest_elbow(clusters, inertias)
         steps.done(
-            "Tried 1 to 10 clusters",
-            f"suggested: {suggest_elbow(clusters, inertias)} clusters",
+            f"Tried 1 to {max(clusters)} clusters",
+            f"suggested: {elbow} clusters" if elbow else "none stands out",
         )
     echo("Pictures written:")
     for picture in pictures:

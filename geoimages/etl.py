@@ -1,6 +1,7 @@
 """Images and Labels: prepare a folder of pictures as the proof of concept did."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,19 @@ from .reading import ImageReadError, read_image
 from .resizing import resize_image
 from .sources import is_picture_name, open_source, open_zip, sample_groups
 from .store import vectors_frame
+
+_WITH_ALPHA = (".avif", ".jp2", ".png", ".tif", ".tiff", ".webp")
+
+
+def _plain(value):
+    """What JSON makes of NumPy's numbers and of paths."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(
+        f"JSON holds no {type(value).__name__}; turn {value!r} into text or numbers."
+    )
 
 
 class Images:
@@ -33,7 +47,7 @@ class Images:
     Attributes
     ----------
     metadata : dict
-        What `generate_image_metadata` returned last.
+        What `generate_image_metadata` returned last; None once the pictures changed.
 
     See Also
     --------
@@ -63,15 +77,18 @@ class Images:
         self.dev_path = Path(dev_path)
         self.sub_dirs = sub_dirs
         self.metadata = None
+        self._listing = {}  # how the metadata was asked for
 
     def __repr__(self):
         return f"Images({str(self.images_path)!r})"
 
     def _entries(self):
-        """List the files of the class folders: (entries, {folder: {"label": int}})."""
+        """List the files: (entries, loose ones too; {folder: {"label": int}})."""
         with open_source(self.images_path) as source:
-            entries = [entry for entry in source.entries if entry.label]
-        pictures = [entry for entry in entries if is_picture_name(entry.path)]
+            entries = source.entries
+        pictures = [
+            entry for entry in entries if entry.label and is_picture_name(entry.path)
+        ]
         if self.sub_dirs is None:
             names = sorted({entry.label for entry in pictures})
             dirs = {name: {"label": i} for i, name in enumerate(names)}
@@ -85,14 +102,14 @@ class Images:
                 f"sub_dirs names {sorted(absent)}, but {self.images_path} holds no "
                 "pictures in a folder of that name."
             )
-        return [entry for entry in entries if entry.label in dirs], dirs
+        return [e for e in entries if not e.label or e.label in dirs], dirs
 
     def _pictures(self):
-        """The files whose names are those of pictures: [(path, entry)]."""
+        """The files in class folders that are named as pictures: [(path, entry)]."""
         return [
             (self.images_path / entry.path, entry)
             for entry in self._entries()[0]
-            if is_picture_name(entry.path)
+            if entry.label and is_picture_name(entry.path)
         ]
 
     def unzip_images(self, zip_path):
@@ -124,6 +141,7 @@ class Images:
                 )
             members = [info for info in archive.infolist() if not info.is_dir()]
             self.images_path.mkdir(parents=True, exist_ok=True)
+            self.metadata = None
             return [
                 Path(archive.extract(member, self.images_path))
                 for member in progress(members, desc="unzipping", unit="file")
@@ -153,6 +171,7 @@ class Images:
                 raise FileExistsError(
                     f"{path} cannot be renamed: {new} exists; move one of them away."
                 )
+        self.metadata = None
         for path, new in renamed.items():
             path.rename(new)
         return renamed
@@ -200,6 +219,7 @@ class Images:
                 raise FileExistsError(
                     f"{new} exists; empty {self.dev_path} before sampling again."
                 )
+        self.metadata = None if move else self.metadata
         for path, new in progress(moves.items(), desc="sampling", unit="picture"):
             new.parent.mkdir(parents=True, exist_ok=True)
             (shutil.move if move else shutil.copy2)(path, new)
@@ -208,8 +228,9 @@ class Images:
     def rotate_images(self, suffix=None):
         """Write copies turned by 90, 180 and 270 degrees counter-clockwise.
 
-        A copy of ``marble.MGN0Z.jpg`` is ``marble.MGN0Z.90.jpg``. Existing copies are
-        left as they are, and no copies of copies are made.
+        A copy of ``marble.MGN0Z.jpg`` is ``marble.MGN0Z.90.jpg``. Existing copies, in
+        whatever format, are left as they are, and no copies of copies are made. A
+        mask (transparency) is kept where the format of the copy has one.
 
         Parameters
         ----------
@@ -228,20 +249,24 @@ class Images:
         """
         pictures = self._pictures()
         original = lineage_of([entry.key for _, entry in pictures])
+        taken = {path.with_suffix("") for path, _ in pictures}
+        self.metadata = None
         written = []
         files = zip(pictures, original, strict=True)
         bar = progress(files, desc="turning", total=len(pictures), unit="picture")
         for (path, entry), base in bar:
             if entry.key != base:
                 continue
+            end = suffix or path.suffix
             try:
-                image = read_image(path, alpha=suffix == ".png")
+                image = read_image(path, alpha=end.lower() in _WITH_ALPHA)
             except ImageReadError:
                 continue
+            if image.shape[2] == 4 and (image[..., 3] == 255).all():
+                image = image[..., :3]
             for turn in TURNS:
-                end = suffix or path.suffix
                 new = path.with_name(f"{path.stem}.{turn}{end}")
-                if new.exists():
+                if new.with_suffix("") in taken or new.exists():
                     continue
                 save_image(np.rot90(image, turn // 90), new)
                 written.append(new)
@@ -263,15 +288,21 @@ class Images:
         metadata : dict
             ``root`` (``images_path``), ``dirs`` (``{folder: {"label": int}}``),
             ``images`` (by key: ``file_name``, ``root`` (its folder), ``file_path``,
-            ``size`` (height, width, channels in the file) and ``label``) and
-            ``errata`` (``file_path`` and ``reason`` of every other file).
+            ``size`` (height, width, channels in the file; a list, as JSON has it) and
+            ``label``) and ``errata`` (``file_path`` and ``reason`` of every other
+            file; ``no-class`` is a picture that lies in no class folder).
+
+        Raises
+        ------
+        ValueError
+            If `exp_size` is not (height, width, 3).
         """
-        exp_size = tuple(int(side) for side in exp_size)
-        if len(exp_size) != 3 or exp_size[2] != 3:
+        if np.shape(exp_size) != (3,) or exp_size[2] != 3:
             raise ValueError(
                 f"exp_size is (height, width, 3): pictures are read as RGB; got "
                 f"{exp_size!r}."
             )
+        exp_size = tuple(int(side) for side in exp_size)
         images, errata = {}, []
         entries, dirs = self._entries()
         for entry in progress(entries, desc="listing", unit="file"):
@@ -279,12 +310,14 @@ class Images:
             try:
                 if not is_picture_name(entry.path):
                     raise ImageReadError("not-a-picture", path)
-                size = read_image(path).shape
+                size = list(read_image(path).shape)
             except ImageReadError as error:
                 errata.append({"file_path": str(path), "reason": error.reason})
                 continue
-            if size != exp_size and not resize:
-                errata.append({"file_path": str(path), "reason": "other-size"})
+            other = size != list(exp_size) and not resize
+            if not entry.label or other:
+                reason = "other-size" if entry.label else "no-class"
+                errata.append({"file_path": str(path), "reason": reason})
                 continue
             images[entry.key] = {
                 "file_name": path.name,
@@ -293,7 +326,7 @@ class Images:
                 "size": size,
                 "label": dirs[entry.label]["label"],
             }
-        self._exp_size = exp_size
+        self._listing = {"exp_size": exp_size, "resize": resize}
         self.metadata = {
             "root": str(self.images_path),
             "dirs": dirs,
@@ -305,13 +338,18 @@ class Images:
     def _read_all(self):
         """Read the pictures of the metadata: (n, h, w, 3) uint8 and their keys."""
         if self.metadata is None:
-            self.generate_image_metadata()
-        images = self.metadata["images"]
-        out = np.empty((len(images), *self._exp_size), np.uint8)
+            self.generate_image_metadata(**self._listing)
+        images, exp_size = self.metadata["images"], self._listing["exp_size"]
+        if not images:
+            raise ValueError(
+                f"{self.images_path} holds no pictures of {exp_size}; the errata of "
+                "generate_image_metadata say why, resize=True takes other sizes."
+            )
+        out = np.empty((len(images), *exp_size), np.uint8)
         bar = progress(images.values(), desc="reading pictures", unit="picture")
         for i, about in enumerate(bar):
             image = read_image(about["file_path"])
-            out[i] = resize_image(image, self._exp_size[:2])
+            out[i] = resize_image(image, exp_size[:2])
         return out, list(images)
 
     def images_to_vectors_df(self, dtype="float32"):
@@ -392,9 +430,15 @@ class Images:
 
     def _data_file(self, path):
         """A relative path lies in ``data_path``."""
-        path = Path(path)
-        inside = path.resolve().is_relative_to(self.data_path.resolve())
-        return path if path.is_absolute() or inside else self.data_path / path
+        path, root = Path(path), self.data_path.resolve()
+        if path.is_absolute() or path.resolve().is_relative_to(root):
+            return path
+        if not (root / path).resolve().is_relative_to(root):
+            raise ValueError(
+                f"{path} climbs out of {self.data_path}; give a path inside of it, or "
+                "an absolute one."
+            )
+        return self.data_path / path
 
     def write_json(self, data, path):
         """Write data, for example the metadata, as JSON.
@@ -402,7 +446,7 @@ class Images:
         Parameters
         ----------
         data : object
-            Anything JSON holds.
+            Anything JSON holds, NumPy's numbers and arrays, and paths.
         path : str or path-like
             The file; a relative path lies in ``data_path``.
 
@@ -410,11 +454,19 @@ class Images:
         -------
         path : Path
             The file written.
+
+        Raises
+        ------
+        ValueError
+            If a relative path climbs out of ``data_path``.
+        TypeError
+            If the data hold what JSON cannot.
         """
         path = self._data_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(data, indent=2), encoding="utf-8")
+            text = json.dumps(data, indent=2, default=_plain)
+            temporary.write_text(text, encoding="utf-8")
         return path
 
     def read_json(self, path):
@@ -434,11 +486,15 @@ class Images:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If it is not JSON.
+            If it is not JSON, or a relative path climbs out of ``data_path``.
         """
         path = self._data_file(path)
         try:
             return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"No file at {path}; write_json writes one."
+            ) from None
         except ValueError as error:
             raise ValueError(f"{path} is not JSON ({error}).") from None
 

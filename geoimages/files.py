@@ -1,11 +1,15 @@
 """Files that appear whole or not at all, and progress that knows when to be silent."""
 
 import contextlib
+import glob
 import os
 import secrets
+import time
 from pathlib import Path
 
 from tqdm.auto import tqdm
+
+_DAY = 24 * 3600  # seconds
 
 
 @contextlib.contextmanager
@@ -22,7 +26,7 @@ def atomic_path(path):
     temporary : Path
         A path in the same folder that does not exist yet. It is renamed to `path`
         at the end, or removed when the block raises; a killed process leaves `path`
-        as it was.
+        as it was. What a killed process left of its own is removed a day later.
 
     Raises
     ------
@@ -34,6 +38,10 @@ def atomic_path(path):
         raise FileNotFoundError(
             f"{path} cannot be written: its folder does not exist; create it first."
         )
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.part"):
+        with contextlib.suppress(OSError):  # another run may have removed it
+            if time.time() - left.stat().st_mtime > _DAY:
+                left.unlink()
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield temporary

@@ -4,10 +4,13 @@ Whatever reads a picture in this package reads it here, so that every picture is
 turned upright, converted and refused in one way.
 """
 
+import contextlib
 import hashlib
 import os
+import re
+import threading
 import warnings
-from io import BytesIO
+from io import BytesIO, TextIOBase
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +27,32 @@ REASONS = {
     "empty-mask": "every pixel is transparent, so no rock is left",
 }
 
+PICTURE_SUFFIXES = frozenset(
+    [
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
+)
+"""How the names of picture files end."""
+
 _EXIF_ORIENTATION = 0x0112
 _BIT_DEPTH = {"1": 1, "I": 32, "F": 32}
+# A marker with a segment, or the end; in compressed data 0xff stands before 0 or RST.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+_SETTINGS = threading.Lock()  # warnings and Pillow's leniency are the whole process's
 
 
 class ImageReadError(ValueError):
@@ -123,11 +150,21 @@ def _to_uint8(image, source, info):
     return np.asarray(image.convert("RGB"))
 
 
+def _jpeg_ends_early(data):
+    """Whether the first picture's end marker is missing; what follows it is ignored."""
+    at = 2
+    while marker := _JPEG_MARKER.search(data, at):
+        if marker[0] == b"\xff\xd9":
+            return False
+        at = marker.end()
+        at += int.from_bytes(data[at : at + 2])  # a segment begins with its length
+    return True
+
+
 def _ends_early(data, kind):
     """Whether a JPEG or PNG lacks its end marker; Pillow forgives a lost tail."""
     if kind in ("JPEG", "MPO"):
-        # Neither marker can occur inside entropy-coded data.
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+        return _jpeg_ends_early(data)
     return kind == "PNG" and b"IEND\xaeB`\x82" not in data[-65536:]
 
 
@@ -138,6 +175,8 @@ def _bit_depth(image, data):
     if image.format == "TIFF":
         bits = image.tag_v2.get(258, 1)
         return int(max(bits)) if isinstance(bits, tuple) else int(bits)
+    if image.format == "PPM" and image.mode == "I":
+        return 16
     return 16 if image.mode.startswith("I;16") else _BIT_DEPTH.get(image.mode, 8)
 
 
@@ -146,7 +185,8 @@ def _get_bytes(source):
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source), "<bytes>"
     if hasattr(source, "read"):
-        data, name = source.read(), str(getattr(source, "name", "<file>"))
+        name = str(getattr(source, "name", "<file>"))
+        data = None if isinstance(source, TextIOBase) else source.read()
         if not isinstance(data, bytes):
             raise TypeError(f"{name} is open as text; open it with mode 'rb'.")
         return data, name
@@ -164,15 +204,26 @@ def _get_bytes(source):
     )
 
 
+@contextlib.contextmanager
+def _strict_and_quiet():
+    """Refuse truncated files, and mute Pillow's remarks on sizes and damaged EXIF."""
+    with _SETTINGS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        lenient = ImageFile.LOAD_TRUNCATED_IMAGES
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = lenient
+
+
 def _decode(data, name, info):
     """Decode bytes into an upright uint8 array (h, w, 3 or 4), filling `info`."""
     if not data:
         raise ImageReadError("empty-file", name, info=info)
-    lenient, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
-        with warnings.catch_warnings(), Image.open(BytesIO(data)) as image:
-            # Remarks on damaged EXIF; what matters of them ends as a reason.
-            warnings.simplefilter("ignore", UserWarning)
+        with _strict_and_quiet(), Image.open(BytesIO(data)) as image:
             info.update(
                 mode=image.mode,
                 bit_depth=_bit_depth(image, data),
@@ -198,8 +249,6 @@ def _decode(data, name, info):
         text = str(error)
         reason = "truncated" if "truncated" in text.lower() else "undecodable"
         raise ImageReadError(reason, name, text, info) from None
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = lenient
     return _turn_upright(pixels, info["exif_orientation"])
 
 

@@ -12,8 +12,8 @@ from .lineage import lineage_of
 from .ranking import ranked_table
 from .reading import on_white
 from .search import ExactSearch
-from .search.metrics import check_metric
-from .validation import check_images, rows_for, takes_image_shape
+from .search.metrics import check_metric, check_metric_params
+from .validation import check_images, is_collection, rows_for, takes_image_shape
 
 _EXCLUDE = ("lineage", "self", None)
 
@@ -25,11 +25,6 @@ def check_count(name, value):
     if value < 1:
         raise ValueError(f"{name} must be 1 or more, got {value}.")
     return int(value)
-
-
-def is_collection(X):
-    """Whether X is a `Collection`, told by what it offers."""
-    return hasattr(X, "keys") and hasattr(X, "images") and hasattr(X, "x_y")
 
 
 def _keys_of(X):
@@ -44,7 +39,7 @@ def _keys_of(X):
 def _are_keys(X):
     """Whether X is a list of keys rather than of pixels."""
     return (
-        isinstance(X, list | tuple | pd.Index | np.ndarray)
+        isinstance(X, list | tuple | pd.Index | pd.Series | np.ndarray)
         and len(X) > 0
         and np.ndim(X) == 1
         and all(isinstance(key, str) for key in X)
@@ -92,6 +87,10 @@ class SimilarityModel(BaseEstimator):
                 f"y is the labels of the pictures, one each; got {y!r}. To set "
                 f"another parameter name it, for example {self._named_in_fit}={y!r}."
             )
+        check_metric(self.dist_metric)
+        check_metric_params(self.metric_params)
+        if y is None and is_collection(X) and len(X.classes):
+            y = X.labels
         rows = self._learn_rows(X, y)
         keys = _keys_of(X)
         keys = np.arange(len(rows)) if keys is None else keys
@@ -103,8 +102,6 @@ class SimilarityModel(BaseEstimator):
             )
         if all(isinstance(key, str) for key in keys):
             keys = np.asarray(keys, dtype=str)
-        if y is None and is_collection(X) and len(X.classes):
-            y = X.labels
         if y is not None:
             check_consistent_length(rows, y)
             y = np.asarray(y)
@@ -144,6 +141,10 @@ class SimilarityModel(BaseEstimator):
         images = on_white(images) if images.shape[3] == 4 else images
         return images.reshape(len(images), -1)
 
+    def _stored(self, positions):
+        """The stored rows at positions in the order given to `fit`."""
+        return self.search_.rows[positions]
+
     def _position_of(self, keys):
         """Positions of keys among the fitted rows."""
         positions = pd.Index(self.keys_).get_indexer(keys)
@@ -163,12 +164,16 @@ class SimilarityModel(BaseEstimator):
             keys = [X] if isinstance(X, str) else list(X)
             positions = self._position_of(keys)
             names = None if isinstance(X, str) else keys
-            return self.search_.rows[positions], names, positions
+            return self._stored(positions), names, positions
         if isinstance(X, pd.Series):
             X = X.to_numpy()
         single = False
         if not is_collection(X) and not isinstance(X, pd.DataFrame):
             X = X if hasattr(X, "ndim") else np.asarray(X)
+            if X.ndim == 1 and not len(X):
+                raise ValueError(
+                    "X holds no candidate; give a key, a picture or a list of keys."
+                )
             single = X.ndim in (1, 3)
             X = X[None] if single else X
         names = _keys_of(X)
@@ -246,7 +251,8 @@ class SimilarityModel(BaseEstimator):
         Parameters
         ----------
         X : as in `predict`, optional
-            Candidates. By default each fitted picture, without itself.
+            Candidates; one named by key leaves out its turned copies, too. By default
+            each fitted picture, without itself only.
         n_neighbors : int, optional
             Number of neighbors; by default ``k_candidates``.
 
@@ -260,24 +266,24 @@ class SimilarityModel(BaseEstimator):
         Raises
         ------
         ValueError
-            If fewer pictures are stored than neighbors asked for.
+            If fewer pictures can be found than neighbors asked for.
         """
         check_is_fitted(self)
         k = self.k_candidates if n_neighbors is None else n_neighbors
         k = check_count("n_neighbors", k)
         if X is None:
             own = np.arange(len(self.keys_))
-            rows = self.search_.rows
+            rows, leave_out = self._stored(own), self._leave_out(own, "self")
         else:
             rows, _, own = self._candidates(X)
-        stored = len(self.keys_) - (own is not None)
+            leave_out = self._leave_out(own, "lineage")
+        stored = len(self.keys_) - max(map(len, leave_out or [()]))
         if k > stored:
             raise ValueError(
                 f"Expected n_neighbors <= {stored}, the pictures that can be found, "
                 f"got n_neighbors={k} (n_samples_fit={len(self.keys_)})."
             )
-        metric = check_metric(self.dist_metric)
-        found = self._find(rows, k, metric, self._leave_out(own, "self"))
+        found = self._find(rows, k, check_metric(self.dist_metric), leave_out)
         return (
             np.array([distances for distances, _ in found]).reshape(-1, k),
             np.array([positions for _, positions in found]).reshape(-1, k),
@@ -332,13 +338,14 @@ def find_similar(model, collection, candidate, where=None):
     Parameters
     ----------
     model : PairwiseModel or KMeansModel
-        It is fitted on the pictures that `where` leaves.
+        A clone of it is fitted on the pictures that `where` leaves.
     collection : Collection
         The pictures.
     candidate : str or path-like
         A key of the collection, or else the path of a picture file.
     where : dict, optional
-        Columns of the collection's table and the value each must have.
+        Columns of the collection's table and the value each must have, or a list of
+        values, any of which will do.
 
     Returns
     -------
@@ -370,7 +377,7 @@ def find_similar(model, collection, candidate, where=None):
             f"{collection.path.name}; keys look like "
             f"{str(collection.keys[0])!r}."
         )
-    model.set_params(image_shape=collection.image_shape)
+    model = clone(model).set_params(image_shape=collection.image_shape)
     if not where:
         model.fit(collection)
         return model.predict(candidate if known else collection.read(candidate))

@@ -2,31 +2,15 @@
 
 import contextlib
 import zipfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-PICTURE_SUFFIXES = frozenset(
-    [
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jp2",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".tif",
-        ".tiff",
-        ".webp",
-    ]
-)
+from .lineage import split_turn
+from .reading import PICTURE_SUFFIXES
 
 
 def is_picture_name(path):
@@ -60,18 +44,37 @@ def picture_key(path):
     return path.stem if named else f"{label}.{path.stem}", label
 
 
+def _picture_keys(paths):
+    """Name pictures uniquely: their folders tell apart what shares a key, then formats.
+
+    A picture and its turned copies are told apart from others in the same way, and
+    the turn stays at the end, so that `lineage_of` knows them by their keys.
+    """
+    names = {path: split_turn(picture_key(path)[0]) for path in paths}
+    folders = {}
+    for path, (base, _) in names.items():
+        folders.setdefault(base, set()).add(PurePosixPath(path).parent)
+    for path, (base, turn) in names.items():
+        if len(folders[base]) > 1:
+            above = PurePosixPath(path).parts[:-2]
+            names[path] = ".".join([*above, base]), turn
+    count = Counter(names.values())
+    keys = {}
+    for path, (base, turn) in names.items():
+        same = count[base, turn] > 1 or count[base, ""] > 1
+        keys[path] = base + (PurePosixPath(path).suffix if same else "") + turn
+    count = Counter(keys.values())
+    return {path: key if count[key] == 1 else path for path, key in keys.items()}
+
+
 def _entries(paths):
-    """Name every path; where two would share a key, more of the path tells them."""
-    entries = [Entry(path, *picture_key(path)) for path in paths]
-    count = {}
-    for entry in entries:
-        count[entry.key] = count.get(entry.key, 0) + 1
-    return [
-        entry
-        if count[entry.key] == 1
-        else Entry(entry.path, entry.path.replace("/", "."), entry.label)
-        for entry in entries
-    ]
+    """Name every path."""
+    keys = _picture_keys([path for path in paths if is_picture_name(path)])
+    entries = []
+    for path in paths:
+        key, label = picture_key(path)
+        entries.append(Entry(path, keys.get(path, key), label))
+    return entries
 
 
 class _Folder:
@@ -125,7 +128,9 @@ def open_zip(path):
     except FileNotFoundError:
         raise FileNotFoundError(f"No zip at {path}; give the path of one.") from None
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is not a whole zip ({error}); get it anew.") from None
+        raise ValueError(
+            f"{path} is not a whole zip ({error}); give a folder or a whole zip."
+        ) from None
     for name in archive.namelist():
         parts = PurePosixPath(name.replace("\\", "/")).parts
         if ".." in parts or name.startswith(("/", "\\")) or ":" in (*parts, "")[0]:

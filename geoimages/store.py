@@ -1,6 +1,8 @@
 """Collection: pictures, labels and the ledger of every file seen, in one .h5 file."""
 
 import hashlib
+import os
+import re
 import zipfile
 from collections import Counter
 from importlib.metadata import version
@@ -43,6 +45,9 @@ _PICTURES = {
     "turn": np.int16,
 }
 _FILE_COLUMNS = ("file", "file_name", "filename", "path", "key", "name")
+_TAKEN = {*_PICTURES, "key", "query", "lineage", "similarity"}
+# 007 is a name, and so is what has more digits than a float64 keeps.
+_NUMBER = re.compile(r"[+-]?(?!0\d)\d{0,15}(?:\.\d*)?(?:[eE][+-]?\d+)?")
 
 
 class _Columns:
@@ -174,12 +179,46 @@ def _read_entry(source, entry, alpha, size, fit):
     return image, row | {"status": "kept"}
 
 
+def _refuse_to_overwrite(path, **inputs):
+    """Raise a ValueError where the file to write is one of those to read."""
+    for name, given in inputs.items():
+        if not isinstance(given, str | os.PathLike) or not Path(path).exists():
+            continue
+        if Path(given).exists() and Path(path).samefile(given):
+            raise ValueError(
+                f"{path} is the {name} itself and would be lost; write to another file."
+            )
+
+
+def _as_numbers(texts):
+    """Turn a column of text into numbers where every value reads as one."""
+    told = texts.dropna()
+    if not all(_NUMBER.fullmatch(text.strip()) for text in told):
+        return texts
+    numbers = pd.to_numeric(texts, errors="coerce")
+    return numbers if numbers.count() == len(told) else texts
+
+
+def _read_csv(path):
+    """Read a table; names of files and such as 007 stay text, as do True and False."""
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"No metadata at {path}; give a CSV file.") from None
+    except ValueError as error:  # empty, not text or ragged
+        raise ValueError(f"The metadata {path} cannot be read ({error}).") from None
+    for name in table.columns:
+        if name not in (*_FILE_COLUMNS, "label"):
+            table[name] = _as_numbers(table[name])
+    return table
+
+
 def _read_metadata(metadata):
     """Return (table, name of the column that names the files)."""
     table = (
         metadata.reset_index(drop=metadata.index.name is None)
         if isinstance(metadata, pd.DataFrame)
-        else pd.read_csv(metadata)
+        else _read_csv(metadata)
     )
     for name in _FILE_COLUMNS:
         if name in table.columns:
@@ -195,17 +234,29 @@ def _match_metadata(table, column, entries):
     known = {}
     for i, entry in enumerate(entries):
         path = PurePosixPath(entry.path)
+        if not is_picture_name(entry.path):
+            continue
         for name in {entry.path, entry.key, path.name, path.stem}:
             # A name that two pictures share points at neither.
             known[name] = i if known.get(name, i) == i else None
     row_of, unmatched = {}, []
     for row, name in enumerate(table[column].astype(str)):
         entry = known.get(name)
-        if entry is None:
+        if entry is None or entry in row_of:  # a picture takes its first row
             unmatched.append(name)
         else:
             row_of[entry] = row
     return row_of, unmatched
+
+
+def _metadata_names(columns):
+    """Name columns so that none hides one of the collection's own."""
+    names = set(_TAKEN)
+    for name in map(str, columns):
+        while name in names:
+            name += "_metadata"
+        names.add(name)
+        yield name
 
 
 def _write_metadata(file, table, rows):
@@ -213,9 +264,10 @@ def _write_metadata(file, table, rows):
     group = file.create_group("metadata")
     taken = table.iloc[[max(row, 0) for row in rows]]
     absent = np.array([row < 0 for row in rows], dtype=bool)
-    for i, name in enumerate(taken.columns):
-        column = taken[name]
-        if pd.api.types.is_numeric_dtype(column):
+    for i, name in enumerate(_metadata_names(taken.columns)):
+        column = taken.iloc[:, i]
+        is_number = pd.api.types.is_numeric_dtype(column)
+        if is_number and not pd.api.types.is_bool_dtype(column):
             values = np.where(
                 absent, np.nan, column.to_numpy(np.float64, na_value=np.nan)
             )
@@ -224,7 +276,7 @@ def _write_metadata(file, table, rows):
             texts = column.astype(object).where(column.notna(), "").astype(str)
             texts = np.where(absent, "", texts.to_numpy(object))
             dataset = group.create_dataset(str(i), data=texts, dtype=_TEXT)
-        dataset.attrs["name"] = str(name)  # a slash would be a path in the file
+        dataset.attrs["name"] = name  # a slash would be a path in the file
 
 
 class Collection:
@@ -341,7 +393,9 @@ class Collection:
             self._split += [part] * len(x)
             y = names.get(f"y_{part}_orig")
             labels += (
-                _original_labels(self._file[y][:], classes) if y else [""] * len(x)
+                _original_labels(self._file[y][:], classes, len(x))
+                if y
+                else [""] * len(x)
             )
         if not self._parts:
             raise ValueError("it has neither its mark nor X_Train_Orig")
@@ -394,7 +448,10 @@ class Collection:
         metadata : DataFrame or path of a CSV, optional
             A column ``file`` names the pictures by path, file name or key; ``label``
             replaces the folder's name; every other column (``hole``, ``depth_from``,
-            ``depth_to``, ``mm_per_px``, …) is kept.
+            ``depth_to``, ``mm_per_px``, …) is kept, as numbers where all its values
+            are (``007`` is text). One named as a column of the collection's own is
+            kept as ``source_metadata`` and so on. Of several rows for one picture the
+            first counts.
 
         Returns
         -------
@@ -406,8 +463,9 @@ class Collection:
         FileNotFoundError
             If there is no source.
         ValueError
-            If no picture can be read, or an option is unknown.
+            If no picture can be read, an option is unknown, or `path` is what is read.
         """
+        _refuse_to_overwrite(path, source=source, metadata=metadata)
         if fit not in FITS:
             raise ValueError(f"fit={fit!r} is not known; expected one of {FITS}.")
         alpha = alpha or fit == "pad"
@@ -429,8 +487,14 @@ class Collection:
                 named = table[0]["label"].fillna("").astype(str).tolist()
                 for i, row in row_of.items():
                     labels[i] = named[row] or labels[i]
-            keys = [entry.key for entry in entries]
-            chosen = sample_groups(labels, lineage_of(keys), sample, random_state)
+            chosen = np.ones(len(entries), bool)  # what is no picture is refused below
+            pictures = [i for i, e in enumerate(entries) if is_picture_name(e.path)]
+            keys = [entries[i].key for i in pictures]
+            lineage = lineage_of(keys)
+            chosen[pictures] = sample_groups(
+                [labels[i] for i in pictures], lineage, sample, random_state
+            )
+            original = dict(zip(keys, lineage, strict=True))
             with h5py.File(temporary, "w") as file:
                 writer = _Writer(file, (*size, 4 if alpha else 3))
                 metadata_rows = []
@@ -451,10 +515,14 @@ class Collection:
                     writer.ledger.append(row)
                     if image is None:
                         continue
-                    for turn in (0, *TURNS) if rotate else (0,):
+                    turned = rotate and original[entry.key] == entry.key
+                    for turn in (0, *TURNS) if turned else (0,):
+                        key = f"{entry.key}.{turn}" if turn else entry.key
+                        if turn and key in original:  # the source holds this copy
+                            continue
                         writer.add(
                             np.rot90(image, turn // 90),
-                            f"{entry.key}.{turn}" if turn else entry.key,
+                            key,
                             labels[i],
                             source=entry.path,
                             sha256=row["sha256"],
@@ -468,7 +536,8 @@ class Collection:
                         "that can be read; nothing was written."
                     )
                 if table is not None:
-                    kept = table[0].drop(columns="label", errors="ignore")
+                    own = ["label", *(["key"] if table[1] == "key" else [])]
+                    kept = table[0].drop(columns=own, errors="ignore")
                     _write_metadata(file, kept, metadata_rows)
                     file["unmatched"] = np.array(unmatched, dtype=_TEXT)
                 writer.finish(source=Path(source).name, fit=fit, sized=given)
@@ -497,7 +566,8 @@ class Collection:
         Raises
         ------
         ValueError
-            If the pictures are not uint8 with 3 or 4 channels, or the lengths differ.
+            If the pictures are not uint8 with 3 or 4 channels, a mask is empty, there
+            are no pictures, or the lengths differ.
         """
         images = np.asarray(images)
         if (
@@ -518,8 +588,17 @@ class Collection:
                 f"{len(images)} pictures need as many labels and keys, got "
                 f"{len(labels)} and {len(keys)}."
             )
+        if not len(images):
+            raise ValueError("images holds no pictures; a collection needs one.")
         if len(set(keys)) < len(keys):
             raise ValueError("keys must be unique, but some stand twice.")
+        if images.shape[3] == 4:
+            rock = (images[..., 3] > 127).any(axis=(1, 2))
+            if not rock.all():
+                raise ValueError(
+                    f"The mask of {keys[int(np.argmin(rock))]!r} is empty: no pixel "
+                    "has an alpha over 127; leave the picture out."
+                )
         turned = {key: int(key.rsplit(".", 1)[1]) for key in _turned_keys(keys)}
         with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
             writer = _Writer(file, images.shape[1:])
@@ -663,8 +742,8 @@ class Collection:
 
         Parameters
         ----------
-        **columns : str or number
-            Columns of `table` and the value each must have.
+        **columns : str, number or list of them
+            Columns of `table` and the value each must have; of a list, any will do.
 
         Returns
         -------
@@ -693,16 +772,17 @@ class Collection:
                     f"{', '.join(map(str, table.columns))}."
                 )
             column = table[name]
+            values = value if isinstance(value, list | tuple) else [value]
             if pd.api.types.is_numeric_dtype(column):
                 try:
-                    value = float(value)
+                    values = [float(value) for value in values]
                 except ValueError:
                     raise ValueError(
                         f"Column {name!r} holds numbers, got {value!r}."
                     ) from None
-                kept &= (column == value).to_numpy()
             else:
-                kept &= (column.astype(str) == str(value)).to_numpy()
+                column, values = column.astype(str), [str(value) for value in values]
+            kept &= column.isin(values).to_numpy()
         return np.flatnonzero(kept)
 
     def to_frame(self, dtype="float32", positions=None):
@@ -800,7 +880,11 @@ class Collection:
                 f"{len(ledger):,} files seen: "
                 + ", ".join(f"{n:,} {name}" for name, n in sorted(status.items()))
             )
-        lines += [f"  refused as {name}: {n:,}" for name, n in sorted(refused.items())]
+        lines += [
+            f"  refused as {name}: {n:,}"
+            + (" (--size H W brings all to one size)" if name == "other-size" else "")
+            for name, n in sorted(refused.items())
+        ]
         resized = int((ledger["fit"] != "").sum()) if status else 0
         if resized:
             lines.append(f"{resized:,} brought to this size by {self.fit}")
@@ -891,10 +975,10 @@ def _turned_keys(keys):
     ]
 
 
-def _original_labels(y, classes):
-    """Labels of the proof of concept, one-hot, numbers or text, as text."""
+def _original_labels(y, classes, n):
+    """Labels of n pictures of the proof of concept, one-hot, numbers or text, as text."""
     y = np.asarray(y)
-    y = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel()
+    y = y.argmax(axis=1) if y.ndim == 2 and y.size != n else y.ravel()
     if y.dtype.kind in "SO":
         return [v.decode() if isinstance(v, bytes) else str(v) for v in y]
     y = y.astype(int)

@@ -125,7 +125,7 @@ def test_elbow(run, rocks, tmp_path):
         (["etl", "{zip}", "-o", "{tmp}/a.h5", "--sample", "3"], "share above 0"),
         (["similar", "{rocks}", "granite.1"], "neither a picture file nor a key"),
         (["similar", "{rocks}", "{key}", "-k", "0"], "k_candidates must be 1 or more"),
-        (["similar", "{rocks}", "{key}", "--metric", "L2"], "'L2' is not one of"),
+        (["similar", "{rocks}", "{key}", "--metric", "L2"], "'L2' is not known"),
         (["similar", "{rocks}", "{key}", "--where", "hole"], "not COLUMN=VALUE"),
         (["similar", "{rocks}", "{key}", "--where", "hole=1"], "No column 'hole'"),
         (["similar", "{rocks}", "{zip}"], "no known picture format"),
@@ -134,23 +134,62 @@ def test_elbow(run, rocks, tmp_path):
         (["elbow", "{rocks}", "--clusters", "61"], "asks for 61"),
         (["elbow", "{rocks}", "--clusters", "3", "--plot", "a.xyz"], "xyz"),
         (["frobnicate"], "No such command"),
+        (["info"], "Missing argument 'ROCKS.H5'"),
+        (["info", "a.h5", "b.h5"], "unexpected extra argument"),
+        (["info", "--what"], "No such option"),
+        (["etl", "{zip}", "-o", "{zip}"], "is the source itself"),
+        (["etl", "{png}", "-o", "{tmp}/a.h5"], "not a whole zip"),
+        (["demo", "--source", "nope.zip"], "No such folder or zip"),
+        (
+            ["similar", "{rocks}", "{key}", "--model", "kmeans", "--clusters", "61"],
+            "num_clusters=61 is more than there are pictures (n_samples=60)",
+        ),
     ],
 )
 def test_mistakes_end_with_2_and_one_line(
-    run, rocks, rock_zip, tmp_path, argv, message
+    run, rocks, rock_zip, tmp_path, draw, argv, message
 ):
+    copy = tmp_path / "rocks.zip"
+    copy.write_bytes(rock_zip.read_bytes())
     given = {
+        "png": draw("photo.png"),
         "rocks": rocks.path,
         "key": rocks.keys[0],
-        "zip": rock_zip,
+        "zip": copy,
         "tmp": tmp_path,
     }
     code, _, err = run(*[argument.format(**given) for argument in argv])
     assert code == 2
-    said = [line for line in err.splitlines() if line.startswith("Error: ")]
-    assert len(said) == 1
-    assert message in said[0]
-    assert "Traceback" not in err
+    (said,) = err.splitlines()
+    assert said.startswith("Error: ")
+    assert message in said
+
+
+def test_without_a_command_there_is_help(run):
+    code, out, err = run()
+    assert code in (0, 2)
+    assert "Usage: geoimages" in out + err
+    assert "similar" in out + err
+
+
+def test_similar_where_either_and_beside_clashing_columns(run, draw, tmp_path):
+    for i in range(6):
+        draw(f"rocks/a/{i}.png", seed=i)
+    table = tmp_path / "table.csv"
+    holes = ["BH1", "BH1", "BH2", "BH2", "BH3", "BH3"]
+    names = ["correlation", "similarity", "source", "sha256", "lineage", "turn"]
+    frame = pd.DataFrame({"key": [f"a.{i}" for i in range(6)], "hole": holes})
+    frame.assign(**dict.fromkeys(names, "mine")).to_csv(table, index=False)
+    path = tmp_path / "a.h5"
+    assert run("etl", tmp_path / "rocks", "-o", path, "--metadata", table)[0] == 0
+    options = ["--where", "hole=BH1", "--where", "hole=BH2", "--csv"]
+    code, out, err = run("similar", path, "a.0", *options)
+    assert (code, err) == (0, "")
+    found = pd.read_csv(io.StringIO(out))
+    assert sorted(found["key"]) == ["a.1", "a.2", "a.3"]
+    assert found["correlation"].dtype.kind == "f"
+    for name in names:
+        assert set(found[f"{name}_metadata"]) == {"mine"}
 
 
 def test_every_command_and_option_explains_itself():

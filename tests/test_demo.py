@@ -35,6 +35,13 @@ def test_on_a_folder_without_classes(tmp_path, draw):
     lines = []
     pictures = run_demo(tmp_path / "demo", tmp_path / "mine", echo=lines.append)
     check(tmp_path / "demo", lines, pictures)
+    assert "Tried 1 to 4 clusters" in "\n".join(lines)
+
+
+def test_a_mistake_leaves_no_empty_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="No such folder or zip"):
+        run_demo(tmp_path / "demo", tmp_path / "nope.zip")
+    assert not (tmp_path / "demo").exists()
 
 
 @pytest.mark.real

@@ -1,6 +1,5 @@
 """Images and Labels: the steps of the proof of concept, inside their own paths."""
 
-import json
 import zipfile
 from pathlib import Path
 
@@ -8,8 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from geoimages import Collection, ImageReadError, Images, Labels, PairwiseModel
+from geoimages import (
+    Collection,
+    ImageReadError,
+    Images,
+    Labels,
+    PairwiseModel,
+    read_image,
+)
 from geoimages.etl import save_image
+from geoimages.lineage import lineage_of
 
 
 @pytest.fixture
@@ -127,6 +134,32 @@ def test_lossless_turns_are_exact_and_counter_clockwise(images):
     assert images.rotate_images(suffix=".png") == []
 
 
+def test_no_copies_of_copies_where_folders_share_names(tmp_path, draw):
+    for i, hole in enumerate(("BH1", "BH2")):
+        draw(f"images/{hole}/core/0.jpg", seed=i)
+    images = Images(tmp_path / "images")
+    images.rename_images()
+    assert len(images.rotate_images()) == 6
+    assert images.rotate_images() == []
+    assert images.rotate_images(suffix=".png") == []
+    keys = list(images.generate_image_metadata()["images"])
+    assert len(keys) == 8
+    assert sorted(set(lineage_of(keys))) == ["BH1.core.0", "BH2.core.0"]
+
+
+@pytest.mark.parametrize("suffix", [None, ".png", ".tif"])
+def test_turned_copies_keep_their_mask(tmp_path, draw, suffix):
+    original = draw("images/a/a.masked.png", channels=4)
+    draw("images/a/a.plain.png")
+    for path in Images(tmp_path / "images").rotate_images(suffix):
+        with Image.open(path) as image:
+            assert image.mode == ("RGBA" if "masked" in path.name else "RGB")
+    turned = original.with_name(f"a.masked.90{suffix or '.png'}")
+    np.testing.assert_array_equal(
+        read_image(turned, alpha=True), np.rot90(read_image(original, alpha=True))
+    )
+
+
 def test_jpeg_turns_cost_what_the_docstring_says(images):
     images.rename_images()
     worst, mean = 0, []
@@ -152,7 +185,7 @@ def test_metadata_lists_pictures_and_errata(images):
         assert key == path.stem
         assert about["file_name"] == path.name
         assert about["root"] == str(path.parent)
-        assert about["size"] == (28, 28, 3)
+        assert about["size"] == [28, 28, 3]
         assert about["label"] == names.index(path.parent.name)
     assert len(metadata["errata"]) == 3
     for entry in metadata["errata"]:
@@ -166,14 +199,52 @@ def test_other_sizes_are_errata_or_resized(images, draw):
     metadata = images.generate_image_metadata()
     assert {"file_path": str(path), "reason": "other-size"} in metadata["errata"]
     metadata = images.generate_image_metadata(resize=True)
-    assert metadata["images"]["marble.WIDE"]["size"] == (40, 60, 3)
+    assert metadata["images"]["marble.WIDE"]["size"] == [40, 60, 3]
     frame = images.images_to_vectors_df()
     assert frame.shape == (61, 2352)
     metadata = images.generate_image_metadata(exp_size=(40, 60, 3))
     assert list(metadata["images"]) == ["marble.WIDE"]
     assert images.images_to_x_y()[0].shape == (1, 40, 60, 3)
-    with pytest.raises(ValueError, match="exp_size is"):
-        images.generate_image_metadata(exp_size=(28, 28))
+    for exp_size in ((28, 28), 28, (28, 28, 4)):
+        with pytest.raises(ValueError, match="exp_size is"):
+            images.generate_image_metadata(exp_size=exp_size)
+
+
+def test_no_pictures_of_that_size(images):
+    images.generate_image_metadata(exp_size=(50, 50, 3))
+    with pytest.raises(ValueError, match=r"no pictures of \(50, 50, 3\).*errata"):
+        images.images_to_vectors_df()
+
+
+def test_loose_pictures_are_errata(images, draw):
+    loose = draw("images/loose.png")
+    note = images.images_path / "note.txt"
+    note.write_text("seen in 1931")
+    errata = images.generate_image_metadata()["errata"]
+    assert {"file_path": str(loose), "reason": "no-class"} in errata
+    assert {"file_path": str(note), "reason": "not-a-picture"} in errata
+    assert "loose" not in images.metadata["images"]
+    assert loose not in images.rename_images()
+
+
+def test_metadata_is_forgotten_when_the_pictures_change(images, rock_zip):
+    def listed():
+        return len(images.images_to_vectors_df())
+
+    images.generate_image_metadata(exp_size=(20, 20, 3), resize=True)
+    images.rename_images()
+    assert images.metadata is None
+    assert listed() == 60
+    assert images.images_to_x_y()[0].shape[1:] == (20, 20, 3)  # as asked for before
+    taken = images.sample_images(0.2, random_state=0)
+    kept = listed()
+    assert 60 - len(taken) <= kept < 60
+    images.rotate_images()
+    assert listed() == 4 * kept
+    images.sample_images(0.2, move=False)
+    assert images.metadata is not None
+    images.unzip_images(rock_zip)
+    assert images.metadata is None
 
 
 def test_sub_dirs_choose_and_number_the_classes(images, rock_zip):
@@ -241,15 +312,29 @@ def test_json_lies_in_the_data_path(images, tmp_path, monkeypatch):
     path = images.write_json(metadata, "metadata.json")
     assert path == tmp_path / "data" / "metadata.json"
     again = images.read_json("metadata.json")
-    assert again == json.loads(json.dumps(metadata))
+    assert again == metadata
     assert images.write_json([1], tmp_path / "b.json") == tmp_path / "b.json"
     monkeypatch.chdir(tmp_path)
     assert Images("images", "data").read_json("data/metadata.json") == again
     path.write_text("{")
     with pytest.raises(ValueError, match="is not JSON"):
         images.read_json(path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.json; write_json writes"):
         images.read_json("nothing.json")
+    for name in ("../outside.json", "a/../../outside.json"):
+        with pytest.raises(ValueError, match="climbs out of"):
+            images.write_json([1], name)
+        with pytest.raises(ValueError, match="climbs out of"):
+            images.read_json(name)
+    assert not (tmp_path / "outside.json").exists()
+
+
+def test_json_takes_numpy_and_paths(images):
+    data = {"n": np.int64(3), "x": np.arange(2), "path": Path("a/b")}
+    path = images.write_json(data, "a.json")
+    assert images.read_json(path) == {"n": 3, "x": [0, 1], "path": "a/b"}
+    with pytest.raises(TypeError, match="JSON holds no set"):
+        images.write_json({1}, "b.json")
 
 
 def test_onehot():

@@ -1,5 +1,7 @@
 """Files appear whole or not at all."""
 
+import os
+
 import pytest
 
 from geoimages.files import atomic_path, progress
@@ -31,6 +33,18 @@ def test_a_missing_folder_is_named(tmp_path):
         atomic_path(tmp_path / "no" / "a.txt"),
     ):
         pass
+
+
+def test_parts_of_a_killed_run_go_a_day_later(tmp_path):
+    parts = [".a.h5.0123abcd.part", ".b.h5.0123abcd.part", ".a.h5.mine.part"]
+    for name in parts:
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / ".a.h5.ffffffff.part").write_text("of a run under way")
+    with atomic_path(tmp_path / "a.h5") as temporary:
+        temporary.write_text("new")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"a.h5", ".a.h5.ffffffff.part", *parts[1:]}
 
 
 def test_progress_is_silent_when_nobody_watches(capfd):

@@ -2,13 +2,16 @@
 
 import hashlib
 import pickle
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from geoimages import ImageReadError, read_image
+from geoimages import ImageReadError, read_image, reading
 from geoimages.reading import REASONS, on_white
 
 
@@ -167,6 +170,54 @@ def test_jpeg_with_bytes_after_its_end_is_read(rgb):
     assert read_image(encode(rgb, "JPEG") + b"trailer" * 9).shape == rgb.shape
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_ends_at_its_own_end_marker(progressive):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = encode(noise, "JPEG", progressive=progressive)
+    assert read_image(data + b"\xff\xda trailer").shape == noise.shape
+    # A thumbnail's end marker, inside a segment, is not the picture's.
+    thumbnail = b"\xff\xd8 thumbnail \xff\xd9"
+    comment = b"\xff\xfe" + (len(thumbnail) + 2).to_bytes(2) + thumbnail
+    commented = data[:2] + comment + data[2:]
+    assert read_image(commented).shape == noise.shape
+    with pytest.raises(ImageReadError) as caught:
+        read_image(commented[:-2] + comment)
+    assert caught.value.reason == "truncated"
+
+
+def test_a_deep_pgm_has_16_bits():
+    ramp = np.linspace(0, 65535, 16).astype(">u2")
+    _, info = read_image(b"P5 4 4 65535\n" + ramp.tobytes(), return_info=True)
+    assert info["bit_depth"] == 16
+
+
+def test_many_pixels_are_no_warning(rgb, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(encode(rgb)).shape == rgb.shape
+
+
+def test_threads_change_the_settings_of_the_process_one_at_a_time(rgb, monkeypatch):
+    convert, inside, most = reading._to_uint8, [], []
+
+    def slow(*args):
+        inside.append(1)
+        time.sleep(0.01)
+        most.append(len(inside))
+        inside.pop()
+        return convert(*args)
+
+    monkeypatch.setattr(reading, "_to_uint8", slow)
+    filters = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        images = list(pool.map(read_image, [encode(rgb)] * 8))
+    assert all(np.array_equal(image, rgb) for image in images)
+    assert most == [1] * 8
+    assert warnings.filters == filters
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
@@ -229,7 +280,7 @@ def test_other_kinds_of_source_are_a_type_error(tmp_path):
     with pytest.raises(TypeError, match="path, bytes or an open binary file, got int"):
         read_image(7)
     path = tmp_path / "a.txt"
-    path.write_text("text")
+    path.write_bytes(b"\xff\xd8 no text at all")
     with open(path) as file, pytest.raises(TypeError, match="mode 'rb'"):
         read_image(file)
 

@@ -6,6 +6,7 @@ from scipy.spatial.distance import cdist
 
 from geoimages.search import METRICS, ExactSearch, integers, similarity_from_distance
 from geoimages.search.exact import as_uint8
+from geoimages.search.metrics import check_metric
 
 INTEGER_METRICS = ["correlation", "cosine", "euclidean", "sqeuclidean", "cityblock"]
 
@@ -179,11 +180,11 @@ def test_identical_rows_are_at_exactly_zero():
 def test_within_and_leave_out():
     rows = np.random.default_rng(0).integers(0, 256, (40, 12), dtype=np.uint8)
     engine = ExactSearch(rows, np.arange(40))
-    within = [np.array([3, 9, 11, 30])]
+    within = [slice(3, 4), slice(9, 12), slice(30, 31)]
     ((distance, positions),) = engine.search(
         rows[3:4], 9, "euclidean", within, [np.array([3, 5])]
     )
-    assert sorted(positions) == [9, 11, 30]
+    assert sorted(positions) == [9, 10, 11, 30]
     reference = cdist(rows[3:4] / 255, rows / 255)[0]
     np.testing.assert_allclose(distance, reference[positions])
 
@@ -210,6 +211,19 @@ def test_metric_params_reach_the_metrics_they_belong_to():
     pixels = np.random.default_rng(0).integers(0, 256, (30, 4), dtype=np.uint8)
     reference = cdist(pixels[:1] / 255, pixels / 255, "euclidean", w=weights)
     assert_agrees(search(pixels, pixels[:1], 5, "euclidean", w=weights), reference)
+
+
+def test_metric_params_that_no_distance_takes_are_said():
+    with pytest.raises(ValueError, match="has 'P', which no distance takes.*p, V, VI"):
+        ExactSearch(np.eye(3), np.arange(3), {"P": 3})
+
+
+def test_every_name_that_cdist_takes():
+    from scipy.spatial.distance import _METRIC_ALIAS
+
+    assert {info.canonical_name for info in _METRIC_ALIAS.values()} == set(METRICS)
+    for name, info in _METRIC_ALIAS.items():
+        assert check_metric(name) == check_metric(name.upper()) == info.canonical_name
 
 
 def test_seuclidean_leaves_constant_columns_unscaled():

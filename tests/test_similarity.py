@@ -6,6 +6,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.frozen import FrozenEstimator
 
 from geoimages import (
@@ -16,6 +17,7 @@ from geoimages import (
     ranked_table,
     similarity_from_distance,
 )
+from geoimages.search import integers
 
 MODELS = [
     pytest.param(PairwiseModel(k_candidates=5), id="pairwise"),
@@ -114,6 +116,7 @@ def test_a_batch_has_a_query_level_even_for_one_row(model, frame, pictures):
         "pictures": (images[[5, 2]], [0, 1]),
         "frame": (frame.iloc[[5, 2]], list(frame.index[[5, 2]])),
         "keys": (list(frame.index[[5, 2]]), list(frame.index[[5, 2]])),
+        "series of keys": (frame.index[[5, 2]].to_series(), list(frame.index[[5, 2]])),
         "one row": (frame.iloc[[5]], [frame.index[5]]),
         "one picture": (images[5:6], [0]),
         "one key": ([frame.index[5]], [frame.index[5]]),
@@ -175,6 +178,21 @@ def test_kneighbors_as_scikit_learn(model, frame):
         model.kneighbors(n_neighbors=120)
 
 
+def test_kneighbors_of_a_key_leave_out_its_turned_copies(model, pictures):
+    images = np.concatenate([np.rot90(pictures[0][:20], t, (1, 2)) for t in range(4)])
+    keys = [f"rock.{i}{end}" for end in ("", ".90", ".180", ".270") for i in range(20)]
+    frame = pd.DataFrame(images.reshape(80, -1), index=keys)
+    model.set_params(clusters_searched=3) if isinstance(model, KMeansModel) else None
+    model.fit(frame)
+    _, positions = model.kneighbors(["rock.7", "rock.8.90"], n_neighbors=76)
+    for own, found in zip((7, 8), positions, strict=True):
+        assert sorted(found) == [i for i in range(80) if i % 20 != own]
+    with pytest.raises(ValueError, match="n_neighbors <= 76"):
+        model.kneighbors("rock.7", n_neighbors=77)
+    _, positions = model.kneighbors(n_neighbors=79)
+    assert sorted(positions[7]) == [i for i in range(80) if i != 7]
+
+
 def test_score_is_precision_at_k(frame, pictures):
     _, labels = pictures
     model = PairwiseModel(5).fit(frame, labels)
@@ -196,6 +214,12 @@ def test_a_collection_brings_its_labels(model, rocks):
     assert 0 < model.score(rocks, rocks.labels) <= 1
     table = model.predict(rocks)
     assert list(table.index.unique("query")) == list(rocks.keys)
+
+
+def test_a_collection_brings_its_labels_to_the_features(model, rocks):
+    model.set_params(features=LinearDiscriminantAnalysis(), dist_metric="euclidean")
+    model.fit(rocks)
+    assert list(model.features_.classes_) == list(rocks.classes)
 
 
 class TwiceTheMean(TransformerMixin, BaseEstimator):
@@ -286,13 +310,11 @@ def test_masked_pictures_are_compared_on_white(pictures):
 
 
 def test_order_of_rows_does_not_matter(model, frame):
-    # k-means is blind to order only where its centers come out the same.
-    model = PairwiseModel(8) if isinstance(model, KMeansModel) else model
-    turned = frame.iloc[::-1]
-    pd.testing.assert_frame_equal(
-        model.fit(frame).predict(frame.iloc[3]),
-        clone(model).fit(turned).predict(frame.iloc[3]),
-    )
+    turned = frame.iloc[np.random.default_rng(0).permutation(len(frame))]
+    other = clone(model).fit(turned)
+    pd.testing.assert_frame_equal(model.fit(frame).predict(frame), other.predict(frame))
+    if isinstance(model, KMeansModel):
+        assert model.model_inertias([2, 5]) == other.model_inertias([2, 5])
 
 
 def test_mixed_keys_have_an_order():
@@ -335,6 +357,17 @@ class TestMistakes:
         with pytest.raises(ValueError, match="dist_metric='manhattan'"):
             model.fit(frame).predict(frame.index[0], dist_metric="manhattan")
 
+    def test_unknown_options_are_said_at_fit(self, model, frame):
+        with pytest.raises(ValueError, match="dist_metric='L2'"):
+            clone(model).set_params(dist_metric="L2").fit(frame)
+        with pytest.raises(ValueError, match="metric_params has 'q'"):
+            clone(model).set_params(metric_params={"q": 3}).fit(frame)
+
+    @pytest.mark.parametrize("nothing", [[], (), np.array([])])
+    def test_no_candidate(self, model, frame, nothing):
+        with pytest.raises(ValueError, match="X holds no candidate"):
+            model.fit(frame).predict(nothing)
+
     def test_pixels_of_another_shape(self, model, frame):
         with pytest.raises(ValueError, match="27 × 28 × 3, expected 28 × 28 × 3"):
             model.fit(frame).predict(np.zeros((27, 28, 3), np.uint8))
@@ -362,6 +395,46 @@ class TestKMeansModel:
         for key in frame.index[:20]:
             assert len(model.predict(key, 30)) == 30
         assert sizes.max() < 30
+
+    def test_positions_are_those_given_to_fit(self, frame):
+        model = KMeansModel(6, 4, random_state=0).fit(frame)
+        every = {"k": 5, "metric": "correlation", "leave_out": None}
+        found = model._find(model._stored(slice(None)), **every, clusters_searched=6)
+        wanted = PairwiseModel().fit(frame).kneighbors(frame, 5)[1]
+        np.testing.assert_array_equal([places for _, places in found], wanted)
+        for c in range(6):
+            part = model.search_.rows[slice(*model._bounds[c : c + 2])]
+            members = frame.to_numpy()[model.labels_ == c]
+            np.testing.assert_array_equal(part, members)
+
+    def test_a_batch_reads_each_cluster_once(self, frame, monkeypatch):
+        model = KMeansModel(3, 4, random_state=0).fit(frame)
+        read = []
+        dots = integers.dots
+
+        def counting(rows, queries):
+            read.append(rows)
+            return dots(rows, queries)
+
+        monkeypatch.setattr(integers, "dots", counting)
+        model.predict(frame)
+        stored = [rows for rows in read if np.shares_memory(rows, model.search_.rows)]
+        assert sorted(len(rows) for rows in stored) == sorted(
+            np.bincount(model.labels_)
+        )
+
+    def test_metrics_go_by_their_short_names(self, frame):
+        model = KMeansModel(random_state=0, dist_metric="cos").fit(frame)
+        assert model.predict(frame.index[0]).columns[0] == "cosine"
+
+    def test_more_clusters_than_pictures(self, frame):
+        with pytest.raises(ValueError, match=r"num_clusters=3 .* \(n_samples=2\)"):
+            KMeansModel().fit(frame.iloc[:2])
+
+    def test_one_number_is_no_range(self, frame):
+        model = KMeansModel(random_state=0).fit(frame)
+        with pytest.raises(TypeError, match=r"got 3; give range\(1, 4\)"):
+            model.model_inertias(3)
 
     def test_num_clusters_of_one_call(self, frame):
         model = KMeansModel(random_state=0).fit(frame, num_clusters=7)
@@ -413,6 +486,17 @@ class TestFindSimilar:
         assert {rocks.labels[rocks.position(k)] for k in table.index} == {outside}
         inside = find_similar(PairwiseModel(30), rocks, key, {"label": rocks.labels[0]})
         assert len(inside) == 9
+
+    def test_the_model_given_stays_as_it_is(self, rocks):
+        model = PairwiseModel(4)
+        find_similar(model, rocks, rocks.keys[0])
+        assert model.image_shape is None
+        assert not hasattr(model, "keys_")
+
+    def test_too_few_pictures_for_the_clusters(self, rocks):
+        where = {"source": rocks.table["source"].tolist()[:2]}
+        with pytest.raises(ValueError, match="num_clusters=3 .*n_samples=2"):
+            find_similar(KMeansModel(), rocks, rocks.keys[0], where)
 
     def test_neither_key_nor_file(self, rocks):
         with pytest.raises(KeyError, match="neither a picture file nor a key"):

@@ -5,6 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from geoimages.lineage import lineage_of
 from geoimages.sources import open_source, open_zip, picture_key, sample_groups
 
 
@@ -13,6 +14,11 @@ def make_zip(path, names):
         for name in names:
             archive.writestr(name, name)
     return path
+
+
+def keys_of(folder, names):
+    with open_source(make_zip(folder / "a.zip", names)) as source:
+        return [entry.key for entry in source.entries]
 
 
 NAMES = ["rocks/marble/A.jpg", "rocks/marble/B.png", "rocks/schist/A.jpg", "notes.txt"]
@@ -41,10 +47,34 @@ def test_zip_and_folder_list_the_same(tmp_path):
 
 
 def test_pictures_of_one_key_are_told_apart_by_more_of_their_path(tmp_path):
-    names = ["a/marble/x.jpg", "b/marble/x.jpg", "b/marble/x.png", "b/marble/y.png"]
-    with open_source(make_zip(tmp_path / "a.zip", names)) as source:
-        keys = [entry.key for entry in source.entries]
-    assert keys == ["a.marble.x.jpg", "b.marble.x.jpg", "b.marble.x.png", "marble.y"]
+    assert keys_of(
+        tmp_path,
+        ["a/marble/x.jpg", "b/marble/x.jpg", "b/marble/x.png", "b/marble/y.png"],
+    ) == ["a.marble.x", "b.marble.x.jpg", "b.marble.x.png", "marble.y"]
+    # What is no picture takes no name away, and unlike paths never share a key.
+    assert keys_of(tmp_path, ["m/A.jpg", "m/A.json"]) == ["m.A", "m.A"]
+    assert keys_of(tmp_path, ["a.b/c.jpg", "a/b.c.jpg"]) == ["a.b/c.jpg", "a/b.c.jpg"]
+
+
+@pytest.mark.parametrize("prefix", ["", "core."])
+def test_turned_copies_of_colliding_pictures_know_their_original(tmp_path, prefix):
+    """Only the first hole has copies, and it needs more of its path all the same."""
+    names = [f"BH{hole}/core/{prefix}0.jpg" for hole in (1, 2)]
+    names += [f"BH1/core/{prefix}0.{turn}.jpg" for turn in (90, 180, 270)]
+    keys = keys_of(tmp_path, names)
+    assert "BH2.core.0" in keys
+    assert len(set(keys)) == 5
+    assert sorted(lineage_of(keys)) == ["BH1.core.0"] * 4 + ["BH2.core.0"]
+
+
+def test_copies_in_two_formats_know_their_original(tmp_path):
+    names = ["m/m.A.jpg", *(f"m/m.A.90.{end}" for end in ("jpg", "PNG"))]
+    keys = keys_of(tmp_path, names)
+    assert sorted(keys) == ["m.A", "m.A.PNG.90", "m.A.jpg.90"]
+    assert set(lineage_of(keys)) == {"m.A"}
+    names = [f"m/A{turn}.{end}" for turn in ("", ".90") for end in ("jpg", "png")]
+    keys = keys_of(tmp_path, names)
+    assert sorted(lineage_of(keys)) == ["m.A.jpg"] * 2 + ["m.A.png"] * 2
 
 
 def test_renamed_pictures_keep_their_key():
@@ -66,7 +96,7 @@ def test_no_zip_at_all(tmp_path):
     with pytest.raises(FileNotFoundError, match="No zip at"):
         open_zip(path)
     path.write_bytes(b"something else")
-    with pytest.raises(ValueError, match="not a whole zip"):
+    with pytest.raises(ValueError, match="not a whole zip.*give a folder or a whole"):
         open_zip(path)
     with (
         pytest.raises(FileNotFoundError, match="No such folder or zip"),

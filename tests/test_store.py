@@ -115,6 +115,35 @@ def test_samples_are_seeded_and_accounted_for(rock_zip, tmp_path):
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_only_pictures_are_sampled(draw, tmp_path):
+    for i in range(10):
+        draw(f"rocks/a/{i}.png", seed=i)
+        (tmp_path / f"rocks/a/{i}.txt").write_text("note")
+    for seed in range(5):
+        with Collection.create(
+            tmp_path / "a.h5", tmp_path / "rocks", sample=0.5, random_state=seed
+        ) as rocks:
+            assert len(rocks) == 5
+            counts = rocks.ledger["reason"].value_counts().to_dict()
+            assert counts == {"": 5, "not-sampled": 5, "not-a-picture": 10}
+
+
+def test_copies_that_the_source_holds_are_not_made_again(draw, tmp_path):
+    for name in ("a.X", "a.X.90", "a.Y"):
+        draw(f"rocks/a/{name}.png")
+    with Collection.create(tmp_path / "a.h5", tmp_path / "rocks", rotate=True) as rocks:
+        assert len(rocks) == len(set(rocks.keys)) == 8
+        assert set(rocks.table["lineage"]) == {"a.X", "a.Y"}
+
+
+def test_drill_holes_that_share_file_names_keep_their_lineage(draw, tmp_path):
+    for i, hole in enumerate(("BH1", "BH2")):
+        draw(f"rocks/{hole}/core/0.jpg", seed=i)
+    with Collection.create(tmp_path / "a.h5", tmp_path / "rocks", rotate=True) as rocks:
+        lineage = rocks.table["lineage"].value_counts().to_dict()
+        assert lineage == {"BH1.core.0": 4, "BH2.core.0": 4}
+
+
 @pytest.fixture
 def mixed(draw):
     """Five squares, two wide pictures and a note, in one class folder."""
@@ -136,6 +165,8 @@ def test_without_a_size_the_most_common_is_kept(mixed, tmp_path):
         assert reasons["marble/note.txt"] == "not-a-picture"
         assert reasons["marble/.DS_Store.png"] == "not-a-picture"
         assert len(reasons) == 9
+        hint = "refused as other-size: 2 (--size H W brings all to one size)"
+        assert hint in rocks.summary()
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
@@ -210,6 +241,60 @@ def test_metadata_is_joined_by_path_name_or_key(draw, tmp_path):
         Collection.create(tmp_path / "c.h5", tmp_path / "rocks", metadata=table)
 
 
+def test_names_and_truth_values_of_a_table_stay_text(draw, tmp_path):
+    for name in ("000", "001", "1"):
+        draw(f"rocks/a/{name}.png")
+    path = tmp_path / "table.csv"
+    path.write_text(
+        "file,hole,ok,depth,box,id\n"
+        "000,007,True,1.5,1,12345678901234567890\n"
+        "001,012,False,,2,12345678901234567891\n"
+    )
+    bools = pd.DataFrame({"file": ["000", "001"], "ok": [True, False]})
+    with Collection.create(
+        tmp_path / "a.h5", tmp_path / "rocks", metadata=path
+    ) as rocks:
+        assert rocks.unmatched == []
+        table = rocks.table.loc[["a.000", "a.001", "a.1"]]
+        assert table["hole"].tolist() == ["007", "012", ""]
+        assert table["ok"].tolist() == ["True", "False", ""]
+        assert table["id"].tolist()[0] == "12345678901234567890"
+        assert table["depth"].dtype == table["box"].dtype == np.float64
+        assert rocks.keys[rocks.where(hole="007", ok="True")].tolist() == ["a.000"]
+        assert len(rocks.where(hole=["007", "012"])) == 2
+        assert len(rocks.where(box=["1", 2], ok="False")) == 1
+    with Collection.create(
+        tmp_path / "b.h5", tmp_path / "rocks", metadata=bools
+    ) as rocks:
+        assert rocks.keys[rocks.where(ok="True")].tolist() == ["a.000"]
+
+
+def test_columns_of_a_table_hide_none_of_the_collection(draw, tmp_path):
+    draw("rocks/a/x.png")
+    names = ["source", "sha256", "ledger_row", "turn", "lineage", "similarity"]
+    frame = pd.DataFrame({"key": ["a.x"]} | {name: ["mine"] for name in names})
+    frame["source_metadata"] = "theirs"
+    with Collection.create(
+        tmp_path / "a.h5", tmp_path / "rocks", metadata=frame
+    ) as rocks:
+        row = rocks.table.loc["a.x"]
+        assert row["source"] == "a/x.png"
+        assert row["lineage"] == "a.x"
+        assert [row[f"{name}_metadata"] for name in names] == ["mine"] * 6
+        assert row["source_metadata_metadata"] == "theirs"
+        assert "key" not in row
+
+
+def test_of_several_rows_for_one_picture_the_first_counts(draw, tmp_path):
+    draw("rocks/a/x.png")
+    frame = pd.DataFrame({"file": ["x.png", "a.x", "x"], "hole": ["A", "B", "C"]})
+    with Collection.create(
+        tmp_path / "a.h5", tmp_path / "rocks", metadata=frame
+    ) as rocks:
+        assert rocks.table.loc["a.x", "hole"] == "A"
+        assert rocks.unmatched == ["a.x", "x"]
+
+
 def test_from_arrays(pictures, tmp_path):
     images, labels = pictures
     rocks = Collection.from_arrays(tmp_path / "a.h5", images, labels)
@@ -231,6 +316,8 @@ def test_from_arrays(pictures, tmp_path):
         ({"images": np.zeros((4, 4, 3), np.uint8)}, "must be uint8"),
         ({"labels": ["a"]}, "2 pictures need as many labels and keys, got 1 and 1"),
         ({"keys": ["a", "a"]}, "keys must be unique"),
+        ({"images": np.zeros((0, 4, 4, 3), np.uint8)}, "holds no pictures"),
+        ({"images": np.zeros((2, 4, 4, 4), np.uint8)}, "mask of '0' is empty"),
     ],
 )
 def test_from_arrays_of_the_wrong_kind(tmp_path, change, message):
@@ -240,7 +327,7 @@ def test_from_arrays_of_the_wrong_kind(tmp_path, change, message):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("encoding", ["one-hot", "numbers", "text"])
+@pytest.mark.parametrize("encoding", ["one-hot", "numbers", "text", "one row"])
 @pytest.mark.parametrize("scale", ["uint8", "0-255", "0-1"])
 def test_the_layout_of_the_proof_of_concept_opens(pictures, tmp_path, encoding, scale):
     images, labels = pictures
@@ -249,7 +336,9 @@ def test_the_layout_of_the_proof_of_concept_opens(pictures, tmp_path, encoding, 
         "one-hot": onehot,
         "numbers": onehot.argmax(axis=1)[:, None],
         "text": labels.astype("S"),
+        "one row": onehot.argmax(axis=1)[:, None],
     }[encoding]
+    rows = (lambda y: y.T) if encoding == "one row" else (lambda y: y)
     x = {"uint8": images, "0-255": images.astype(float), "0-1": images / 255}[scale]
     with h5py.File(tmp_path / "a.h5", "w") as file:
         for part, where in (
@@ -258,7 +347,7 @@ def test_the_layout_of_the_proof_of_concept_opens(pictures, tmp_path, encoding, 
             ("Test", slice(100, 120)),
         ):
             file[f"X_{part}_Orig"] = x[where]
-            file[f"Y_{part}_Orig"] = y[where]
+            file[f"Y_{part}_Orig"] = rows(y[where])
         file["classes"] = classes.astype("S")
     rocks = Collection(tmp_path / "a.h5")
     np.testing.assert_array_equal(rocks[:], images)
@@ -359,6 +448,35 @@ class TestMistakes:
     def test_no_source(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="No such folder or zip"):
             Collection.create(tmp_path / "a.h5", tmp_path / "nowhere.zip")
+
+    def test_what_is_read_is_not_overwritten(self, rock_zip, tmp_path):
+        archive, table = tmp_path / "r.zip", tmp_path / "table.csv"
+        archive.write_bytes(rock_zip.read_bytes())
+        table.write_text("file,hole\nx.jpg,BH1\n")
+        (tmp_path / "link.h5").symlink_to(archive)
+        for path in (archive, str(archive), tmp_path / "link.h5"):
+            with pytest.raises(ValueError, match="is the source itself"):
+                Collection.create(path, archive)
+        with pytest.raises(ValueError, match="is the metadata itself"):
+            Collection.create(table, archive, metadata=str(table))
+        assert archive.read_bytes() == rock_zip.read_bytes()
+        assert table.read_text().startswith("file")
+
+    @pytest.mark.parametrize(
+        ("text", "error", "message"),
+        [
+            (None, FileNotFoundError, "No metadata at .*; give a CSV file"),
+            (b"", ValueError, "metadata .* cannot be read"),
+            (b'file\na,b\n"', ValueError, "metadata .* cannot be read"),
+            (b"file\n\xff\xfe\n", ValueError, "metadata .* cannot be read"),
+        ],
+    )
+    def test_no_table(self, rock_zip, tmp_path, text, error, message):
+        path = tmp_path / "table.csv"
+        if text is not None:
+            path.write_bytes(text)
+        with pytest.raises(error, match=message):
+            Collection.create(tmp_path / "a.h5", rock_zip, metadata=path)
 
     def test_no_picture_in_it(self, tmp_path):
         (tmp_path / "rocks").mkdir()

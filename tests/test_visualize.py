@@ -72,6 +72,36 @@ def test_a_batch_has_a_row_for_each_candidate(model, rocks):
         assert len(Plots.plot_matches(pixels, rocks, candidate).axes) == 8
 
 
+def test_the_candidate_of_one_query_needs_no_list(model, rocks):
+    key = rocks.keys[3]
+    flat = rocks[3].reshape(-1)
+    row = rocks.to_frame().iloc[3]
+    for matches in (model.predict([key], 2), model.predict(key, 2)):
+        for candidate in (key, [key], rocks[3], rocks[3:4], flat, flat[None], row):
+            figure = Plots.plot_matches(matches, rocks, candidate)
+            assert len(figure.axes) == 3
+            first = drawn(figure)[0]
+            scale = 255 if first.dtype.kind == "f" else 1
+            np.testing.assert_allclose(first * scale, rocks[3], atol=1e-4)
+    frame = Plots.plot_matches(model.predict(rocks[[3, 9]], 2), rocks, rocks[[3, 9]])
+    np.testing.assert_array_equal(drawn(frame)[3], rocks[9])
+
+
+def test_flat_rows_of_another_size_are_shaped_by_their_length(model, rocks):
+    matches = model.predict(rocks.keys[0], 1)
+    square = Plots.plot_matches(matches, rocks, np.zeros(12, np.uint8))
+    assert drawn(square)[0].shape == (2, 2, 3)
+    line = Plots.plot_matches(matches, rocks, np.zeros(7))
+    assert drawn(line)[0].shape == (1, 7)
+
+
+def test_candidates_of_another_number_are_said(model, rocks):
+    matches = model.predict(rocks.keys[:2].tolist(), 2)
+    for candidate in (rocks.keys[0], list(rocks[:3]), rocks[:1]):
+        with pytest.raises(ValueError, match="each of the 2 queries, got [13]"):
+            Plots.plot_matches(matches, rocks, candidate)
+
+
 def test_grey_float_and_masked_candidates(model, rocks):
     matches = model.predict(rocks.keys[0], 2)
     grey = Plots.plot_matches(matches, rocks, candidate=np.zeros((9, 9), np.uint8))
@@ -123,6 +153,8 @@ def test_elbow_by_hand():
     assert suggest_elbow([1, 2], [5, 4]) is None
     assert suggest_elbow([1, 2, 3], [5, 5, 5]) is None
     assert suggest_elbow([1, 2, 3], [3, 2, 1]) is None
+    assert suggest_elbow([2, 2, 2], [3, 2, 1]) is None
+    assert suggest_elbow([1, 2, 3], [5, 1, 5]) is None
 
 
 def test_sample_sheet_shows_members_of_each_class(rocks):
@@ -145,6 +177,8 @@ def test_sample_sheet_of_arrays_and_of_few_pictures(pictures):
     large = np.zeros((2, 300, 400, 3), np.uint8)
     sheet = Plots.sample_sheet(large)
     assert sheet.axes[0].images[0].get_array().shape == (256, 256, 3)
+    with pytest.raises(ValueError, match="n_per_class must be 1 or more, got 0"):
+        Plots.sample_sheet(images[:5], n_per_class=0)
     with pytest.raises(ValueError, match="got 5 pictures and 2 labels"):
         Plots.sample_sheet(images[:5], ["a", "b"])
 

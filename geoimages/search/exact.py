@@ -6,7 +6,13 @@ from fractions import Fraction
 import numpy as np
 
 from . import integers
-from .metrics import BOUNDED_BY_ONE, check_metric, distances, learn_metric_params
+from .metrics import (
+    BOUNDED_BY_ONE,
+    check_metric,
+    check_metric_params,
+    distances,
+    learn_metric_params,
+)
 
 _INTEGER_METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean", "cityblock")
 _BLOCK_BYTES = 1 << 26
@@ -112,6 +118,7 @@ class ExactSearch:
     """
 
     def __init__(self, rows, rank, metric_params=None):
+        check_metric_params(metric_params)
         self.rows = as_uint8(rows)
         self.rank = rank
         self.metric_params = metric_params
@@ -135,8 +142,8 @@ class ExactSearch:
             Number of rows to return; fewer come back where fewer are searched.
         metric : str
             One of `geoimages.search.METRICS`.
-        within : list of ndarray of int, optional
-            For each query, the positions to search; all by default.
+        within : list of slice, optional
+            The parts of the rows to search, ascending; all by default.
         leave_out : list of ndarray of int, optional
             For each query, positions that must not come back.
 
@@ -145,21 +152,16 @@ class ExactSearch:
         found : list of (distances, positions)
             For each query, ascending by (exact distance, key).
         """
-        check_metric(metric)
+        metric = check_metric(metric)
         queries = as_uint8(np.asarray(queries))
+        parts = [slice(0, len(self))] if within is None else within
+        positions = np.concatenate([np.arange(p.start, p.stop) for p in parts])
         found = []
-        step = max(1, _BLOCK_BYTES // (16 * max(1, len(self))))
+        step = max(1, _BLOCK_BYTES // (16 * max(1, len(positions))))
         for start in range(0, len(queries), step):
             block = queries[start : start + step]
-            if within is None:
-                scanned, fractions = self._scan(block, metric, slice(None))
-            for i in range(len(block)):
-                positions = None if within is None else within[start + i]
-                if positions is None:
-                    distance, fraction = scanned[i], fractions[i]
-                else:
-                    scan = self._scan(block[i : i + 1], metric, positions)
-                    (distance,), (fraction,) = scan
+            scan = self._scan(block, metric, parts)
+            for i, (distance, fraction) in enumerate(zip(*scan, strict=True)):
                 out = () if leave_out is None else leave_out[start + i]
                 found.append(
                     self._nearest(distance, k, metric, fraction, positions, out)
@@ -169,17 +171,16 @@ class ExactSearch:
     def _nearest(self, distance, k, metric, fraction, positions, leave_out):
         """Select and order the k nearest of one query."""
         visible = np.ones(len(distance), bool)
-        if len(leave_out):
-            visible[
-                leave_out if positions is None else np.isin(positions, leave_out)
-            ] = False
+        if len(leave_out) and len(positions):
+            places = np.searchsorted(positions, leave_out).clip(max=len(positions) - 1)
+            visible[places[positions[places] == leave_out]] = False
         pool = np.flatnonzero(visible)
         tolerance = self._tolerance(distance, metric, fraction)
         if 0 < k < len(pool):
             kth = pool[np.argpartition(distance[pool], k - 1)[k - 1]]
             # ~(>) keeps undefined distances (NaN), which come last.
             pool = pool[~(distance[pool] > distance[kth] + tolerance[kth])]
-        rows = pool if positions is None else positions[pool]
+        rows = positions[pool]
         order, distance = _settle_ties(
             distance[pool],
             self.rank[rows],
@@ -197,51 +198,54 @@ class ExactSearch:
             return np.full(len(distance), unit)
         return unit * np.abs(distance)
 
-    def _scan(self, queries, metric, positions):
-        """Distances of (m, d) queries to the rows at `positions`.
+    def _scan(self, queries, metric, parts):
+        """Distances of (m, d) queries to the rows of `parts`, one part after the other.
 
         Returns the distances, (m, n) float64, and for each query a function that
         gives the exact value of a row, or None where float64 says all there is.
         """
-        rows = self.rows[positions]
         if (
-            rows.dtype == queries.dtype == np.uint8
+            self.rows.dtype == queries.dtype == np.uint8
             and metric in _INTEGER_METRICS
             and "w" not in (self.metric_params or {})
-            and rows.shape[1] <= _MOST_COLUMNS
+            and self.rows.shape[1] <= _MOST_COLUMNS
         ):
-            return self._scan_integers(queries, rows, metric, positions)
+            return self._scan_integers(queries, metric, parts)
         if metric not in self._params:
             self._params[metric] = learn_metric_params(
                 self.rows, metric, self.metric_params
             )
         queries = _as_float(queries)
-        out = np.empty((len(queries), len(rows)))
-        step = max(1, _BLOCK_BYTES // (8 * max(1, rows.shape[1])))
-        for start in range(0, len(rows), step):
-            out[:, start : start + step] = distances(
-                queries,
-                _as_float(rows[start : start + step]),
-                metric,
-                self._params[metric],
-            )
-        return out, [None] * len(queries)
+        out = [np.empty((len(queries), 0))]
+        step = max(1, _BLOCK_BYTES // (8 * max(1, self.rows.shape[1])))
+        for part in parts:
+            for start in range(part.start, part.stop, step):
+                block = _as_float(self.rows[start : min(start + step, part.stop)])
+                out.append(distances(queries, block, metric, self._params[metric]))
+        return np.concatenate(out, axis=1), [None] * len(queries)
 
-    def _scan_integers(self, queries, rows, metric, positions):
+    def _scan_integers(self, queries, metric, parts):
         """Exact distances between uint8 rows, as `_scan` returns them."""
         inexact = [None] * len(queries)
+
+        def joined(values):
+            return np.concatenate([values[part] for part in parts])
+
+        def compared(compare):
+            return np.concatenate([compare(self.rows[p], queries) for p in parts]).T
+
         if metric == "cityblock":
-            return integers.absolute_differences(rows, queries).T / 255, inexact
-        products = integers.dots(rows, queries).T
-        squares, square = self._squares[positions], integers.row_squares(queries)
+            return compared(integers.absolute_differences) / 255, inexact
+        products = compared(integers.dots)
+        squares, square = joined(self._squares), integers.row_squares(queries)
         if metric in ("euclidean", "sqeuclidean"):
             squared = squares + square[:, None] - 2 * products
             if metric == "sqeuclidean":
                 return squared / 255**2, inexact
             return np.sqrt(squared) / 255, inexact
-        sums, total = self._sums[positions], integers.row_sums(queries)
+        sums, total = joined(self._sums), integers.row_sums(queries)
         if metric == "correlation":
-            n = rows.shape[1]
+            n = self.rows.shape[1]
             products = n * products - total[:, None] * sums
             squares, square = n * squares - sums**2, n * square - total**2
         # The factors are exact; only their product and the root are rounded.

@@ -16,7 +16,6 @@ METRICS = (
     "jaccard",
     "jensenshannon",
     "mahalanobis",
-    "matching",
     "minkowski",
     "rogerstanimoto",
     "russellrao",
@@ -25,20 +24,60 @@ METRICS = (
     "sqeuclidean",
     "yule",
 )
-"""Every metric name that `scipy.spatial.distance.cdist` takes in full."""
+"""Every metric that `scipy.spatial.distance.cdist` takes, by its full name."""
 
+_SHORT_NAMES = {
+    "chebyshev": "chebychev cheby cheb ch",
+    "cityblock": "cblock cb c",
+    "correlation": "co",
+    "cosine": "cos",
+    "euclidean": "euclid eu e",
+    "hamming": "matching hamm ha h",
+    "jaccard": "jacc ja j",
+    "jensenshannon": "js",
+    "mahalanobis": "mahal mah",
+    "minkowski": "pnorm mi m",
+    "seuclidean": "se s",
+    "sqeuclidean": "sqeuclid sqe",
+}
+_FULL_NAMES = {name: name for name in METRICS} | {
+    short: name for name, shorts in _SHORT_NAMES.items() for short in shorts.split()
+}
 BOUNDED_BY_ONE = ("correlation", "cosine")
-_ONLY_FOR = {"p": "minkowski", "V": "seuclidean", "VI": "mahalanobis"}
+_ONLY_FOR = {
+    "p": "minkowski",
+    "V": "seuclidean",
+    "VI": "mahalanobis",
+    "base": "jensenshannon",
+}
 
 
 def check_metric(metric):
-    """Return `metric`, or raise a ValueError that names the known ones."""
-    if metric not in METRICS:
+    """Return the full name of a metric, or raise a ValueError with the known ones.
+
+    Examples
+    --------
+    >>> check_metric("sqe")
+    'sqeuclidean'
+    """
+    name = _FULL_NAMES.get(str(metric).lower())
+    if name is None:
         raise ValueError(
             f"dist_metric={metric!r} is not known; expected one of "
             f"{', '.join(METRICS)}."
         )
-    return metric
+    return name
+
+
+def check_metric_params(metric_params):
+    """Raise a ValueError where a distance has no keyword of that name."""
+    known = (*_ONLY_FOR, "w")
+    for name in metric_params or {}:
+        if name not in known:
+            raise ValueError(
+                f"metric_params has {name!r}, which no distance takes; expected some "
+                f"of {', '.join(known)}."
+            )
 
 
 def similarity_from_distance(distance, metric):
