@@ -2,14 +2,16 @@
 
 import json
 import sys
+from pathlib import Path
 
 import click
 import pandas as pd
 
+from .classify import classify_files, evaluate_classifier, train_classifier
 from .cluster import KMeansModel
 from .demo import run_demo
 from .distance import PairwiseModel
-from .search import METRICS
+from .persist import load, save
 from .similarity import find_similar
 from .store import Collection
 from .visualize import Plots, save_figure, suggest_elbow
@@ -37,12 +39,15 @@ class _Clusters(click.ParamType):
 
 
 def _parse_where(ctx, param, values):
-    """Turn ('hole=BH12',) into {'hole': 'BH12'}."""
+    """Turn ('hole=BH12', 'hole=BH13') into {'hole': ['BH12', 'BH13']}."""
     pairs = [value.partition("=") for value in values]
     for (name, equals, _), value in zip(pairs, values, strict=True):
         if not (name and equals):
             raise click.BadParameter(f"{value!r} is not COLUMN=VALUE.", ctx, param)
-    return {name: value for name, _, value in pairs}
+    return {
+        name: [value for other, _, value in pairs if other == name]
+        for name, _, _ in pairs
+    }
 
 
 def _print_table(table, form):
@@ -161,11 +166,10 @@ def info(collection, as_json):
 )
 @click.option(
     "--metric",
-    type=click.Choice(METRICS),
     metavar="M",
     default="correlation",
     show_default=True,
-    help="Any distance of scipy's cdist.",
+    help="Any distance of scipy's cdist, by name.",
 )
 @click.option(
     "--clusters", type=int, default=3, show_default=True, help="Of the kmeans model."
@@ -176,7 +180,7 @@ def info(collection, as_json):
     multiple=True,
     callback=_parse_where,
     metavar="COLUMN=VALUE",
-    help="Search only these pictures; may be repeated.",
+    help="Search only these pictures; of several for a column any will do.",
 )
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw the matches.")
 @_format_options
@@ -196,7 +200,13 @@ def similar(
         about = rocks.table.loc[matches.index].drop(
             columns=["sha256", "ledger_row", "turn", "lineage"], errors="ignore"
         )
-        table = matches.join(about).reset_index()
+        table = matches.merge(
+            about,
+            how="left",
+            left_index=True,
+            right_index=True,
+            suffixes=("", "_metadata"),
+        ).reset_index()
     _print_table(table, form)
     if plot:
         click.echo(f"Drew {plot}", err=True)
@@ -228,6 +238,109 @@ def elbow(collection, clusters, seed, plot, form):
         click.echo(f"Drew {plot}", err=True)
 
 
+@cli.command()
+@_COLLECTION
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False),
+    help="The model file, .skops by custom.",
+)
+@click.option(
+    "--split",
+    type=click.Path(),
+    metavar="CSV",
+    help="Columns key and split: learn from 'train', test on the rest.",
+)
+@click.option(
+    "--holdout",
+    "share",
+    type=float,
+    default=0.15,
+    show_default=True,
+    help="Without --split, the share of each class to test on.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything.")
+def train(collection, output, split, share, seed):
+    """Train a classifier and score it on pictures that it has not seen."""
+    with Collection(collection) as rocks:
+        model, scores, keys = train_classifier(
+            rocks, split=split, share=share, random_state=seed
+        )
+    save(model, output, scores, keys)
+    click.echo(f"{', '.join(model.classes_)} in {output}")
+    for name, value in scores.items():
+        click.echo(f"  {name.replace('_', ' ')}: {value:.4g}")
+
+
+@cli.command()
+@click.argument("model", metavar="MODEL.SKOPS", type=click.Path())
+@click.argument("pictures", metavar="PICTURE...", nargs=-1, required=True)
+@_format_options
+def classify(model, pictures, form):
+    """Tell the class of pictures, how probable it is, and how new they are."""
+    table = classify_files(load(model), pictures)
+    _print_table(table, form)
+    if (table["class"] == "").all():
+        raise click.ClickException("None of the pictures could be read.")
+
+
+@cli.command()
+@click.argument("model", metavar="MODEL.SKOPS", type=click.Path())
+@_COLLECTION
+@click.option(
+    "--split",
+    type=click.Path(),
+    metavar="CSV",
+    help="Columns key and split: test on all but 'train'.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(file_okay=False),
+    metavar="FOLDER",
+    help="Draw the confusion matrix and the reliability curve.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def evaluate(model, collection, split, plot, as_json):
+    """Score a model: each class, its probabilities, and disturbed pictures."""
+    model = load(model)
+    with Collection(collection) as rocks:
+        report = evaluate_classifier(model, rocks, split)
+    y, proba = report.pop("y"), report.pop("proba")
+    del report["keys"]
+    if as_json:
+        tables = ("classes", "disturbances")
+        report |= {name: report[name].to_dict("index") for name in tables}
+        click.echo(json.dumps(report, indent=2, default=float))
+    else:
+        click.echo(f"On {report['on']}.")
+        click.echo(f"accuracy {report['accuracy']:.4f}")
+        click.echo(f"calibration error {report['calibration_error']:.4f}")
+        for name in ("classes", "disturbances"):
+            table = report[name].to_string(float_format="{:.4f}".format)
+            click.echo(f"\n{table}")
+    if plot:
+        Path(plot).mkdir(parents=True, exist_ok=True)
+        predicted = model.classes_[proba.argmax(axis=1)]
+        figures = {
+            "confusion.png": Plots.confusion_matrix(y, predicted),
+            "reliability.png": Plots.reliability(y, proba, model.classes_),
+        }
+        for name, figure in figures.items():
+            save_figure(figure, Path(plot) / name)
+            click.echo(f"Drew {Path(plot) / name}", err=True)
+
+
+# What click 8.2 and later raise for a command without arguments; earlier ones print.
+_HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+
+def _complain(text):
+    """Say in one line on stderr what is wrong."""
+    click.echo(f"Error: {' '.join(str(text).split())}", err=True)
+
+
 def main(argv=None):
     """Run a command and return its exit code.
 
@@ -244,7 +357,10 @@ def main(argv=None):
     try:
         return cli.main(args=argv, prog_name="geoimages", standalone_mode=False) or 0
     except click.ClickException as error:
-        error.show()
+        if isinstance(error, _HELP):
+            error.show()
+        else:
+            _complain(error.format_message())
         return 2
     except click.Abort:
         click.echo("Stopped.", err=True)
@@ -253,6 +369,5 @@ def main(argv=None):
         sys.stderr.close()
         return 0
     except (ValueError, KeyError, TypeError, OSError) as error:
-        text = error.args[0] if isinstance(error, KeyError) else error
-        click.echo(f"Error: {' '.join(str(text).split())}", err=True)
+        _complain(error.args[0] if isinstance(error, KeyError) else error)
         return 2

@@ -68,7 +68,7 @@ def _flatten(images, expected):
                 f"Pictures are {_times(images.shape[1:])}, expected "
                 f"{_times(expected)}; resize them first (geoimages.resize_image)."
             )
-    return images.reshape(len(images), -1), images.shape[1:]
+    return images.reshape(len(images), math.prod(images.shape[1:])), images.shape[1:]
 
 
 def _times(shape):
@@ -149,3 +149,8 @@ def rows_for(transformer, images):
 def takes_image_shape(transformer):
     """Whether a transformer has the parameter ``image_shape``."""
     return "image_shape" in transformer.get_params(deep=False)
+
+
+def is_collection(X):
+    """Whether X is a `Collection`, told by what it offers."""
+    return hasattr(X, "keys") and hasattr(X, "images") and hasattr(X, "x_y")

@@ -7,11 +7,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from skimage.color import lab2rgb
+from sklearn.metrics import confusion_matrix
 from sklearn.utils import check_random_state
 
+from .evaluate import expected_calibration_error, reliability_curve
 from .files import atomic_path
 from .reading import on_white, read_image
 from .resizing import resize_image
+from .validation import infer_image_shape
 
 _CANDIDATE = "#b5402a"
 _LINE = "#2f5d7c"
@@ -44,6 +48,17 @@ class _Gallery:
             return self.metadata[key]
         return read_image(self._about(key)["file_path"])
 
+    def picture(self, shown, like):
+        """A candidate's key or pixels as a picture; a flat row is shaped as `like`."""
+        if isinstance(shown, str):
+            return self.image(shown)
+        image = np.asarray(shown)
+        if image.ndim == 1:
+            shape = self.image(like).shape
+            stated = shape if math.prod(shape) == image.size else None
+            image = image.reshape(infer_image_shape(image.size, stated))
+        return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+
     def label(self, key):
         if not self.in_files:
             return str(self.metadata.labels[self.metadata.position(key)])
@@ -64,6 +79,25 @@ class _Gallery:
             return self.metadata["images"][key]
         except KeyError:
             raise KeyError(f"{key!r} is not in the metadata's images.") from None
+
+
+def _one_each(candidate, queries):
+    """List one candidate, a key or pixels, for each query."""
+    if isinstance(candidate, pd.DataFrame | pd.Series):
+        candidate = candidate.to_numpy()
+    if len(queries) == 1 and not isinstance(candidate, str):
+        # Of one query a picture or a flat row need not stand in a list.
+        array = np.asarray(candidate)
+        whole = array.ndim in (1, 2, 3) and array.dtype.kind in "buif"
+        candidate = array if whole else candidate
+        candidate = [candidate] if whole and len(array) > 1 else candidate
+    candidates = [candidate] if isinstance(candidate, str) else list(candidate)
+    if len(candidates) != len(queries):
+        raise ValueError(
+            f"Give one candidate for each of the {len(queries)} queries, got "
+            f"{len(candidates)}."
+        )
+    return candidates
 
 
 def _show(ax, image, caption=(), color=None):
@@ -103,8 +137,8 @@ def suggest_elbow(clusters, inertias):
     -------
     elbow : int or None
         The number whose point lies farthest below the line from the first point to
-        the last, both axes scaled to [0, 1]. None with fewer than three points, or
-        where none lies below.
+        the last, both axes scaled to [0, 1]. None with fewer than three points, where
+        none lies below, or where the first and the last are level.
 
     References
     ----------
@@ -117,10 +151,10 @@ def suggest_elbow(clusters, inertias):
     3
     """
     clusters, inertias = np.asarray(clusters, float), np.asarray(inertias, float)
-    if len(clusters) < 3 or np.ptp(inertias) == 0:
-        return None
     order = np.argsort(clusters)
     x, y = clusters[order], inertias[order]
+    if len(x) < 3 or x[0] == x[-1] or y[0] == y[-1]:
+        return None
     x, y = (x - x[0]) / np.ptp(x), (y - y[-1]) / (y[0] - y[-1])
     below = 1 - x - y
     best = int(np.argmax(below))
@@ -147,9 +181,10 @@ class Plots:
             Where the pictures are: what `Images.generate_image_metadata` returned, or
             a collection.
         candidate : str, ndarray, dict or sequence, optional
-            The candidate's key or its picture (height, width, channels); for a batch
-            one for each query, by name or in order. By default a batch's queries are
-            looked up by key, and a single candidate is left out.
+            The candidate's key, its picture (height, width, channels) or its flat
+            row; for a batch of several one for each query, by name or in order. By
+            default a batch's queries are looked up by key, and a single candidate is
+            left out.
         figsize : tuple of float, optional
             Width and height, in inches.
 
@@ -162,7 +197,7 @@ class Plots:
         KeyError
             If a key is not in `metadata`.
         ValueError
-            If `matches` is empty.
+            If `matches` is empty, or there is not one candidate for each query.
 
         Examples
         --------
@@ -186,9 +221,11 @@ class Plots:
             elif candidate is None:
                 candidates = [query if query in gallery else None for query in queries]
             else:
-                candidates = list(candidate)
+                candidates = _one_each(candidate, queries)
         else:
-            groups, candidates = [matches], [candidate]
+            groups, candidates = [matches], [None]
+            if candidate is not None:
+                candidates = _one_each(candidate, [None])
         panels = max(
             len(group) + (shown is not None)
             for group, shown in zip(groups, candidates, strict=True)
@@ -205,7 +242,7 @@ class Plots:
                 caption = ["candidate"]
                 if isinstance(shown, str):
                     caption += gallery.name(shown)
-                    shown = gallery.image(shown)
+                shown = gallery.picture(shown, like=group.index[0])
                 _show(next(free), shown, caption, _CANDIDATE)
             for key, similarity in group["similarity"].items():
                 caption = [*gallery.name(key), f"similarity {similarity:.3f}"]
@@ -301,8 +338,10 @@ class Plots:
         Raises
         ------
         ValueError
-            If there are no pictures, or not one label for each.
+            If there are no pictures, not one label for each, or none to show.
         """
+        if n_per_class < 1:
+            raise ValueError(f"n_per_class must be 1 or more, got {n_per_class!r}.")
         if labels is None:
             labels = getattr(images, "labels", [""] * len(images))
         labels = np.asarray(labels).astype(str)
@@ -335,4 +374,134 @@ class Plots:
                 fontsize=9,
                 labelpad=8,
             )
+        return figure
+
+    @staticmethod
+    def confusion_matrix(y_true, y_pred, ax=None, *, figsize=(5.5, 5)):
+        """Show how often each class was taken for which.
+
+        Parameters
+        ----------
+        y_true, y_pred : array-like of shape (n,)
+            True and predicted classes.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw.
+        figsize : tuple of float, default=(5.5, 5)
+            Width and height, in inches.
+
+        Returns
+        -------
+        figure : matplotlib.figure.Figure
+        """
+        if ax is None:
+            ax = Figure(figsize=figsize, layout="constrained").subplots()
+        classes = np.unique(np.concatenate([y_true, y_pred]))
+        counts = confusion_matrix(y_true, y_pred, labels=classes)
+        share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        # A square root of the color scale, so that a few mistakes among many show.
+        ax.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                color = "white" if share[row, column] > 0.4 else "black"
+                ax.text(
+                    column, row, f"{count:,}", ha="center", va="center", color=color
+                )
+        places = range(len(classes))
+        ax.set_xticks(places, classes, rotation=45, ha="right", rotation_mode="anchor")
+        ax.set_yticks(places, classes)
+        ax.set(xlabel="predicted", ylabel="true")
+        ax.spines[:].set_visible(False)
+        return ax.figure
+
+    @staticmethod
+    def reliability(y_true, proba, classes, ax=None, *, n_bins=15, figsize=(5, 5)):
+        """Show how often a classifier is right beside how sure it is.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,)
+            True classes.
+        proba : ndarray of shape (n, n_classes)
+            Predicted probabilities.
+        classes : array-like of shape (n_classes,)
+            The classes of the columns.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw.
+        n_bins : int, default=15
+            Bins of equal width in [0, 1].
+        figsize : tuple of float, default=(5, 5)
+            Width and height, in inches.
+
+        Returns
+        -------
+        figure : matplotlib.figure.Figure
+            The area of a point grows with the number of its pictures; bars are 95 %
+            intervals (Wilson).
+        """
+        if ax is None:
+            ax = Figure(figsize=figsize, layout="constrained").subplots()
+        curve = reliability_curve(y_true, proba, classes, n_bins)
+        error = expected_calibration_error(y_true, proba, classes, n_bins)
+        n, p, z = curve["pictures"], curve["accuracy"], 1.96
+        middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+        ax.plot([0, 1], [0, 1], ":", color="#888888", label="as sure as right")
+        ax.vlines(curve["confidence"], middle - half, middle + half, color=_LINE)
+        ax.scatter(
+            curve["confidence"], p, s=20 + 180 * n / n.max(), color=_LINE, zorder=3
+        )
+        ax.set(
+            xlabel="confidence (highest probability)",
+            ylabel="accuracy",
+            xlim=(0, 1.03),
+            ylim=(0, 1.03),
+            aspect="equal",
+            title=f"calibration error {error:.4f}, {int(n.sum()):,} pictures",
+        )
+        ax.legend(frameon=False, loc="upper left")
+        ax.spines[["top", "right"]].set_visible(False)
+        return ax.figure
+
+    @staticmethod
+    def filters(conv, *, figsize=None):
+        """Show the filters that a `ConvFeatures` learned.
+
+        Parameters
+        ----------
+        conv : ConvFeatures, RockFeatures or ConvNetClassifier
+            Fitted.
+        figsize : tuple of float, optional
+            Width and height, in inches.
+
+        Returns
+        -------
+        figure : matplotlib.figure.Figure
+            Each filter as the CIELAB pattern that it answers to most, scaled to its own
+            largest value about a middle grey.
+
+        Raises
+        ------
+        ValueError
+            If there are no learned filters.
+        """
+        conv = getattr(conv, "features_", conv)
+        conv = getattr(conv, "blocks_", {}).get("conv", conv)
+        if not hasattr(conv, "filters_"):
+            raise ValueError(
+                f"{type(conv).__name__} has learned no filters; give a fitted "
+                "ConvFeatures, or a model that holds one."
+            )
+        filters = conv.filters_
+        largest = np.abs(filters).max(axis=(1, 2, 3), keepdims=True)
+        lab = filters / np.maximum(largest, 1e-12) * [45, 60, 60] + [50, 0, 0]
+        pictures = np.clip(lab2rgb(lab), 0, 1)
+        columns = min(12, len(pictures))
+        lines = math.ceil(len(pictures) / columns)
+        size = figsize or (0.75 * columns + 0.1, 0.75 * lines + 0.1)
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(lines, columns, squeeze=False).ravel()
+        for ax, picture in zip(axes, pictures, strict=False):
+            _show(ax, picture)
+        for ax in axes[len(pictures) :]:
+            ax.remove()
         return figure

@@ -2,17 +2,42 @@
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from geoimages import KMeansModel, PairwiseModel
+from geoimages import (
+    ColorFeatures,
+    ConvFeatures,
+    ConvNetClassifier,
+    HOGFeatures,
+    KMeansModel,
+    MLPEmbedding,
+    PairwiseModel,
+    RockFeatures,
+    TextureFeatures,
+)
 
+SMALL = {"hidden_layer_sizes": (16,), "learning_rate_init": 0.01, "random_state": 0}
 RANKED = {
     "check_fit2d_predict1d": "one 1-D row is one candidate, as in the original",
     "check_methods_sample_order_invariance": "a batch gives one long ranked table",
 }
-EXPECTED = {"PairwiseModel": RANKED, "KMeansModel": RANKED}
+EXPECTED = {
+    "PairwiseModel": RANKED,
+    "KMeansModel": RANKED,
+}
 
 
 @parametrize_with_checks(
-    [PairwiseModel(), KMeansModel()],
+    [
+        PairwiseModel(),
+        KMeansModel(),
+        ColorFeatures(),
+        TextureFeatures(),
+        HOGFeatures(),
+        ConvFeatures(4),
+        RockFeatures(n_filters=4),
+        MLPEmbedding(**SMALL),
+        ConvNetClassifier(RockFeatures(n_filters=4), max_epochs=3, **SMALL),
+        ConvNetClassifier("passthrough", **SMALL),
+    ],
     expected_failed_checks=lambda estimator: EXPECTED.get(type(estimator).__name__, {}),
 )
 def test_estimator_contract(estimator, check):

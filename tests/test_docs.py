@@ -2,11 +2,12 @@
 
 import re
 import shlex
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from geoimages import write_rocks
+from geoimages import read_image, write_rocks
 from geoimages.cli import cli, main
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +45,15 @@ def test_the_shell_lines_run(folder, capsys):
     for line in lines:
         argv = shlex.split(line.split("#")[0])[1:]
         assert main(argv) == 0, (line, capsys.readouterr().err)
+
+
+def test_the_photo_of_the_readme_is_in_the_sample_of_the_demo(tmp_path):
+    archive = write_rocks(tmp_path / "rocks.zip", 600, random_state=0, n_damaged=3)
+    (name,) = re.findall(r"^cp (\S+) photo\.jpg$", README, re.MULTILINE)
+    with zipfile.ZipFile(archive) as opened:
+        assert read_image(opened.read(name)).shape == (28, 28, 3)
+    assert "source .venv/bin/activate" in README
+    assert "cp demo/rocks.zip ." in README
 
 
 def test_every_command_is_in_the_readme():

@@ -1,0 +1,164 @@
+"""What the feature transformers share: pictures in, columns out, a chunk at a time."""
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ..files import progress
+from ..validation import check_images, is_collection
+from . import kernels
+
+
+def spread(n, most):
+    """Up to `most` positions spread evenly over n."""
+    return np.arange(n) if n <= most else np.linspace(0, n - 1, most).astype(int)
+
+
+def split_mask(images):
+    """Part pictures into color and mask: (n, h, w, 1, 3 or 4) -> (n, h, w, 3), mask.
+
+    The mask is boolean, True on rock, or None where all is rock. What lies under the
+    mask is black, so that it cannot move a feature.
+    """
+    if images.shape[3] == 1:
+        return np.repeat(images, 3, axis=3), None
+    if images.shape[3] == 3:
+        return images, None
+    limit = 127 if images.dtype == np.uint8 else 127 / 255
+    mask = images[..., 3] > limit
+    if mask.all():
+        return images[..., :3], None
+    empty = np.flatnonzero(~mask.any(axis=(1, 2)))
+    if len(empty):
+        raise ValueError(
+            f"The mask of picture {empty[0]} is empty: every pixel is transparent, so "
+            "no rock is left to describe; leave it out."
+        )
+    return images[..., :3] * mask[..., None], mask
+
+
+class PictureFeatures(TransformerMixin, BaseEstimator):
+    """Base of the feature transformers.
+
+    A subclass gives its columns in `_columns`, and learns, if it does, in `_learn`.
+    """
+
+    def __init__(self, *, working_side=128, image_shape=None, n_jobs=None):
+        self.working_side = working_side
+        self.image_shape = image_shape
+        self.n_jobs = n_jobs
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def fit(self, X, y=None):
+        """Learn the shape of the pictures, and from them what there is to learn.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features) or (n, height, width, c), or Collection
+            Flat rows or pictures with 1 (grey), 3 (RGB) or 4 channels (RGB and mask);
+            uint8 means 0–255 and float 0–1.
+        y : ignored
+            There for scikit-learn.
+
+        Returns
+        -------
+        self : object
+            The fitted transformer.
+        """
+        if self.working_side < kernels.MINIMUM_SIDE:
+            raise ValueError(
+                f"working_side must be {kernels.MINIMUM_SIDE} px or more, got "
+                f"{self.working_side!r}."
+            )
+        if is_collection(X):
+            X = X[spread(len(X), 10_000)]
+        images = check_images(self, X, dtype=None)
+        self._learn(images)
+        blank = np.zeros((1, kernels.MINIMUM_SIDE, kernels.MINIMUM_SIDE, 3), np.uint8)
+        columns = self._columns(blank, kernels.srgb_to_lab(blank), None)
+        self.feature_names_ = np.array(
+            [
+                f"{name}_{i}"
+                for name, part in columns.items()
+                for i in range(part.shape[1])
+            ]
+        )
+        return self
+
+    def _learn(self, images):
+        """Learn from pictures (n, h, w, c); nothing by default."""
+
+    def transform(self, X):
+        """Describe pictures.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features) or (n, height, width, c), or Collection
+            Flat rows or pictures, as in `fit`. A collection is read in blocks, and
+            the result is kept in it if it is open for writing.
+
+        Returns
+        -------
+        features : ndarray of shape (n, n_features_out), float32
+        """
+        check_is_fitted(self)
+        if is_collection(X):
+            return X.features(self)
+        return self._describe(check_images(self, X, reset=False, dtype=None))
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the columns.
+
+        Parameters
+        ----------
+        input_features : ignored
+            There for scikit-learn.
+
+        Returns
+        -------
+        names : ndarray of shape (n_features_out,), str
+        """
+        check_is_fitted(self)
+        return self.feature_names_.astype(object)
+
+    @property
+    def _n_features_out(self):
+        return len(self.feature_names_)
+
+    def _describe(self, images):
+        """Describe checked pictures in chunks: (n, h, w, c) -> (n, n_features_out)."""
+        out = np.empty((len(images), self._n_features_out), np.float32)
+        height, width = images.shape[1:3]
+        step = kernels.chunk_length(height, width)
+
+        def fill(start):
+            chunk = images[start : start + step]
+            out[start : start + step] = self._finish(self._chunk(chunk))
+
+        starts = progress(range(0, len(images), step), desc="describing", unit="chunk")
+        if self.n_jobs in (None, 1):
+            for start in starts:
+                fill(start)
+        else:
+            Parallel(self.n_jobs, prefer="threads")(delayed(fill)(s) for s in starts)
+        return out
+
+    def _chunk(self, images):
+        """Describe one chunk: (n, h, w, c) -> {name: (n, k)}."""
+        rgb, mask = split_mask(images)
+        rgb, mask = kernels.at_most(rgb, self.working_side, mask)
+        rgb, mask = kernels.at_least(rgb, mask=mask)
+        return self._columns(rgb, kernels.srgb_to_lab(rgb), mask)
+
+    def _columns(self, rgb, lab, mask):
+        """Columns of pictures, by name: (n, h, w, 3) twice -> {name: (n, k)}."""
+        raise NotImplementedError
+
+    def _finish(self, columns):
+        """Join the columns of a chunk: {name: (n, k)} -> (n, n_features_out)."""
+        return np.concatenate(list(columns.values()), axis=1)

@@ -1,0 +1,172 @@
+"""ConvFeatures: one convolution layer whose filters are learned without labels."""
+
+import numpy as np
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.utils import check_random_state
+
+from . import kernels
+from .base import PictureFeatures, split_mask
+
+
+class ConvFeatures(PictureFeatures):
+    """Describe pictures by how they respond to filters learned from patches.
+
+    Patches are normalised, whitened (ZCA) and clustered by k-means; the centers are the
+    filters. Their responses, soft-thresholded in both signs, are pooled over the picture
+    to a mean and a deviation.
+
+    Parameters
+    ----------
+    n_filters : int, default=48
+        Number of filters.
+    patch_size : int, default=6
+        Side of a patch, in pixels.
+    stride : int, default=2
+        Step between patches, in pixels.
+    threshold : float, default=0.5
+        What a response must exceed to count.
+    n_patches : int, default=40000
+        Patches that the filters are learned from.
+    working_side : int, default=128
+        Longer side, in pixels, that larger pictures are averaged down to.
+    image_shape : tuple of int, optional
+        (height, width, channels) of flat rows; pictures bring their own.
+    random_state : int, RandomState or None, default=None
+        Seed of the patches and of k-means.
+    n_jobs : int, optional
+        Threads, as in joblib.
+
+    Attributes
+    ----------
+    filters_ : ndarray of shape (n_filters, patch_size, patch_size, 3), float32
+        The filters, in CIELAB; `Plots.filters` draws them.
+    offsets_ : ndarray of shape (n_filters,), float32
+        What whitening takes off each response.
+    feature_names_ : ndarray of shape (n_features_out,)
+        Names of the columns.
+    image_shape_ : tuple of int
+        Shape of the fitted pictures.
+    n_features_in_ : int
+        Values in a fitted row.
+
+    Notes
+    -----
+    A fourth channel is a mask: only patches that lie on rock count. Patches are turned
+    by random quarters, so that no filter prefers the way the pictures were held.
+
+    References
+    ----------
+    Coates, Ng and Lee (2011). An analysis of single-layer networks in unsupervised
+    feature learning. AISTATS.
+
+    Coates and Ng (2011). The importance of encoding versus training with sparse coding
+    and vector quantization. ICML.
+
+    Examples
+    --------
+    >>> from geoimages import ConvFeatures, make_rocks
+    >>> images, _ = make_rocks(60, random_state=0)
+    >>> conv = ConvFeatures(n_filters=8, random_state=0).fit(images)
+    >>> conv.filters_.shape
+    (8, 6, 6, 3)
+    >>> conv.transform(images).shape
+    (60, 24)
+    """
+
+    def __init__(
+        self,
+        n_filters=48,
+        *,
+        patch_size=6,
+        stride=2,
+        threshold=0.5,
+        n_patches=40_000,
+        working_side=128,
+        image_shape=None,
+        random_state=None,
+        n_jobs=None,
+    ):
+        super().__init__(
+            working_side=working_side, image_shape=image_shape, n_jobs=n_jobs
+        )
+        self.n_filters = n_filters
+        self.patch_size = patch_size
+        self.stride = stride
+        self.threshold = threshold
+        self.n_patches = n_patches
+        self.random_state = random_state
+
+    def _learn(self, images):
+        if not 2 <= self.patch_size <= kernels.MINIMUM_SIDE:
+            raise ValueError(
+                f"patch_size must be 2 to {kernels.MINIMUM_SIDE} px, got "
+                f"{self.patch_size!r}."
+            )
+        if self.n_filters < 1 or self.stride < 1:
+            raise ValueError(
+                f"n_filters and stride must be 1 or more, got {self.n_filters!r} and "
+                f"{self.stride!r}."
+            )
+        rng = check_random_state(self.random_state)
+        patches = kernels.normalize_patches(self._sample_patches(images, rng))
+        mean, zca = kernels.whitening(patches)
+        whitened = (patches - mean) @ zca
+        centers = whitened[rng.permutation(len(whitened))[: self.n_filters]]
+        if len(whitened) > self.n_filters:
+            kmeans = MiniBatchKMeans(
+                self.n_filters,
+                n_init=1,
+                max_iter=15,
+                batch_size=4096,
+                random_state=rng,
+            )
+            centers = kmeans.fit(whitened).cluster_centers_
+        length = np.linalg.norm(centers, axis=1, keepdims=True)
+        weights, self.offsets_ = kernels.fold_filters(
+            centers / np.maximum(length, 1e-6), mean, zca
+        )
+        side = self.patch_size
+        self.filters_ = np.ascontiguousarray(weights.T).reshape(-1, side, side, 3)
+
+    def _sample_patches(self, images, rng):
+        """Draw patches on rock, turned by random quarters: (m, size * size * 3)."""
+        side, found = self.patch_size, []
+        chosen = rng.permutation(len(images))[:1000]
+        each = -(-self.n_patches // len(chosen))
+        step = kernels.chunk_length(*images.shape[1:3])
+        for start in range(0, len(chosen), step):
+            rgb, mask = split_mask(images[np.sort(chosen[start : start + step])])
+            rgb, mask = kernels.at_most(rgb, self.working_side, mask)
+            rgb, mask = kernels.at_least(rgb, mask=mask)
+            patches = kernels.extract_patches(
+                kernels.srgb_to_lab(rgb), side, self.stride
+            ).reshape(-1, side * side * 3)
+            if mask is not None:
+                inside = kernels.extract_patches(mask[..., None], side, self.stride)
+                inside = inside.all(axis=2).ravel()
+                patches = patches[inside] if inside.any() else patches
+            most = each * min(step, len(chosen) - start)
+            found.append(patches[rng.permutation(len(patches))[:most]])
+        patches = np.concatenate(found)
+        patches = patches[rng.permutation(len(patches))]
+        patches = patches.reshape(-1, side, side, 3)
+        quarter = -(-len(patches) // 4)
+        turned = [
+            np.rot90(patches[k * quarter : (k + 1) * quarter], k, axes=(1, 2))
+            for k in range(4)
+        ]
+        return np.concatenate(turned).reshape(len(patches), -1)
+
+    def _columns(self, rgb, lab, mask):
+        weights = self.filters_.reshape(len(self.filters_), -1).T
+        return {
+            "conv": kernels.pooled_responses(
+                lab,
+                np.ascontiguousarray(weights),
+                self.offsets_,
+                self.patch_size,
+                self.stride,
+                self.threshold,
+                mask=mask,
+            )
+        }

@@ -1,0 +1,145 @@
+"""Models are kept as data: whole, versioned, and never trusted further than named."""
+
+import json
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from geoimages import (
+    Augmentation,
+    ConvNetClassifier,
+    KMeansModel,
+    MLPEmbedding,
+    PairwiseModel,
+    RockFeatures,
+    load,
+    save,
+)
+from geoimages.persist import TRUSTED
+
+QUICK = {"hidden_layer_sizes": (8,), "n_copies": 1, "max_epochs": 2, "random_state": 0}
+MODELS = [
+    PairwiseModel(5),
+    PairwiseModel(5, "euclidean", RockFeatures(hog=1, n_filters=4)),
+    KMeansModel(k_candidates=5, random_state=0),
+    ConvNetClassifier(**QUICK),
+    ConvNetClassifier(augment=Augmentation(hue=0), **QUICK),
+    ConvNetClassifier(PCA(5, random_state=0), **QUICK),
+    MLPEmbedding((4,), max_epochs=2, random_state=0),
+    make_pipeline(StandardScaler(), LogisticRegression(tol=0.1)),
+]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
+def test_a_loaded_model_answers_the_same(model, pictures, tmp_path):
+    images, labels = pictures
+    rows = images.reshape(120, -1)
+    model.fit(rows, labels)
+    path = tmp_path / "model.skops"
+    save(model, path, {"accuracy": 0.5}, ["marble.A"])
+    loaded = load(path)
+    a, b = model.predict(rows[:7]), loaded.predict(rows[:7])
+    if isinstance(a, pd.DataFrame):
+        pd.testing.assert_frame_equal(a, b)
+    else:
+        np.testing.assert_array_equal(a, b)
+        # An array that comes back in another order of memory is summed in another.
+        np.testing.assert_allclose(
+            model.predict_proba(rows), loaded.predict_proba(rows), atol=1e-5
+        )
+    assert loaded.about_["scores"] == {"accuracy": 0.5}
+    assert loaded.about_["test_keys"] == ["marble.A"]
+    assert loaded.about_["class"] == type(model).__name__
+    if hasattr(model, "image_shape_"):
+        assert loaded.about_["image_shape"] == [28, 28, 3]
+    if hasattr(model, "classes_"):
+        assert loaded.about_["classes"] == sorted(set(labels))
+    assert [p.name for p in tmp_path.iterdir()] == ["model.skops"]
+
+
+class Stranger(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X):
+        return X[:, :3]
+
+
+def test_strangers_are_named_and_refused(pictures, tmp_path):
+    rows = pictures[0].reshape(120, -1)
+    path = tmp_path / "model.skops"
+    model = PairwiseModel(features=Stranger()).fit(rows)
+    with pytest.raises(TypeError, match=r"holds test_persist\.Stranger"):
+        save(model, path)
+    assert not path.exists()
+    skops.io.dump(model, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("geoimages.json", json.dumps({"format": "geoimages.model"}))
+    with pytest.raises(ValueError, match=r"not trusted: test_persist\.Stranger"):
+        load(path)
+
+
+def test_no_pickle_is_in_a_file(pictures, tmp_path):
+    path = tmp_path / "model.skops"
+    save(PairwiseModel().fit(pictures[0]), path)
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        assert all(name.endswith((".json", ".npy")) for name in names)
+        for name in names:
+            if name.endswith(".npy"):
+                with archive.open(name) as file:
+                    np.lib.format.read_magic(file)
+                    _, _, dtype = np.lib.format.read_array_header_1_0(file)
+                    assert not dtype.hasobject
+
+
+def test_every_trusted_type_exists():
+    import importlib
+
+    for name in TRUSTED:
+        module, _, cls = name.rpartition(".")
+        assert getattr(importlib.import_module(module), cls).__module__ == module
+
+
+def test_what_cannot_be_saved(pictures, tmp_path):
+    with pytest.raises(NotFittedError):
+        save(PairwiseModel(), tmp_path / "a.skops")
+    with pytest.raises(TypeError, match="fitted estimator, got list"):
+        save([1], tmp_path / "a.skops")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_model(pictures, tmp_path):
+    path = tmp_path / "a.skops"
+    with pytest.raises(FileNotFoundError, match="geoimages train"):
+        load(path)
+    path.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="not a whole model"):
+        load(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "a")
+    with pytest.raises(ValueError, match="not a whole model"):
+        load(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("geoimages.json", json.dumps({"format": "other"}))
+    with pytest.raises(ValueError, match="another format"):
+        load(path)
+    save(PairwiseModel().fit(pictures[0]), path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="not a whole model"):
+        load(path)
+    path.write_bytes(bytes(data[: len(data) // 2]))
+    with pytest.raises(ValueError, match="not a whole model"):
+        load(path)
