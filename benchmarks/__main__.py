@@ -3,7 +3,7 @@
 Each suite's ``setup`` prepares its data. A ``time_*`` method is timed (the best and the
 median of several runs), a ``track_*`` method returns a figure. ``RATIOS`` names pairs
 ``(slow, fast)`` of timed methods whose ratio is the result to quote: these machines are
-noisy, their ratios are not.
+noisy, their ratios are not. What takes minutes sets ``ONCE`` and runs once.
 """
 
 import importlib
@@ -15,11 +15,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 
-def _time(method, seconds=3, most=20):
-    """Run a method several times: its times, in seconds."""
-    method()
-    times = []
-    while len(times) < 2 or (sum(times) < seconds and len(times) < most):
+def _time(method, once, seconds=3, most=20):
+    """Run a method several times, or once: its times, in seconds."""
+    if not once:
+        method()
+    times, fewest = [], 1 if once else 2
+    while len(times) < fewest or (sum(times) < seconds and len(times) < most):
         start = time.perf_counter()
         method()
         times.append(time.perf_counter() - start)
@@ -31,14 +32,15 @@ def run(suite):
     suite.setup()
     print(f"\n{suite.__doc__.splitlines()[0]}")
     medians = {}
-    names = [name for name in dir(suite) if name.startswith(("time_", "track_"))]
+    names = [name for name in dir(suite) if name.startswith("time_")]
+    names += [name for name in dir(suite) if name.startswith("track_")]
     for name in tqdm(names, leave=False, disable=None):
         method = getattr(suite, name)
         title = name.split("_", 1)[1].replace("_", " ")
         if name.startswith("track_"):
             print(f"  {title:42s} {method():12.4g}")
             continue
-        times = _time(method)
+        times = _time(method, getattr(suite, "ONCE", False))
         medians[name] = statistics.median(times)
         print(
             f"  {title:42s} {1e3 * medians[name]:12.2f} ms"

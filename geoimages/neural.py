@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
 
 from .augment import Augmentation
 from .features import RockFeatures
+from .features.base import PictureFeatures
 from .features.kernels import chunk_length
 from .files import progress
 from .search.exact import as_uint8
@@ -32,6 +33,7 @@ from .validation import check_images, is_collection, rows_for, takes_image_shape
 
 _REFERENCES = 2000  # training pictures that novelty compares with
 _FEWEST_TO_CALIBRATE = 50
+_GATE_OPENS = 0.5  # how sure the gate must be before the expert is heard
 
 
 def check_labels(y, n):
@@ -87,8 +89,11 @@ def _forward(rows, weights, offsets):
     return hidden, hidden @ weights[-1] + offsets[-1]
 
 
-def _fit_temperature(logits, codes):
-    """The temperature whose softmax tells the held-out classes best.
+def _fit_temperature(mixture, codes):
+    """The temperature that tells the held-out classes best.
+
+    A prior of log T ~ N(0, 0.2) keeps the few mistakes among those held out from
+    deciding alone.
 
     References
     ----------
@@ -96,110 +101,136 @@ def _fit_temperature(logits, codes):
     """
 
     def loss(log_temperature):
-        scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return -scaled[np.arange(len(codes)), codes].mean()
+        proba = mixture(np.exp(log_temperature))[np.arange(len(codes)), codes]
+        prior = (log_temperature / 0.2) ** 2 / 2
+        return prior - np.log(np.maximum(proba, 1e-12)).sum()
 
     best = minimize_scalar(loss, bounds=(-1.5, 1.5), method="bounded")
     return float(np.exp(best.x))
 
 
+def _two_columns(weights):
+    """One output for two classes becomes two, the first of them zero."""
+    return [*weights[:-1], np.concatenate([0 * weights[-1], weights[-1]], axis=-1)]
+
+
+def _logits(rows, coefs, intercepts):
+    """(last hidden layer, logits) of rows, in blocks.
+
+    In float64, so that an answer does not depend on the others of its batch.
+    """
+    coefs = [weight.astype(np.float64) for weight in coefs]
+    parts = [
+        _forward(rows[start : start + 2048], coefs, intercepts)
+        for start in range(0, max(1, len(rows)), 2048)
+    ]
+    hidden, logits = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return hidden.astype(np.float32), logits
+
+
+def train_mlp(network, draw_epoch, epochs, *, patience=None, averaged=6, held=None):
+    """Train scikit-learn's MLP epoch by epoch.
+
+    Parameters
+    ----------
+    network : MLPClassifier
+        Unfitted.
+    draw_epoch : callable
+        Epoch -> (rows, codes), in random order; codes count from 0.
+    epochs : int
+        Most epochs.
+    patience : int, optional
+        Epochs without a better held-out loss after which training stops.
+    averaged : int, default=6
+        Last epochs whose weights are averaged.
+    held : (rows, codes), optional
+        Held out.
+
+    Returns
+    -------
+    coefs, intercepts : list of ndarray
+        Weights and offsets, one output for each class.
+    curve : list of (loss, held-out loss, held-out accuracy)
+        Of each epoch.
+    """
+    kept, curve, best, waited = [], [], np.inf, 0
+    batch = network.batch_size
+    bar = progress(range(epochs), desc="training", unit="epoch")
+    for epoch in bar:
+        rows, codes = draw_epoch(epoch)
+        # Larger batches late do what smaller steps would, and cost less.
+        growth = 2 ** ((2 * epoch >= epochs) + (4 * epoch >= 3 * epochs))
+        network.set_params(batch_size=min(growth * batch, len(rows)))
+        if epoch == 0:
+            network.partial_fit(rows, codes, classes=np.unique(codes))
+        else:
+            network.partial_fit(rows, codes)
+        coefs = [weight.copy() for weight in network.coefs_]
+        intercepts = [offset.copy() for offset in network.intercepts_]
+        if coefs[-1].shape[1] == 1:
+            coefs, intercepts = _two_columns(coefs), _two_columns(intercepts)
+        kept = [*kept, (coefs, intercepts)][-averaged:]
+        if held is None:
+            continue
+        logits = _logits(held[0], coefs, intercepts)[1]
+        loss = -log_softmax(logits, axis=1)[np.arange(len(logits)), held[1]].mean()
+        score = np.mean(logits.argmax(axis=1) == held[1])
+        curve.append((float(network.loss_), float(loss), float(score)))
+        bar.set_postfix(held_out=f"{score:.3f}", refresh=False)
+        best, waited = (loss, 0) if loss < best - 1e-4 else (best, waited + 1)
+        if patience is not None and waited >= patience:
+            break
+    # The mean of the last epochs' weights lies nearer the middle of the valley.
+    coefs, intercepts = (
+        [
+            np.mean(layers, axis=0, dtype=np.float64).astype(layers[0].dtype)
+            for layers in zip(*part, strict=True)
+        ]
+        for part in zip(*kept, strict=True)
+    )
+    return coefs, intercepts, curve
+
+
 class _Network(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
 ):
-    """What both networks share: the training of an MLP, and what it answers.
+    """What both networks share: training, and what they answer."""
 
-    A subclass gives the rows of each epoch, and turns what it is asked about into rows.
-    """
-
-    def _train(self, draw_epoch, n_rows, held_rows, held_codes, rng):
-        """Train scikit-learn's MLP epoch by epoch.
-
-        Parameters
-        ----------
-        draw_epoch : callable
-            Epoch -> (rows, codes), in random order.
-        n_rows : int
-            Rows of an epoch.
-        held_rows, held_codes : ndarray
-            What tells when to stop, and what is calibrated on.
-        rng : RandomState
-            Random numbers.
-        """
-        n_classes = len(self.classes_)
-        network = MLPClassifier(
-            self.hidden_layer_sizes,
-            batch_size=min(self.batch_size, n_rows),
+    def _mlp(self, hidden_layer_sizes, rng):
+        return MLPClassifier(
+            hidden_layer_sizes,
+            batch_size=self.batch_size,
             learning_rate_init=self.learning_rate_init,
             alpha=self.alpha,
             random_state=rng.randint(1 << 31),
         )
-        self.loss_curve_, self.validation_loss_curve_ = [], []
-        self.validation_score_curve_ = []
-        kept, best, waited = [], np.inf, 0
-        epochs = progress(range(self.max_epochs), desc="training", unit="epoch")
-        for epoch in epochs:
-            # Larger batches late do what smaller steps would, and cost less.
-            growth = 2 ** (
-                (2 * epoch >= self.max_epochs) + (4 * epoch >= 3 * self.max_epochs)
-            )
-            network.set_params(batch_size=min(growth * self.batch_size, n_rows))
-            rows, codes = draw_epoch(epoch)
-            network.partial_fit(rows, codes, classes=np.arange(n_classes))
-            self._take(network)
-            logits = self._logits_of(held_rows)[1]
-            loss = -log_softmax(logits, axis=1)[np.arange(len(logits)), held_codes]
-            score = np.mean(logits.argmax(axis=1) == held_codes)
-            self.loss_curve_.append(float(network.loss_))
-            self.validation_loss_curve_.append(float(loss.mean()))
-            self.validation_score_curve_.append(float(score))
-            epochs.set_postfix(held_out=f"{score:.3f}", refresh=False)
-            kept = [*kept, (self.coefs_, self.intercepts_)][-self.averaged_epochs :]
-            if loss.mean() < best - 1e-4:
-                best, waited = loss.mean(), 0
-            else:
-                waited += 1
-            if waited >= self.n_epochs_no_change:
-                break
-        self.n_iter_ = len(self.loss_curve_)
-        # The mean of the last epochs' weights lies nearer the middle of the valley.
-        self.coefs_, self.intercepts_ = (
-            [
-                np.mean(layers, axis=0, dtype=np.float64).astype(layers[0].dtype)
-                for layers in zip(*part, strict=True)
-            ]
-            for part in zip(*kept, strict=True)
+
+    def _train(self, draw_epoch, held, rng):
+        """Train the network whose last hidden layer is the embedding."""
+        self.coefs_, self.intercepts_, curve = train_mlp(
+            self._mlp(self.hidden_layer_sizes, rng),
+            draw_epoch,
+            self.max_epochs,
+            patience=self.n_epochs_no_change,
+            averaged=self.averaged_epochs,
+            held=held,
         )
+        self.n_iter_ = len(curve)
+        curves = [list(column) for column in zip(*curve, strict=True)]
+        self.loss_curve_ = curves[0]
+        self.validation_loss_curve_, self.validation_score_curve_ = curves[1:]
+
+    def _calibrate(self, held):
+        """Learn the temperature from what was held out."""
         self.temperature_ = 1.0
-        if len(held_codes) >= _FEWEST_TO_CALIBRATE:
-            logits = self._logits_of(held_rows)[1]
-            self.temperature_ = _fit_temperature(logits, held_codes)
+        rows, codes = held
+        if len(codes) >= _FEWEST_TO_CALIBRATE:
+            self.temperature_ = _fit_temperature(self._mixture(rows), codes)
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
-
-    def _take(self, network):
-        """Copy a network's weights; one output for two classes becomes two."""
-        coefs = [weight.copy() for weight in network.coefs_]
-        intercepts = [offset.copy() for offset in network.intercepts_]
-        if len(self.classes_) == 2:
-            coefs[-1] = np.hstack([np.zeros_like(coefs[-1]), coefs[-1]])
-            intercepts[-1] = np.hstack([np.zeros_like(intercepts[-1]), intercepts[-1]])
-        self.coefs_, self.intercepts_ = coefs, intercepts
-
-    def _logits_of(self, rows):
-        """(last hidden layer, logits) of rows, in blocks.
-
-        In float64, so that an answer does not depend on the others of its batch.
-        """
-        coefs = [weight.astype(np.float64) for weight in self.coefs_]
-        parts = [
-            _forward(rows[start : start + 2048], coefs, self.intercepts_)
-            for start in range(0, max(1, len(rows)), 2048)
-        ]
-        hidden, logits = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return hidden.astype(np.float32), logits
+    def _mixture(self, rows):
+        """Rows -> function of a temperature that gives probabilities."""
+        logits = _logits(rows, self.coefs_, self.intercepts_)[1]
+        return lambda temperature: softmax(logits / temperature, axis=1)
 
     def _rows(self, X):
         """Turn what is asked about into the network's rows."""
@@ -208,6 +239,11 @@ class _Network(
     @property
     def _n_features_out(self):
         return self.coefs_[-1].shape[0]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
 
     def transform(self, X):
         """Return the last hidden layer: each picture's embedding.
@@ -221,7 +257,7 @@ class _Network(
         embedding : ndarray of shape (n, hidden_layer_sizes[-1]), float32
         """
         check_is_fitted(self)
-        return self._logits_of(self._rows(X))[0]
+        return _logits(self._rows(X), self.coefs_, self.intercepts_)[0]
 
     def predict_proba(self, X):
         """Return calibrated probabilities.
@@ -236,8 +272,7 @@ class _Network(
             Of the classes in ``classes_``; rows sum to 1.
         """
         check_is_fitted(self)
-        logits = self._logits_of(self._rows(X))[1]
-        return softmax(logits / self.temperature_, axis=1)
+        return self._mixture(self._rows(X))(self.temperature_)
 
     def predict(self, X):
         """Return the most probable class.
@@ -250,8 +285,7 @@ class _Network(
         -------
         y : ndarray of shape (n,)
         """
-        check_is_fitted(self)
-        return self.classes_[self._logits_of(self._rows(X))[1].argmax(axis=1)]
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 
 class MLPEmbedding(_Network):
@@ -378,7 +412,9 @@ class MLPEmbedding(_Network):
             )
             return rows[order], codes[order]
 
-        self._train(draw_epoch, n_rows, rows[held], codes[held], rng)
+        held = rows[held], codes[held]
+        self._train(draw_epoch, held, rng)
+        self._calibrate(held)
         return self
 
     def _rows(self, X):
@@ -403,13 +439,18 @@ class ConvNetClassifier(_Network):
     augment : Augmentation, "default" or None, default="default"
         How pictures are changed in training. None, or rows that are no RGB pictures of
         8 × 8 or more: not at all.
-    n_copies : int, default=3
+    expert_layer_sizes : tuple of int or None, default=(512, 128)
+        Hidden layers of a second network that learns from pictures as they are only; a
+        third, the gate, decides from the features how far to trust it. None, or no
+        augmentation: the first network alone.
+    n_copies : int, default=2
         Changed copies of each picture; more are made of small collections, until 20,000
         pictures are learned from, 60 of each at most.
-    crop : bool, default=True
-        Whether every second copy is a random part, of 0.7 to 1 of the sides. Only
-        with the default features, whose columns do not depend on the size.
-    clean_share : float, default=0.5
+    n_parts : int, default=2
+        Random parts of each picture, of 0.7 to 1 of its sides, that are learned from
+        as pictures of their own; every second changed copy is one, too. Only with
+        features of this package, whose columns do not depend on the size.
+    clean_share : float, default=0.4
         Share of the pictures that an epoch sees without a change of light, color,
         focus or coding.
     learning_rate_init : float, default=0.002
@@ -419,8 +460,8 @@ class ConvNetClassifier(_Network):
     batch_size : int, default=256
         Pictures of a step; twice as many after half of `max_epochs`, four times after
         three quarters.
-    max_epochs : int, default=30
-        Most passes over the pictures.
+    max_epochs : int, default=18
+        Most passes over the pictures; the expert has two thirds of them.
     n_epochs_no_change : int, default=10
         Passes without a better held-out loss after which training stops.
     averaged_epochs : int, default=6
@@ -442,6 +483,8 @@ class ConvNetClassifier(_Network):
         The fitted features.
     coefs_, intercepts_ : list of ndarray
         Weights and offsets of each layer.
+    expert_, gate_ : (list of ndarray, list of ndarray) or None
+        Weights and offsets of the expert and of the gate.
     temperature_ : float
         What logits are divided by, so that probabilities can be believed.
     loss_curve_, validation_loss_curve_, validation_score_curve_ : list of float
@@ -462,10 +505,19 @@ class ConvNetClassifier(_Network):
     MLPEmbedding : The same network for rows of any features.
     geoimages.disturbances : Pictures to test a model with.
 
+    Notes
+    -----
+    Pictures as the collection holds them and pictures in another light are told apart
+    best by different rules. The probability is a mixture of two experts (Jacobs et al.
+    1991): of the network that saw both and of one that saw the former only.
+
     References
     ----------
     Coates, Ng and Lee (2011). An analysis of single-layer networks in unsupervised
     feature learning. AISTATS.
+
+    Jacobs, Jordan, Nowlan and Hinton (1991). Adaptive mixtures of local experts. Neural
+    Computation 3(1).
 
     Izmailov et al. (2018). Averaging weights leads to wider optima and better
     generalization. UAI.
@@ -491,13 +543,14 @@ class ConvNetClassifier(_Network):
         hidden_layer_sizes=(384, 128),
         augment="default",
         *,
-        n_copies=3,
-        crop=True,
-        clean_share=0.5,
+        expert_layer_sizes=(512, 128),
+        n_copies=2,
+        n_parts=2,
+        clean_share=0.4,
         learning_rate_init=2e-3,
         alpha=1e-4,
         batch_size=256,
-        max_epochs=30,
+        max_epochs=18,
         n_epochs_no_change=10,
         averaged_epochs=6,
         validation_fraction=0.05,
@@ -508,8 +561,9 @@ class ConvNetClassifier(_Network):
         self.features = features
         self.hidden_layer_sizes = hidden_layer_sizes
         self.augment = augment
+        self.expert_layer_sizes = expert_layer_sizes
         self.n_copies = n_copies
-        self.crop = crop
+        self.n_parts = n_parts
         self.clean_share = clean_share
         self.learning_rate_init = learning_rate_init
         self.alpha = alpha
@@ -556,8 +610,8 @@ class ConvNetClassifier(_Network):
         self._fit_features(images, codes, train, augment, rng)
         rows = [self._describe(images[train])]
         # Statistics of a part are those of a picture, so that parts are pictures, too.
-        cropped = self.crop and augment is not None and self.features is None
-        if cropped:
+        cropped = augment is not None and isinstance(self.features_, PictureFeatures)
+        for _ in range(self.n_parts if cropped else 0):
             rows.append(self._describe_parts(images[train], rng))
         plain = len(rows)
         for copy in progress(range(copies), desc="changing pictures", unit="copy"):
@@ -566,27 +620,65 @@ class ConvNetClassifier(_Network):
                 describe = partial(self._describe_parts, rng=rng)
             rows.append(describe(augment.apply(images[train], rng)))
         rows = np.stack(rows)
-        held_rows = self._describe(images[held])
-        n_rows = len(train) * max(1, (10_000 if copies else 2000) // len(train))
+        held_out = self._describe(images[held]), codes[held]
+        times = max(1, (10_000 if copies else 2000) // len(train))
+
+        def draw(epoch, clean_share):
+            order = np.concatenate([rng.permutation(len(train)) for _ in range(times)])
+            # Each pass sees one changed copy of every picture, the next another.
+            passes = epoch + np.arange(len(order)) // len(train)
+            changed = rng.uniform(size=len(order)) >= clean_share
+            copy = rng.randint(plain, size=len(order))
+            if copies:
+                copy = np.where(changed, plain + passes % copies, copy)
+            return rows[copy, order], order, changed
 
         def draw_epoch(epoch):
-            order = np.concatenate(
-                [rng.permutation(len(train)) for _ in range(n_rows // len(train))]
-            )
-            copy = np.full(n_rows, 0)
-            if copies:
-                # Each pass sees one copy of every picture, the next another.
-                passes = epoch + np.arange(n_rows) // len(train)
-                clean = rng.uniform(size=n_rows) < self.clean_share
-                of_plain = rng.randint(plain, size=n_rows)
-                copy = np.where(clean, of_plain, plain + passes % copies)
-            return rows[copy, order], codes[train][order]
+            drawn, order, _ = draw(epoch, self.clean_share)
+            return drawn, codes[train][order]
 
-        self._train(draw_epoch, n_rows, held_rows, codes[held], rng)
+        self._train(draw_epoch, held_out, rng)
+        self.expert_ = self.gate_ = None
+        if copies and self.expert_layer_sizes is not None:
+            self._train_expert(draw, codes[train], rng)
+        self._calibrate(held_out)
         chosen = np.sort(rng.permutation(len(train))[:_REFERENCES])
         self.references_ = rows[0, chosen]
-        self.novelty_scale_ = np.sort(self._distance_to_references(held_rows))
+        self.novelty_scale_ = np.sort(self._distance_to_references(held_out[0]))
         return self
+
+    def _train_expert(self, draw, codes, rng):
+        """Train the expert on pictures as they are, and the gate that calls it."""
+
+        def draw_clean(epoch):
+            drawn, order, _ = draw(epoch, 1.0)
+            return drawn, codes[order]
+
+        def draw_both(epoch):
+            drawn, _, changed = draw(epoch, 0.5)
+            return drawn, 1 - changed
+
+        epochs = -(-2 * self.max_epochs // 3)
+        self.expert_ = train_mlp(
+            self._mlp(self.expert_layer_sizes, rng), draw_clean, epochs, averaged=4
+        )[:2]
+        self.gate_ = train_mlp(
+            self._mlp((64,), rng), draw_both, -(-epochs // 3), averaged=3
+        )[:2]
+
+    def _mixture(self, rows):
+        robust = super()._mixture(rows)
+        if self.expert_ is None:
+            return robust
+        as_it_is = softmax(_logits(rows, *self.gate_)[1], axis=1)[:, 1:]
+        share = np.clip((as_it_is - _GATE_OPENS) / (1 - _GATE_OPENS), 0, 1)
+        logits = _logits(rows, *self.expert_)[1]
+
+        def mixture(temperature):
+            expert = softmax(logits / temperature, axis=1)
+            return (1 - share) * robust(temperature) + share * expert
+
+        return mixture
 
     def _augmentation(self, images):
         """The augmentation in use, or None."""
@@ -611,7 +703,7 @@ class ConvNetClassifier(_Network):
             self.features_.set_params(image_shape=self.image_shape_)
         sample = images[train]
         y = codes[train]
-        if self.features is None and augment is not None:
+        if isinstance(self.features_, RockFeatures) and augment is not None:
             few = rng.permutation(len(train))[:2000]
             sample = np.concatenate([sample[few], augment.apply(sample[few], rng)])
             y = np.concatenate([y[few], y[few]])

@@ -66,8 +66,14 @@ def test_the_embedding_is_the_last_hidden_layer(model, data):
     assert embedding.dtype == np.float32
     assert (embedding >= 0).all()
     logits = embedding @ model.coefs_[-1] + model.intercepts_[-1]
+    # The expert has its say beside this network, and seldom another opinion.
+    same = model.classes_[logits.argmax(axis=1)] == model.predict(images)
+    assert 0.9 < same.mean() <= 1
+    alone = clone(QUICK).set_params(expert_layer_sizes=None)
+    alone.fit(data[0][:60], data[1][:60])
+    logits = alone.transform(images) @ alone.coefs_[-1] + alone.intercepts_[-1]
     np.testing.assert_array_equal(
-        model.classes_[logits.argmax(axis=1)], model.predict(images)
+        alone.classes_[logits.argmax(axis=1)], alone.predict(images)
     )
     names = model.get_feature_names_out()
     assert names[0] == "convnetclassifier0"
@@ -172,6 +178,20 @@ def test_augmentation_makes_a_model_stand_up_to_light(data):
         for augment in ("default", None)
     ]
     assert scores[0] > scores[1]
+
+
+def test_the_expert_is_heard_on_pictures_as_they_are(model, data):
+    images = data[2]
+    grey = np.repeat(images.mean(axis=3, keepdims=True), 3, axis=3).astype(np.uint8)
+    together = [model.predict_proba(x) for x in (images, grey)]
+    expert, gate = model.expert_, model.gate_
+    model.expert_ = None
+    alone = [model.predict_proba(x) for x in (images, grey)]
+    model.expert_, model.gate_ = expert, gate
+    moved = [
+        np.abs(a - b).max(axis=1).mean() for a, b in zip(together, alone, strict=True)
+    ]
+    assert moved[0] > moved[1]
 
 
 def test_what_was_never_seen_is_new(model, data):

@@ -105,7 +105,9 @@ class RockFeatures(PictureFeatures):
             "color": ColorFeatures(),
             "texture": TextureFeatures(),
             "hog": HOGFeatures(),
-            "conv": ConvFeatures(self.n_filters, random_state=self.random_state),
+            "conv": ConvFeatures(
+                self.n_filters, stride=3, random_state=self.random_state
+            ),
         }
         self.blocks_ = {name: blocks[name] for name in weights if weights[name] > 0}
         for block in self.blocks_.values():
