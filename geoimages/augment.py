@@ -197,9 +197,9 @@ class Augmentation(BaseEstimator):
         Odds of another tone curve, exponent 0.64 to 1.57.
     contrast : float, default=0.8
         Odds of another contrast, × 0.55 to × 1.45 about the mean.
-    cast : float, default=1.5
+    cast : float, default=2.5
         Odds of a color cast: each channel × exp(N(0, 0.1)).
-    saturation : float, default=2.0
+    saturation : float, default=2.5
         Odds of other colors: half of the time none at all (grey), else × 0 to × 1.7.
     hue : float, default=0.5
         Odds of turned hues, by up to 0.45 radians.
@@ -242,8 +242,8 @@ class Augmentation(BaseEstimator):
         gain=1.2,
         gamma=0.6,
         contrast=0.8,
-        cast=1.5,
-        saturation=2.0,
+        cast=2.5,
+        saturation=2.5,
         hue=0.5,
         field=0.6,
         blur=1.0,

@@ -439,14 +439,14 @@ class ConvNetClassifier(_Network):
     augment : Augmentation, "default" or None, default="default"
         How pictures are changed in training. None, or rows that are no RGB pictures of
         8 × 8 or more: not at all.
-    expert_layer_sizes : tuple of int or None, default=(512, 128)
+    expert_layer_sizes : tuple of int or None, default=(384, 128)
         Hidden layers of a second network that learns from pictures as they are only; a
         third, the gate, decides from the features how far to trust it. None, or no
         augmentation: the first network alone.
     n_copies : int, default=2
         Changed copies of each picture; more are made of small collections, until 20,000
-        pictures are learned from, 60 of each at most.
-    n_parts : int, default=2
+        pictures (fewer of more than 64 × 64 pixels) are learned from, 60 of each at most.
+    n_parts : int, default=1
         Random parts of each picture, of 0.7 to 1 of its sides, that are learned from
         as pictures of their own; every second changed copy is one, too. Only with
         features of this package, whose columns do not depend on the size.
@@ -543,9 +543,9 @@ class ConvNetClassifier(_Network):
         hidden_layer_sizes=(384, 128),
         augment="default",
         *,
-        expert_layer_sizes=(512, 128),
+        expert_layer_sizes=(384, 128),
         n_copies=2,
-        n_parts=2,
+        n_parts=1,
         clean_share=0.4,
         learning_rate_init=2e-3,
         alpha=1e-4,
@@ -606,7 +606,9 @@ class ConvNetClassifier(_Network):
         augment = self._augmentation(images)
         copies = 0
         if augment is not None:
-            copies = int(np.clip(20_000 // len(train), self.n_copies, 60))
+            # Small collections are changed more often, as far as that stays quick.
+            most = min(20_000, 80_000_000 // images[0, ..., 0].size)
+            copies = int(np.clip(most // len(train), self.n_copies, 60))
         self._fit_features(images, codes, train, augment, rng)
         rows = [self._describe(images[train])]
         # Statistics of a part are those of a picture, so that parts are pictures, too.

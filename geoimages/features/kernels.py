@@ -201,15 +201,15 @@ def soft_histogram(values, low, high, bins, weights=None, circular=False, narrow
 
 def color_statistics(images, lab, mask=None):
     """Quantiles, histograms and covariances of color: (n, h, w, 3) twice -> dict of (n,
-    k), 306 columns.
+    k), 330 columns.
 
     ``quantile_*``: of L*, a*, b*, chroma (36), of log R, G, B (27), of the log opponent
     axes R/G and RG/B2 and the saturation (27): a gain on a channel only shifts a
     logarithm, so a linear layer can undo any light. ``histogram_*`` (square roots, so
-    that Euclid is Hellinger): L*, a*, b* (96), chroma-weighted hue (12), saturation
-    (24), and the log luminance and opponent axes less the picture's own mean (72),
-    which no gain on any channel moves. ``covariance_*``: correlations and log spreads
-    of L*, a*, b* (6) and of the log axes (6, as unmoved).
+    that Euclid is Hellinger): L* (32), a* and b* (96), chroma-weighted hue (12),
+    saturation (16), and the log luminance and opponent axes less the picture's own mean
+    (72), which no gain on any channel moves. ``covariance_*``: correlations and log
+    spreads of L*, a*, b* (6) and of the log axes (6, as unmoved).
     """
     n = len(images)
     flat = None if mask is None else mask.reshape(n, -1)
@@ -239,16 +239,22 @@ def color_statistics(images, lab, mask=None):
         f"quantile_{name}": np.hstack([quantiles(x, COLOR_LEVELS, flat) for x in group])
         for name, group in planes.items()
     }
-    bounds = ((lightness, 0, 100), (a, -24, 32), (b, -24, 32))
+    # asinh: bins of a* and b* are 0.8 units wide at neutral and 1.5 at 10
+    bent = (np.arcsinh(x * np.float32(1 / 6)) for x in (a, b))
     columns["histogram_lab"] = np.sqrt(
-        np.hstack([soft_histogram(x, low, high, 32, weight) for x, low, high in bounds])
+        np.hstack(
+            [
+                soft_histogram(lightness, 0, 100, 32, weight),
+                *(soft_histogram(x, -3, 3, 48, weight) for x in bent),
+            ]
+        )
     )
     paint = chroma if weight is None else chroma * weight
     columns["histogram_hue"] = np.sqrt(
         soft_histogram(np.arctan2(b, a), -np.pi, np.pi, 12, paint, circular=True)
     )
     columns["histogram_saturation"] = np.sqrt(
-        soft_histogram(saturation, 0, 1, 24, weight)
+        soft_histogram(saturation, 0, 1, 16, weight)
     )
     columns["covariance_lab"], _ = covariance_statistics((lightness, a, b), weight)
     axes = ((red + green + blue) * np.float32(1 / 3), first, second * np.float32(0.5))
