@@ -24,13 +24,16 @@ def folder(tmp_path, monkeypatch, draw):
     return tmp_path
 
 
-def test_the_python_lines_run(folder):
-    blocks = [text for kind, text in BLOCKS if kind == "python"]
+@pytest.mark.parametrize("page", ["README.md", "docs/classify.md"])
+def test_the_python_lines_run(folder, page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert blocks
     namespace = {}
-    for text in blocks:
-        exec(compile(text, "README.md", "exec"), namespace)
-    assert (folder / "matches.png").stat().st_size > 10_000
+    for block in blocks:
+        exec(compile(block, page, "exec"), namespace)
+    if page == "README.md":
+        assert (folder / "matches.png").stat().st_size > 10_000
 
 
 def test_the_shell_lines_run(folder, capsys):
