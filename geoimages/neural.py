@@ -285,7 +285,8 @@ class _Network(
         -------
         y : ndarray of shape (n,)
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        proba = self.predict_proba(X)
+        return self.classes_[proba.argmax(axis=1)]
 
 
 class MLPEmbedding(_Network):

@@ -104,6 +104,14 @@ def check_images(estimator, X, *, reset=True, dtype=np.float32):
     ValueError
         If X does not fit the shape stated or fitted, or holds NaN or infinity.
     """
+    if isinstance(X, list | tuple) and len(X) and getattr(X[0], "ndim", 0) == 3:
+        shapes = sorted({np.shape(image) for image in X})
+        if len(shapes) > 1:
+            raise ValueError(
+                f"Pictures have {len(shapes)} shapes, from {_times(shapes[0])} to "
+                f"{_times(shapes[-1])}; resize them to one (geoimages.resize_image)."
+            )
+        X = np.stack(X)
     stated = getattr(estimator, "image_shape", None)
     expected = None if reset else estimator.image_shape_
     shape = None

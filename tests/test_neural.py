@@ -221,7 +221,7 @@ class TestMistakes:
 
     def test_mixed_sizes(self):
         images = [np.zeros((4, 4, 3), np.uint8), np.zeros((5, 5, 3), np.uint8)]
-        with pytest.raises(ValueError, match="inhomogeneous"):
+        with pytest.raises(ValueError, match="2 shapes, from 4 × 4 × 3 to 5 × 5 × 3"):
             clone(QUICK).fit(images, ["a", "b"])
 
     def test_nan_and_nothing(self):

@@ -77,3 +77,11 @@ def test_masks_come_and_go_to_fit_what_was_fitted(images):
     assert (opaque[..., 3] == 1).all()
     opaque = check_images(rgba, images / 255, reset=False)
     assert (opaque[..., 3] == 1).all()
+
+
+def test_lists_of_pictures(images):
+    np.testing.assert_array_equal(
+        check_images(Holder(), list(images)), check_images(Holder(), images)
+    )
+    with pytest.raises(ValueError, match="2 shapes, from 4 × 4 × 3 to 5 × 4 × 3"):
+        check_images(Holder(), [images[0], np.zeros((5, 4, 3), np.uint8)])
