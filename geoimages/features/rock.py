@@ -14,9 +14,9 @@ _LIMIT = 5.0
 class RockFeatures(PictureFeatures):
     """Describe pictures by color, texture, oriented gradients and learned filters.
 
-    Every column is standardised, and each block is scaled by the number of its columns, so
-    that blocks of equal weight have about equal say in a distance (columns that never
-    vary say nothing).
+    Every column is standardised, and each block is scaled by the number of its columns,
+    so that blocks of equal weight have about equal say in a distance (columns that
+    never vary say nothing).
 
     Parameters
     ----------
