@@ -41,6 +41,14 @@ class KMeansModel(SimilarityModel):
     clusters_searched : int, default=1
         How many clusters, nearest first, are searched: more take longer and miss
         less, ``num_clusters`` of them miss nothing.
+    orientation : {"fixed", "rotations", "any"}, default="fixed"
+        How the candidate may be turned: not at all, by quarters, or by quarters and
+        mirrored. Each picture is as near as in its best orientation, as if turned
+        copies of the collection were stored. Pictures that are not square allow half
+        turns and mirrors only.
+    rerank : {"auto", None}, default="auto"
+        Whether features that can verify a candidate against a short list, such as
+        `PatternFeatures`, re-rank it.
     image_shape : tuple of int, optional
         (height, width, channels) of flat rows. By default rows of 3·s² values are
         (s, s, 3) and pictures bring their own.
@@ -73,6 +81,10 @@ class KMeansModel(SimilarityModel):
         Values in a fitted row.
     features_ : transformer
         The fitted features, where there are any.
+    pictures_ : ndarray, Collection or None
+        The fitted pictures, where features describe them; no copy.
+    thumbnails_ : ndarray or None
+        What a short list is verified by, where it is.
     search_ : ExactSearch
         The stored rows, cluster by cluster.
 
@@ -108,6 +120,8 @@ class KMeansModel(SimilarityModel):
         features=None,
         *,
         clusters_searched=1,
+        orientation="fixed",
+        rerank="auto",
         image_shape=None,
         metric_params=None,
         n_init="auto",
@@ -118,6 +132,8 @@ class KMeansModel(SimilarityModel):
         self.dist_metric = dist_metric
         self.features = features
         self.clusters_searched = clusters_searched
+        self.orientation = orientation
+        self.rerank = rerank
         self.image_shape = image_shape
         self.metric_params = metric_params
         self.n_init = n_init
@@ -186,22 +202,16 @@ class KMeansModel(SimilarityModel):
         dist_metric=None,
         *,
         exclude="lineage",
+        orientation=None,
+        explain=False,
         clusters_searched=None,
     ):
         """Find the pictures most like each candidate in the clusters next to it.
 
         Parameters
         ----------
-        X : str, list of str, array-like, DataFrame or Collection
-            A key of the fitted pictures or a list of them; or pixels: a flat row, a
-            picture (height, width, channels), rows, pictures or a DataFrame.
-        k_candidates : int, optional
-            Number of pictures to return, for this call; by default the model's.
-        dist_metric : str, optional
-            Distance, for this call; by default the model's.
-        exclude : {"lineage", "self", None}, default="lineage"
-            What a candidate that is named by key leaves out: itself and its turned
-            copies, itself only, or nothing. Pixels leave out nothing.
+        X, k_candidates, dist_metric, exclude, orientation, explain
+            As in `PairwiseModel.predict`.
         clusters_searched : int, optional
             Number of clusters to search, for this call; by default the model's.
 
@@ -218,21 +228,29 @@ class KMeansModel(SimilarityModel):
         ValueError
             If the pixels do not fit the fitted pictures, or an option is unknown.
         """
-        return self._rank(
+        return self._predict(
             X,
             k_candidates,
             dist_metric,
             exclude,
+            orientation,
+            explain,
             clusters_searched=clusters_searched,
         )
 
-    def _find(self, rows, k, metric, leave_out, clusters_searched=None):
+    def _find(self, rows, k, metric, leave_out, n_orientations, clusters_searched=None):
         if clusters_searched is None:
             clusters_searched = self.clusters_searched
         check_count("clusters_searched", clusters_searched)
         rows = np.asarray(rows)
         to_centers = pairwise_distances(_float_rows(rows), self.cluster_centers_)
-        nearest = np.argsort(to_centers, axis=1, kind="stable")
+        to_centers = to_centers.reshape(-1, n_orientations, len(self.cluster_centers_))
+        nearest = np.argsort(to_centers, axis=2, kind="stable")
+        place = np.argsort(nearest, axis=2, kind="stable").min(axis=1)
+        nearest = np.lexsort((to_centers.min(axis=1), place))
+        # Each orientation searches its own clusters; the candidate, all of those.
+        n_searched = (place < clusters_searched).sum(axis=1)
+        rows = rows.reshape(-1, n_orientations, rows.shape[1])
         sizes = np.diff(self._bounds)
         searching = {}  # the candidates that search the same clusters, together
         for i, clusters in enumerate(nearest):
@@ -241,15 +259,18 @@ class KMeansModel(SimilarityModel):
                 hidden = self.labels_[leave_out[i]]
                 held = sizes - np.bincount(hidden, minlength=len(sizes))
             enough = np.searchsorted(np.cumsum(held[clusters]), k) + 1
-            searched = clusters[: max(clusters_searched, enough)]
+            searched = clusters[: max(n_searched[i], enough)]
             searching.setdefault(tuple(sorted(searched)), []).append(i)
         found = [None] * len(rows)
         for clusters, members in searching.items():
             within = [slice(*self._bounds[c : c + 2]) for c in clusters]
             hidden = leave_out and [self._places[leave_out[i]] for i in members]
-            matches = self.search_.search(rows[members], k, metric, within, hidden)
-            for i, (distances, places) in zip(members, matches, strict=True):
-                found[i] = distances, self._order[places]
+            queries = rows[members].reshape(-1, rows.shape[2])
+            matches = self.search_.search(
+                queries, k, metric, within, hidden, n_orientations
+            )
+            for i, (distances, places, which) in zip(members, matches, strict=True):
+                found[i] = distances, self._order[places], which
         return found
 
     def model_inertias(self, clusters):

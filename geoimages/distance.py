@@ -16,6 +16,14 @@ class PairwiseModel(SimilarityModel):
     features : transformer, "passthrough" or None, default=None
         What to compare: the transformer's output (it is cloned and fitted; wrap a
         trained one in `sklearn.frozen.FrozenEstimator`), or the pixels.
+    orientation : {"fixed", "rotations", "any"}, default="fixed"
+        How the candidate may be turned: not at all, by quarters, or by quarters and
+        mirrored. Each picture is as near as in its best orientation, as if turned
+        copies of the collection were stored. Pictures that are not square allow half
+        turns and mirrors only.
+    rerank : {"auto", None}, default="auto"
+        Whether features that can verify a candidate against a short list, such as
+        `PatternFeatures`, re-rank it.
     image_shape : tuple of int, optional
         (height, width, channels) of flat rows. By default rows of 3·s² values are
         (s, s, 3) and pictures bring their own.
@@ -38,6 +46,10 @@ class PairwiseModel(SimilarityModel):
         Values in a fitted row.
     features_ : transformer
         The fitted features, where there are any.
+    pictures_ : ndarray, Collection or None
+        The fitted pictures, where features describe them; no copy.
+    thumbnails_ : ndarray or None
+        What a short list is verified by, where it is.
     search_ : ExactSearch
         The stored rows.
 
@@ -71,14 +83,20 @@ class PairwiseModel(SimilarityModel):
         dist_metric="correlation",
         features=None,
         *,
+        orientation="fixed",
+        rerank="auto",
         image_shape=None,
         metric_params=None,
     ):
         self.k_candidates = k_candidates
         self.dist_metric = dist_metric
         self.features = features
+        self.orientation = orientation
+        self.rerank = rerank
         self.image_shape = image_shape
         self.metric_params = metric_params
 
-    def _find(self, rows, k, metric, leave_out):
-        return self.search_.search(rows, k, metric, leave_out=leave_out)
+    def _find(self, rows, k, metric, leave_out, n_orientations):
+        return self.search_.search(
+            rows, k, metric, leave_out=leave_out, n_orientations=n_orientations
+        )

@@ -29,7 +29,7 @@ from .features.base import PictureFeatures
 from .features.kernels import chunk_length
 from .files import progress
 from .search.exact import as_uint8
-from .validation import check_images, is_collection, rows_for, takes_image_shape
+from .validation import check_images, hand_image_shape, is_collection, rows_for
 
 _REFERENCES = 2000  # training pictures that novelty compares with
 _FEWEST_TO_CALIBRATE = 50
@@ -702,8 +702,7 @@ class ConvNetClassifier(_Network):
             )
         else:
             self.features_ = clone(self.features)
-        if takes_image_shape(self.features_):
-            self.features_.set_params(image_shape=self.image_shape_)
+        hand_image_shape(self.features_, self.image_shape_)
         sample = images[train]
         y = codes[train]
         if isinstance(self.features_, RockFeatures) and augment is not None:

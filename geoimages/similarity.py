@@ -8,14 +8,17 @@ import pandas as pd
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from .explain import block_shares, blocks_of
 from .lineage import lineage_of
-from .ranking import ranked_table
+from .orientation import check_orientation, turn
+from .ranking import Matches, ranked_table
 from .reading import on_white
 from .search import ExactSearch
 from .search.metrics import check_metric, check_metric_params
-from .validation import check_images, is_collection, rows_for, takes_image_shape
+from .validation import check_images, hand_image_shape, is_collection, rows_for
 
 _EXCLUDE = ("lineage", "self", None)
+_BLOCK_QUERIES = 2048  # described and ranked together
 
 
 def check_count(name, value):
@@ -59,6 +62,20 @@ def _rank_keys(keys):
     return rank
 
 
+class _Candidates:
+    """What is asked about: pictures, or positions of fitted ones.
+
+    ``images`` is (m, h, w, c) or None, ``own`` (m,) positions or None, and ``names``
+    what the ranked table calls them, None for a single one.
+    """
+
+    def __init__(self, images, own, names):
+        self.images, self.own, self.names = images, own, names
+
+    def __len__(self):
+        return len(self.own if self.images is None else self.images)
+
+
 class SimilarityModel(BaseEstimator):
     """Base of the models that rank stored pictures by distance to a candidate.
 
@@ -89,6 +106,9 @@ class SimilarityModel(BaseEstimator):
             )
         check_metric(self.dist_metric)
         check_metric_params(self.metric_params)
+        check_orientation(self.orientation)
+        if self.rerank not in ("auto", None):
+            raise ValueError(f"rerank must be 'auto' or None, got {self.rerank!r}.")
         if y is None and is_collection(X) and len(X.classes):
             y = X.labels
         rows = self._learn_rows(X, y)
@@ -108,7 +128,8 @@ class SimilarityModel(BaseEstimator):
         self.keys_ = keys
         self.y_ = y
         self.lineage_ = pd.factorize(lineage_of(keys.tolist()))[0]
-        self.search_ = ExactSearch(rows, _rank_keys(keys), self.metric_params)
+        self.search_rank_ = _rank_keys(keys)
+        self.search_ = ExactSearch(rows, self.search_rank_, self.metric_params)
         return self
 
     @property
@@ -120,13 +141,17 @@ class SimilarityModel(BaseEstimator):
     def _learn_rows(self, X, y):
         """Check X, fit the features and return the rows to store."""
         images = self._check(X, reset=True)
-        if not self._compares_pixels:
-            self.features_ = clone(self.features)
-            if takes_image_shape(self.features_):
-                self.features_.set_params(image_shape=self.image_shape_)
-            self.features_.fit(rows_for(self.features_, images), y)
-            if is_collection(X):
-                return X.features(self.features_)
+        self.pictures_ = self.thumbnails_ = None
+        if self._compares_pixels:
+            return self._describe(images)
+        self.features_ = clone(self.features)
+        hand_image_shape(self.features_, self.image_shape_)
+        self.features_.fit(rows_for(self.features_, images), y)
+        self.pictures_ = X if is_collection(X) else images
+        if self.rerank == "auto" and hasattr(self.features_, "verify"):
+            self.thumbnails_ = self.features_.thumbnails(images)
+        if is_collection(X):
+            return X.features(self.features_)
         return self._describe(images)
 
     def _check(self, X, reset):
@@ -159,12 +184,11 @@ class SimilarityModel(BaseEstimator):
         return positions
 
     def _candidates(self, X):
-        """Return (rows, names or None for a single one, own positions or None)."""
+        """Return a `_Candidates` of whatever `predict` takes."""
         if isinstance(X, str) or _are_keys(X):
             keys = [X] if isinstance(X, str) else list(X)
-            positions = self._position_of(keys)
-            names = None if isinstance(X, str) else keys
-            return self._stored(positions), names, positions
+            own = self._position_of(keys)
+            return _Candidates(None, own, None if isinstance(X, str) else keys)
         if isinstance(X, pd.Series):
             X = X.to_numpy()
         single = False
@@ -177,9 +201,31 @@ class SimilarityModel(BaseEstimator):
             single = X.ndim in (1, 3)
             X = X[None] if single else X
         names = _keys_of(X)
-        rows = self._describe(self._check(X, reset=False))
-        names = np.arange(len(rows)) if names is None else names
-        return rows, None if single else names, None
+        images = self._check(X, reset=False)
+        names = np.arange(len(images)) if names is None else names
+        return _Candidates(images, None, None if single else names)
+
+    def _pictures_of(self, candidates, these):
+        """Pictures of some candidates: (m, h, w, c)."""
+        if candidates.images is not None:
+            return candidates.images[these]
+        own = candidates.own[these]
+        if self._compares_pixels:
+            height, width, channels = self.image_shape_
+            channels = 3 if channels == 4 else channels  # they were put on white
+            return self._stored(own).reshape(-1, height, width, channels)
+        return self.pictures_[own]
+
+    def _rows_of(self, candidates, these, orientations):
+        """Rows of some candidates, the orientations of each one together."""
+        if candidates.images is None and len(orientations) == 1:
+            return self._stored(candidates.own[these])
+        pictures = self._pictures_of(candidates, these)
+        rows = [
+            self._describe(turn(pictures, degrees, mirrored))
+            for degrees, mirrored in orientations
+        ]
+        return np.stack(rows, axis=1).reshape(-1, rows[0].shape[1])
 
     def _leave_out(self, own, exclude):
         """For each candidate named by key, the positions it does not want to see."""
@@ -192,11 +238,20 @@ class SimilarityModel(BaseEstimator):
             return None
         if exclude == "self":
             return [np.array([position]) for position in own]
-        return [
-            np.flatnonzero(self.lineage_ == self.lineage_[position]) for position in own
-        ]
+        order = np.argsort(self.lineage_, kind="stable")
+        ends = np.searchsorted(self.lineage_[order], np.arange(self.lineage_.max() + 2))
+        return [order[ends[family] : ends[family + 1]] for family in self.lineage_[own]]
 
-    def predict(self, X, k_candidates=None, dist_metric=None, *, exclude="lineage"):
+    def predict(
+        self,
+        X,
+        k_candidates=None,
+        dist_metric=None,
+        *,
+        exclude="lineage",
+        orientation=None,
+        explain=False,
+    ):
         """Find the stored pictures most like each candidate.
 
         Parameters
@@ -211,15 +266,26 @@ class SimilarityModel(BaseEstimator):
         exclude : {"lineage", "self", None}, default="lineage"
             What a candidate that is named by key leaves out: itself and its turned
             copies, itself only, or nothing. Pixels leave out nothing.
+        orientation : {"fixed", "rotations", "any"}, optional
+            How the candidate may be turned, for this call; by default the model's.
+        explain : bool, default=False
+            Whether to add a column for each block of the features: its share of the
+            distance. The shares add up to the distance (of a re-ranked answer: to
+            that of its short list). For cosine, correlation, cityblock and
+            sqeuclidean.
 
         Returns
         -------
         matches : DataFrame
             The ranked table: index ``key`` for one row, picture or key, and
             ``(query, key)`` for a batch; columns the distance, named after its
-            metric and ascending, and ``similarity`` (1 − d for correlation and
-            cosine, 1 / (1 + d) otherwise). Equal distances are ordered by key.
-            Where fewer pictures are stored than asked for, all come back.
+            metric and ascending, and ``similarity`` (1 − d for correlation, cosine
+            and verification, 1 / (1 + d) otherwise). Equal distances are ordered by
+            key. Where fewer pictures are stored than asked for, all come back. Unless
+            the candidate is fixed, ``orientation`` and ``mirrored`` say how it was
+            turned: mirrored left-right first, then by degrees counter-clockwise. A
+            re-ranked answer is ordered by ``verification``, its first column, and
+            the distance follows.
 
         Raises
         ------
@@ -228,22 +294,98 @@ class SimilarityModel(BaseEstimator):
         ValueError
             If the pixels do not fit the fitted pictures, or an option is unknown.
         """
-        return self._rank(X, k_candidates, dist_metric, exclude)
+        return self._predict(
+            X, k_candidates, dist_metric, exclude, orientation, explain
+        )
 
-    def _rank(self, X, k_candidates, dist_metric, exclude, **options):
+    def _predict(
+        self, X, k_candidates, dist_metric, exclude, orientation, explain, **options
+    ):
         """Make the ranked table; `options` go on to `_find`."""
         check_is_fitted(self)
         k = self.k_candidates if k_candidates is None else k_candidates
         metric = check_metric(self.dist_metric if dist_metric is None else dist_metric)
-        rows, names, own = self._candidates(X)
-        found = self._find(
-            rows,
+        candidates = self._candidates(X)
+        found = self._matches(
+            candidates,
             check_count("k_candidates", k),
             metric,
-            self._leave_out(own, exclude),
+            self._leave_out(candidates.own, exclude),
+            orientation,
+            explain,
             **options,
         )
-        return ranked_table(found, self.keys_, metric, names)
+        return ranked_table(found, self.keys_, candidates.names)
+
+    def _matches(
+        self,
+        candidates,
+        k,
+        metric,
+        leave_out,
+        orientation=None,
+        explain=False,
+        **options,
+    ):
+        """Rank the stored pictures for each candidate: a list of `Matches`."""
+        orientation = self.orientation if orientation is None else orientation
+        orientations = check_orientation(orientation, self.image_shape_)
+        reranked = self.thumbnails_ is not None
+        if explain and self._compares_pixels:
+            raise ValueError(
+                "explain=True tells what each block of features adds to the distance, "
+                "but this model compares pixels; give it features=RockFeatures()."
+            )
+        # Rows that are the same whichever way up need one search, not eight.
+        searched = orientations
+        if reranked and getattr(self.features_, "turns_alike", False):
+            searched = orientations[:1]
+        depth = max(k, self.features_.shortlist) if reranked else k
+        found = []
+        for start in range(0, len(candidates), _BLOCK_QUERIES):
+            these = np.arange(start, min(start + _BLOCK_QUERIES, len(candidates)))
+            rows = self._rows_of(candidates, these, searched)
+            out = leave_out and leave_out[start : start + _BLOCK_QUERIES]
+            nearest = self._find(rows, depth, metric, out, len(searched), **options)
+            for i, (distance, positions, which) in enumerate(nearest):
+                turned = np.array(searched, dtype=object)[which]
+                matches = Matches(
+                    positions,
+                    metric,
+                    distance,
+                    None if len(orientations) == 1 else turned.reshape(-1, 2),
+                )
+                if explain:
+                    matches.shares = block_shares(
+                        rows[i * len(searched) + which],
+                        self._stored(positions),
+                        distance,
+                        metric,
+                        blocks_of(self.features_),
+                    )
+                found.append(matches)
+            if reranked:
+                pictures = self._pictures_of(candidates, these)
+                thumbnails = (
+                    self.thumbnails_[candidates.own[these]]
+                    if candidates.images is None
+                    else self.features_.thumbnails(pictures)
+                )
+                for i, thumbnail in zip(these, thumbnails, strict=True):
+                    found[i] = self._verified(thumbnail, found[i], orientation, k)
+        return found
+
+    def _verified(self, thumbnail, matches, orientation, k):
+        """Re-rank a short list by what `features.verify` says of it."""
+        distance, degrees, mirrored = self.features_.verify(
+            thumbnail, self.thumbnails_[matches.positions], orientation
+        )
+        order = np.lexsort((self.search_rank_[matches.positions], distance))[:k]
+        matches = matches.take(order)
+        matches.verification = distance[order]
+        if matches.orientations is not None:
+            matches.orientations = np.column_stack([degrees, mirrored])[order]
+        return matches
 
     def kneighbors(self, X=None, n_neighbors=None):
         """Find the nearest stored pictures, as scikit-learn's neighbors do.
@@ -272,21 +414,22 @@ class SimilarityModel(BaseEstimator):
         k = self.k_candidates if n_neighbors is None else n_neighbors
         k = check_count("n_neighbors", k)
         if X is None:
-            own = np.arange(len(self.keys_))
-            rows, leave_out = self._stored(own), self._leave_out(own, "self")
+            candidates = _Candidates(None, np.arange(len(self.keys_)), None)
+            leave_out = self._leave_out(candidates.own, "self")
         else:
-            rows, _, own = self._candidates(X)
-            leave_out = self._leave_out(own, "lineage")
+            candidates = self._candidates(X)
+            leave_out = self._leave_out(candidates.own, "lineage")
         stored = len(self.keys_) - max(map(len, leave_out or [()]))
         if k > stored:
             raise ValueError(
                 f"Expected n_neighbors <= {stored}, the pictures that can be found, "
                 f"got n_neighbors={k} (n_samples_fit={len(self.keys_)})."
             )
-        found = self._find(rows, k, check_metric(self.dist_metric), leave_out)
+        metric = check_metric(self.dist_metric)
+        found = self._matches(candidates, k, metric, leave_out)
         return (
-            np.array([distances for distances, _ in found]).reshape(-1, k),
-            np.array([positions for _, positions in found]).reshape(-1, k),
+            np.array([matches.distance for matches in found]).reshape(-1, k),
+            np.array([matches.positions for matches in found]).reshape(-1, k),
         )
 
     def score(self, X, y):
@@ -316,20 +459,64 @@ class SimilarityModel(BaseEstimator):
                 "score compares labels, but the model was fitted without; "
                 "call fit(X, y) with one label a picture."
             )
-        rows, _, own = self._candidates(X)
+        candidates = self._candidates(X)
         y = np.atleast_1d(np.asarray(y))
-        check_consistent_length(rows, y)
-        found = self._find(
-            rows,
+        check_consistent_length(candidates, y)
+        found = self._matches(
+            candidates,
             check_count("k_candidates", self.k_candidates),
             check_metric(self.dist_metric),
-            self._leave_out(own, "lineage"),
+            self._leave_out(candidates.own, "lineage"),
         )
         shares = [
-            np.mean(self.y_[positions] == label) if len(positions) else 0.0
-            for (_, positions), label in zip(found, y, strict=True)
+            np.mean(self.y_[matches.positions] == label) if len(matches) else 0.0
+            for matches, label in zip(found, y, strict=True)
         ]
         return float(np.mean(shares))
+
+    def neighbors_table(self, k=None, *, exclude="lineage"):
+        """Find the neighbors of every fitted picture.
+
+        Parameters
+        ----------
+        k : int, optional
+            Neighbors of each; by default ``k_candidates``.
+        exclude : {"lineage", "self", None}, default="lineage"
+            What is left out, as in `predict`.
+
+        Returns
+        -------
+        table : DataFrame
+            The ranked table, with every key as a query.
+
+        See Also
+        --------
+        write_neighbors : Writes it to a file, a block of pictures at a time.
+        """
+        return pd.concat(list(self.neighbors_blocks(k, exclude=exclude)))
+
+    def neighbors_blocks(self, k=None, *, exclude="lineage"):
+        """Yield `neighbors_table` block by block, so that it need not fit in memory.
+
+        Parameters
+        ----------
+        k, exclude : as in `neighbors_table`
+
+        Yields
+        ------
+        table : DataFrame
+            The ranked table of some 2,000 queries.
+        """
+        check_is_fitted(self)
+        for start in range(0, len(self.keys_), _BLOCK_QUERIES):
+            own = np.arange(start, min(start + _BLOCK_QUERIES, len(self.keys_)))
+            found = self._matches(
+                _Candidates(None, own, None),
+                check_count("k", self.k_candidates if k is None else k),
+                check_metric(self.dist_metric),
+                self._leave_out(own, exclude),
+            )
+            yield ranked_table(found, self.keys_, self.keys_[own])
 
 
 def find_similar(model, collection, candidate, where=None):

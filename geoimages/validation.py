@@ -3,6 +3,8 @@
 import math
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import validate_data
 
 from .reading import on_white
@@ -145,18 +147,37 @@ def check_images(estimator, X, *, reset=True, dtype=np.float32):
 def rows_for(transformer, images):
     """Flatten pictures for a transformer: (n, h, w, c) -> (n, h*w*c).
 
-    A transformer of this package (it has a parameter ``image_shape``) takes uint8 as
-    it is. One from elsewhere knows no scale of its own and gets values in 0–1.
+    A transformer of this package (it has a parameter ``image_shape``), or a pipeline
+    that begins with one, takes uint8 as it is. One from elsewhere knows no scale of its
+    own and gets values in 0–1.
     """
     rows = images.reshape(len(images), -1)
-    if rows.dtype == np.uint8 and not takes_image_shape(transformer):
+    if rows.dtype == np.uint8 and not all(map(_takes_shape, _first(transformer))):
         return rows / np.float32(255)
     return rows
 
 
-def takes_image_shape(transformer):
-    """Whether a transformer has the parameter ``image_shape``."""
+def hand_image_shape(transformer, image_shape):
+    """Tell a transformer, or what a pipeline begins with, the shape of flat rows."""
+    for part in _first(transformer, thaw=False):
+        if _takes_shape(part):
+            part.set_params(image_shape=image_shape)
+
+
+def _takes_shape(transformer):
     return "image_shape" in transformer.get_params(deep=False)
+
+
+def _first(transformer, thaw=True):
+    """The transformers that are given the pictures; trained ones if `thaw`."""
+    if isinstance(transformer, Pipeline):
+        return _first(transformer.steps[0][1], thaw)
+    if isinstance(transformer, FrozenEstimator):
+        return _first(transformer.estimator) if thaw else []
+    if isinstance(transformer, FeatureUnion):
+        parts = (_first(part, thaw) for _, part in transformer.transformer_list)
+        return [part for several in parts for part in several]
+    return [transformer] if hasattr(transformer, "get_params") else []
 
 
 def is_collection(X):

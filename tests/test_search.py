@@ -17,7 +17,7 @@ def search(rows, queries, k, metric, **options):
 
 def assert_agrees(found, reference, tolerance=1e-9):
     """Distances agree, and each row found is at the distance said."""
-    for (distance, positions), row in zip(found, reference, strict=True):
+    for (distance, positions, _), row in zip(found, reference, strict=True):
         k = len(distance)
         assert len(set(positions)) == k
         np.testing.assert_allclose(distance, np.sort(row)[:k], atol=tolerance)
@@ -83,12 +83,60 @@ def test_integers_agree_with_cdist_on_hostile_rows(metric, numkong, monkeypatch)
     assert_agrees(search(rows, queries, 120, metric), reference)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "metric", ["correlation", "cosine", "euclidean", "sqeuclidean"]
+)
+def test_products_agree_with_cdist_on_hostile_rows(metric, dtype, monkeypatch):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(300, 40)).astype(dtype)
+    rows[100:200] += dtype(1e4)  # the mean drowns the rest
+    rows[::9] = rows[0]  # identical
+    rows[1], rows[2] = 0, 7  # without direction
+    rows[201:240] = rows[200] + rng.normal(size=(39, 40)).astype(dtype) * dtype(1e-6)
+    queries = np.vstack([rows[:4], rows[150:154], rows[200:204]])
+    engine = ExactSearch(rows, np.arange(len(rows)))
+    found = engine.search(queries, 25, metric)
+    monkeypatch.setattr(ExactSearch, "_has_product", lambda *_: False)
+    for got, wanted in zip(found, engine.search(queries, 25, metric), strict=True):
+        for a, b in zip(got, wanted, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("metric", ["correlation", "euclidean", "cityblock"])
+def test_a_row_is_as_near_as_the_nearest_orientation(metric, dtype):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 255, (90, 27), dtype=np.uint8).astype(dtype)
+    queries = rows[:24] + dtype(1)
+    engine = ExactSearch(rows, np.arange(90))
+    together = engine.search(queries, 90, metric, n_orientations=3)
+    assert len(together) == 8
+    apart = engine.search(queries, 90, metric)
+    for i, (distance, positions, which) in enumerate(together):
+        every = np.empty((3, 90))
+        for j, (values, places, _) in enumerate(apart[3 * i : 3 * i + 3]):
+            every[j, places] = values
+        np.testing.assert_allclose(distance, np.sort(every.min(axis=0)), atol=1e-12)
+        np.testing.assert_allclose(every[which, positions], distance, atol=1e-12)
+        assert len(set(which)) == 3
+
+
+def test_the_first_of_equal_orientations_wins():
+    rows = np.arange(24, dtype=np.uint8).reshape(2, 12) ** 2
+    queries = rows[[1, 0, 0]]
+    ((distance, positions, which),) = ExactSearch(rows, np.arange(2)).search(
+        queries, 1, "euclidean", n_orientations=3
+    )
+    assert (distance[0], positions[0], which[0]) == (0, 0, 1)
+
+
 @pytest.mark.parametrize("metric", INTEGER_METRICS)
 def test_large_bright_rows_do_not_overflow(metric):
     rows = np.full((3, 256 * 256 * 3), 255, np.uint8)
     rows[1, ::2] = 254
     rows[2, :7] = 0
-    (distance, positions), *_ = search(rows, rows[1:2], 3, metric)
+    (distance, positions, _), *_ = search(rows, rows[1:2], 3, metric)
     reference = cdist(rows[1:2] / 255, rows / 255, metric)[0]
     if metric == "correlation":
         reference[0] = 1  # constant
@@ -113,7 +161,7 @@ def test_ties_are_broken_by_key_whatever_the_order(dtype, metric):
         engine = ExactSearch(rows[shuffle], rank[shuffle])
         found = [
             (distance, rank[shuffle][positions])
-            for distance, positions in engine.search(queries, 17, metric)
+            for distance, positions, _ in engine.search(queries, 17, metric)
         ]
         expected = expected or found
         for (d, ranks), (e, wanted) in zip(found, expected, strict=True):
@@ -130,7 +178,7 @@ def test_ties_that_floating_point_parts_are_settled_exactly():
     query = np.array([[5, 1, 4, 4, 8, 2, 9]], np.uint8)
     for seed in range(5):
         rank = np.random.default_rng(seed).permutation(6)
-        ((distance, positions),) = ExactSearch(rows, rank).search(
+        ((distance, positions, _),) = ExactSearch(rows, rank).search(
             query, 6, "correlation"
         )
         assert rank[positions].tolist() == list(range(6))
@@ -147,24 +195,26 @@ def test_near_but_unequal_distances_keep_their_order():
     exact = cdist(
         query.astype(np.longdouble), rows.astype(np.longdouble), "correlation"
     )
-    ((_, positions),) = ExactSearch(rows, np.arange(3)).search(query, 3, "correlation")
+    ((_, positions, _),) = ExactSearch(rows, np.arange(3)).search(
+        query, 3, "correlation"
+    )
     assert positions.tolist() == np.argsort(exact[0], kind="stable").tolist()
 
 
 def test_rows_without_direction_are_far_from_all_but_themselves():
     rows = np.array([[1.5, 1.5], [1.5, 1.5], [2.5, 2.5], [0.25, 1.75]])
-    ((distance, positions),) = search(rows, rows[:1], 4, "correlation")
+    ((distance, positions, _),) = search(rows, rows[:1], 4, "correlation")
     assert distance.tolist() == [0, 0, 1, 1]
     assert positions.tolist() == [0, 1, 2, 3]
     rows = np.array([[0, 0], [0, 0], [0.3, 0.7]])
-    ((distance, _),) = search(rows, rows[:1], 3, "cosine")
+    ((distance, _, _),) = search(rows, rows[:1], 3, "cosine")
     assert distance.tolist() == [0, 0, 1]
 
 
 def test_undefined_distances_come_last():
     rows = np.array([[0.0, 0.0], [0.2, 0.4], [0.9, 0.1]])
     with np.errstate(invalid="ignore"):
-        ((distance, positions),) = search(rows, rows[:1], 3, "braycurtis")
+        ((distance, positions, _),) = search(rows, rows[:1], 3, "braycurtis")
     assert positions.tolist() == [1, 2, 0]
     assert np.isnan(distance[2])
 
@@ -172,7 +222,7 @@ def test_undefined_distances_come_last():
 def test_identical_rows_are_at_exactly_zero():
     rows = np.random.default_rng(0).normal(size=(50, 33))
     for metric in ("correlation", "cosine"):
-        for i, (distance, positions) in enumerate(search(rows, rows, 1, metric)):
+        for i, (distance, positions, _) in enumerate(search(rows, rows, 1, metric)):
             assert positions.tolist() == [i]
             assert distance.tolist() == [0]
 
@@ -181,7 +231,7 @@ def test_within_and_leave_out():
     rows = np.random.default_rng(0).integers(0, 256, (40, 12), dtype=np.uint8)
     engine = ExactSearch(rows, np.arange(40))
     within = [slice(3, 4), slice(9, 12), slice(30, 31)]
-    ((distance, positions),) = engine.search(
+    ((distance, positions, _),) = engine.search(
         rows[3:4], 9, "euclidean", within, [np.array([3, 5])]
     )
     assert sorted(positions) == [9, 10, 11, 30]
@@ -194,10 +244,10 @@ def test_batches_equal_single_queries(monkeypatch):
     engine = ExactSearch(rows, np.arange(50))
     together = engine.search(rows, 5, "cityblock")
     monkeypatch.setattr("geoimages.search.exact._BLOCK_BYTES", 1000)
-    for i, (distance, positions) in enumerate(engine.search(rows, 5, "cityblock")):
+    for i, (distance, positions, _) in enumerate(engine.search(rows, 5, "cityblock")):
         np.testing.assert_array_equal(distance, together[i][0])
         np.testing.assert_array_equal(positions, together[i][1])
-        ((single, _),) = engine.search(rows[i : i + 1], 5, "cityblock")
+        ((single, _, _),) = engine.search(rows[i : i + 1], 5, "cityblock")
         np.testing.assert_array_equal(single, distance)
 
 

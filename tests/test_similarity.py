@@ -14,7 +14,6 @@ from geoimages import (
     KMeansModel,
     PairwiseModel,
     find_similar,
-    ranked_table,
     similarity_from_distance,
 )
 from geoimages.search import integers
@@ -398,10 +397,9 @@ class TestKMeansModel:
 
     def test_positions_are_those_given_to_fit(self, frame):
         model = KMeansModel(6, 4, random_state=0).fit(frame)
-        every = {"k": 5, "metric": "correlation", "leave_out": None}
-        found = model._find(model._stored(slice(None)), **every, clusters_searched=6)
+        found = model.set_params(clusters_searched=6).kneighbors(frame, 5)[1]
         wanted = PairwiseModel().fit(frame).kneighbors(frame, 5)[1]
-        np.testing.assert_array_equal([places for _, places in found], wanted)
+        np.testing.assert_array_equal(found, wanted)
         for c in range(6):
             part = model.search_.rows[slice(*model._bounds[c : c + 2])]
             members = frame.to_numpy()[model.labels_ == c]
@@ -505,9 +503,3 @@ class TestFindSimilar:
     def test_nothing_fits(self, rocks):
         with pytest.raises(ValueError, match="No picture of rocks.h5 has"):
             find_similar(PairwiseModel(), rocks, rocks.keys[0], {"label": "basalt"})
-
-
-def test_an_empty_table_keeps_its_shape():
-    table = ranked_table([], np.array(["a"]), "cosine", queries=[])
-    assert table.shape == (0, 2)
-    assert table.index.names == ["query", "key"]

@@ -93,8 +93,8 @@ def similarity_from_distance(distance, metric):
     Returns
     -------
     similarity : ndarray of float64
-        1 − d for correlation and cosine (in [−1, 1]), 1 / (1 + d) otherwise (in
-        (0, 1]). Falls as the distance grows.
+        1 − d for correlation, cosine and verification (in [−1, 1]), 1 / (1 + d)
+        otherwise (in (0, 1]). Falls as the distance grows.
 
     Examples
     --------
@@ -104,7 +104,9 @@ def similarity_from_distance(distance, metric):
     [1.0, 0.5]
     """
     distance = np.asarray(distance, dtype=np.float64)
-    return 1 - distance if metric in BOUNDED_BY_ONE else 1 / (1 + distance)
+    if metric in (*BOUNDED_BY_ONE, "verification"):
+        return 1 - distance
+    return 1 / (1 + distance)
 
 
 def learn_metric_params(rows, metric, metric_params=None):
