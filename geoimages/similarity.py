@@ -519,7 +519,7 @@ class SimilarityModel(BaseEstimator):
             yield ranked_table(found, self.keys_, self.keys_[own])
 
 
-def find_similar(model, collection, candidate, where=None):
+def find_similar(model, collection, candidate, where=None, *, explain=False):
     """Fit a model on a collection and find what is most like a candidate.
 
     Parameters
@@ -533,6 +533,8 @@ def find_similar(model, collection, candidate, where=None):
     where : dict, optional
         Columns of the collection's table and the value each must have, or a list of
         values, any of which will do.
+    explain : bool, default=False
+        Whether to share each distance out between blocks of features.
 
     Returns
     -------
@@ -567,12 +569,13 @@ def find_similar(model, collection, candidate, where=None):
     model = clone(model).set_params(image_shape=collection.image_shape)
     if not where:
         model.fit(collection)
-        return model.predict(candidate if known else collection.read(candidate))
+        candidate = candidate if known else collection.read(candidate)
+        return model.predict(candidate, explain=explain)
     positions = collection.where(**where)
     if not len(positions):
         raise ValueError(f"No picture of {collection.path.name} has {where}.")
     model.fit(collection.to_frame("uint8", positions))
     if known and candidate in set(collection.keys[positions].tolist()):
-        return model.predict(candidate)
+        return model.predict(candidate, explain=explain)
     picture = collection[candidate] if known else collection.read(candidate)
-    return model.predict(picture)
+    return model.predict(picture, explain=explain)

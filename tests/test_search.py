@@ -97,7 +97,7 @@ def test_products_agree_with_cdist_on_hostile_rows(metric, dtype, monkeypatch):
     queries = np.vstack([rows[:4], rows[150:154], rows[200:204]])
     engine = ExactSearch(rows, np.arange(len(rows)))
     found = engine.search(queries, 25, metric)
-    monkeypatch.setattr(ExactSearch, "_has_product", lambda *_: False)
+    monkeypatch.setattr(ExactSearch, "_has_products", lambda *_: False)
     for got, wanted in zip(found, engine.search(queries, 25, metric), strict=True):
         for a, b in zip(got, wanted, strict=True):
             np.testing.assert_array_equal(a, b)

@@ -15,7 +15,6 @@ from .metrics import (
 )
 
 _PRODUCT_METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean")
-_INTEGER_METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean", "cityblock")
 _BLOCK_BYTES = 1 << 26
 _MOST_COLUMNS = 8_000_000  # n · Σx² of longer rows would not fit 63 bits
 _LEVELS = np.arange(256)
@@ -102,6 +101,36 @@ def _nearest_turn(distance, tolerance):
     return best, (~(distance > best + tolerance)).argmax(axis=0)
 
 
+def _near(distance, error, visible, k):
+    """Places of the rows that can be among a candidate's k nearest.
+
+    Distances and how far off they may be are (t, n), a row for each orientation.
+    """
+    if not 0 < k < len(visible):
+        return visible
+    lower = (distance - error).min(axis=0)[visible]
+    upper = (distance + error).min(axis=0)[visible]
+    kth = np.partition(upper, k - 1)[k - 1]
+    # ~(>) keeps undefined distances (NaN), which come last.
+    return visible[~(lower > kth)]
+
+
+def _measure(rows, metric):
+    """Length of each row (about its mean for correlation), its mean, and its length.
+
+    A length that is nothing but rounding is 0. uint8 rows are measured in 0–255.
+    """
+    whole = rows.astype(np.float64)
+    center = np.zeros(len(rows))
+    length = full = np.linalg.norm(whole, axis=1)
+    if metric == "correlation":
+        center = whole.mean(axis=1)
+        whole -= center[:, None]
+        length = np.linalg.norm(whole, axis=1)
+        length[length <= 1e-6 * full] = 0
+    return length, center, full
+
+
 def _visible(positions, leave_out):
     """Places in `positions`, ascending, of what is not left out."""
     visible = np.ones(len(positions), bool)
@@ -125,6 +154,10 @@ class ExactSearch:
     others in float64, where distances closer than their own rounding error count as
     equal. Equal distances are ordered by key.
 
+    Where distances follow from inner products, all rows are scanned by products whose
+    rounding error is known, and those that the error leaves in doubt are computed
+    again: the answer is that of computing every distance exactly.
+
     Parameters
     ----------
     rows : ndarray of shape (n, d), uint8, float32 or float64
@@ -142,10 +175,7 @@ class ExactSearch:
         self.rank = rank
         self.metric_params = metric_params
         self._params = {}
-        self._length = {}
-        if self.rows.dtype == np.uint8:
-            self._sums = integers.row_sums(self.rows)
-            self._squares = integers.row_squares(self.rows)
+        self._known = {}
 
     def __len__(self):
         return len(self.rows)
@@ -180,231 +210,214 @@ class ExactSearch:
         queries = as_uint8(np.asarray(queries))
         parts = [slice(0, len(self))] if within is None else within
         positions = np.concatenate([np.arange(p.start, p.stop) for p in parts])
-        select = (
-            self._by_product
-            if self._has_product(queries, metric)
-            else self._by_distance
+        scan = (
+            self._scan_products if self._has_products(queries, metric) else self._scan
         )
         found = []
         most = _BLOCK_BYTES // (16 * max(1, len(positions)))
-        step = max(1, most // n_orientations)
-        for start in range(0, len(queries) // n_orientations, step):
-            block = slice(start * n_orientations, (start + step) * n_orientations)
-            out = None if leave_out is None else leave_out[start : start + step]
-            found += select(
-                queries[block], k, metric, parts, positions, out, n_orientations
-            )
+        step = max(1, most // n_orientations) * n_orientations
+        for start in range(0, len(queries), step):
+            block = queries[start : start + step]
+            distance, error_of = scan(block, metric, parts)
+            for first in range(0, len(block), n_orientations):
+                turns = slice(first, first + n_orientations)
+                out = leave_out[(start + first) // n_orientations] if leave_out else ()
+                visible = _visible(positions, out)
+                near = _near(distance[turns], error_of(turns), visible, k)
+                found.append(self._settle(block[turns], positions[near], k, metric))
         return found
 
-    def _by_distance(self, queries, k, metric, parts, positions, leave_out, turns):
-        """Search a block of queries by computing every distance."""
-        found = []
-        distance, fractions = self._scan(queries, metric, parts)
-        for i, start in enumerate(range(0, len(queries), turns)):
-            these = slice(start, start + turns)
-            tolerance = self._tolerance(distance[these], metric, fractions[start])
-            best, which = _nearest_turn(distance[these], tolerance)
-            fraction = None
-            if fractions[start]:
-                turned = fractions[these]
+    def _has_products(self, queries, metric):
+        """Whether distances follow from inner products."""
+        if metric not in _PRODUCT_METRICS or "w" in (self.metric_params or {}):
+            return False
+        return self.rows.dtype != np.uint8 or self._in_integers(queries)
 
-                def fraction(j, turned=turned, which=which):
-                    return turned[which[j]](j)
+    def _scan(self, queries, metric, parts):
+        """Distances of (m, d) queries to the rows of `parts`, one part after the other.
 
-            pool = _visible(positions, () if leave_out is None else leave_out[i])
-            found.append(
-                self._settle(
-                    best[pool],
-                    positions[pool],
-                    which[pool],
-                    k,
-                    metric,
-                    fraction and (lambda j, f=fraction, pool=pool: f(pool[j])),
-                )
-            )
-        return found
-
-    def _settle(self, distance, rows, which, k, metric, fraction=None):
-        """Select and order the k nearest of one candidate's rows."""
-        tolerance = self._tolerance(distance, metric, fraction)
-        near = np.arange(len(rows))
-        if 0 < k < len(rows):
-            kth = np.argpartition(distance, k - 1)[k - 1]
-            # ~(>) keeps undefined distances (NaN), which come last.
-            near = np.flatnonzero(~(distance > distance[kth] + tolerance[kth]))
-        order, distance = _settle_ties(
-            distance[near],
-            self.rank[rows[near]],
-            tolerance[near],
-            fraction and (lambda j: fraction(near[j])),
-        )
-        order = near[order[:k]]
-        return distance[:k], rows[order], which[order]
-
-    def _has_product(self, queries, metric):
-        """Whether distances follow from inner products of float rows."""
-        return (
-            self.rows.dtype != np.uint8
-            and metric in _PRODUCT_METRICS
-            and "w" not in (self.metric_params or {})
-        )
-
-    def _by_product(self, queries, k, metric, parts, positions, leave_out, turns):
-        """Search a block of queries by products whose rounding error is known.
-
-        What the error leaves in doubt is computed again by `distances`, so that the
-        answer is that of computing every distance.
+        Returns the distances, (m, n), and a function: slice of queries -> how far off
+        their distances may be, of a shape that goes with (t, n).
         """
-        lengths, flat = self._lengths(metric)
-        lengths, flat = (
-            np.concatenate([values[part] for part in parts])
-            for values in (lengths, flat)
-        )
-        exact = _as_float(queries)
-        center = exact.mean(axis=1, keepdims=True) if metric == "correlation" else 0
-        length = np.linalg.norm(exact - center, axis=1)
-        if metric in BOUNDED_BY_ONE:
-            scaled = (exact - center) / np.where(length > 0, length, 1)[:, None]
-        else:
-            scaled = exact
-        scaled = scaled.astype(self.rows.dtype)
-        product = np.concatenate([scaled @ self.rows[part].T for part in parts], axis=1)
-        # |fl(x·y) - x·y| <= n u |x||y| (Higham 2002, section 3.1), as x is rounded too.
-        unit = (self.rows.shape[1] + 8) * np.finfo(self.rows.dtype).eps
-        if metric in BOUNDED_BY_ONE:
-            whole = np.concatenate([self._lengths("cosine")[0][p] for p in parts])
-            inverse = 1 / np.where(flat, 1, lengths)
-            error = np.where(flat, np.inf, unit * whole * inverse)
-            product *= -inverse.astype(product.dtype)
-            product += 1
-            errors = [np.inf if n == 0 else error for n in length]
-        else:
-            product *= -2
-            product += np.square(lengths).astype(product.dtype)
-            product += np.square(length)[:, None].astype(product.dtype)
-            errors = [unit * (lengths + n) ** 2 for n in length]
-        found = []
-        for i, start in enumerate(range(0, len(queries), turns)):
-            pool = _visible(positions, () if leave_out is None else leave_out[i])
-            lower, upper = np.inf, np.inf
-            for j in range(start, start + turns):
-                error = errors[j]
-                lower = np.minimum(lower, product[j] - error)
-                upper = np.minimum(upper, product[j] + error)
-            if 0 < k < len(pool):
-                kth = np.partition(upper[pool], k - 1)[k - 1]
-                pool = pool[~(lower[pool] > kth + 1e-12 * max(1, abs(kth)))]
-            rows = positions[pool]
-            found.append(self._compute(exact[start : start + turns], rows, k, metric))
-        return found
-
-    def _compute(self, queries, rows, k, metric):
-        """Compute and order the distances of one candidate to a few rows."""
-        best, which = [np.empty(0)], [np.empty(0, int)]
+        if metric == "cityblock" and self._in_integers(queries):
+            distance = np.concatenate(
+                [integers.absolute_differences(self.rows[p], queries) for p in parts]
+            ).T
+            return distance, lambda turns: 0
+        out = [np.empty((len(queries), 0))]
         step = max(1, _BLOCK_BYTES // (8 * max(1, self.rows.shape[1])))
-        for start in range(0, len(rows), step):
-            block = _as_float(self.rows[rows[start : start + step]])
-            distance = distances(queries, block, metric)
-            tolerance = self._tolerance(distance, metric, None)
-            for values, out in zip(
-                _nearest_turn(distance, tolerance), (best, which), strict=True
-            ):
-                out.append(values)
-        best, which = np.concatenate(best), np.concatenate(which)
-        return self._settle(best, rows, which, k, metric)
+        for part in parts:
+            for start in range(part.start, part.stop, step):
+                block = self.rows[start : min(start + step, part.stop)]
+                out.append(self._distances(queries, block, metric))
+        distance = np.concatenate(out, axis=1)
+        return distance, lambda turns: 2 * self._tolerance(distance[turns], metric)
 
-    def _lengths(self, metric):
-        """Lengths of the rows, (n,) float64, and which of them have no direction."""
+    def _in_integers(self, queries):
+        return (
+            self.rows.dtype == queries.dtype == np.uint8
+            and "w" not in (self.metric_params or {})
+            and self.rows.shape[1] <= _MOST_COLUMNS
+        )
+
+    def _scan_products(self, queries, metric, parts):
+        """Distances by inner products, in single precision or the rows' own."""
+        exact = self.rows.dtype == np.uint8
+        dtype = np.float32 if exact else self.rows.dtype
+        length, center, whole = (
+            np.concatenate([values[p] for p in parts])
+            for values in self._measures(metric)
+        )
+        query_length, query_center, query_whole = _measure(queries, metric)
+        if exact:
+            product = np.concatenate(
+                [integers.dots(self.rows[p], queries) for p in parts]
+            ).T.astype(dtype, order="C")
+        else:
+            # Centered, so that the centers of the rows drop out.
+            queries = (_as_float(queries) - query_center[:, None]).astype(dtype)
+            product = np.concatenate([queries @ self.rows[p].T for p in parts], axis=1)
+        # |fl(x·y) - x·y| <= d u |x||y| (Higham 2002, section 3.1); integers are exact.
+        unit = (16 if exact else 2 * self.rows.shape[1] + 32) * np.finfo(dtype).eps
+        if metric not in BOUNDED_BY_ONE:
+            product *= -2
+            product += np.square(length).astype(dtype)
+            product += np.square(query_length)[:, None].astype(dtype)
+            row_error = 2 * unit * np.square(whole)
+            query_error = 2 * unit * np.square(query_whole)
+            return product, lambda turns: row_error + query_error[turns, None]
+        if exact and metric == "correlation":
+            root = math.sqrt(self.rows.shape[1])
+            product -= np.outer(query_center * root, center * root).astype(dtype)
+        flat, query_flat = length == 0, query_length == 0
+        scale = 1 / np.where(flat, 1, length)
+        query_scale = 1 / np.where(query_flat, 1, query_length)
+        product *= -scale.astype(dtype)
+        product *= query_scale[:, None].astype(dtype)
+        product += 1
+        row_error = np.where(flat, np.inf, unit * whole * scale)
+        factor = query_whole * query_scale if exact else np.ones(len(query_flat))
+        factor = np.where(query_flat, np.inf, factor)[:, None]
+        return product, lambda turns: row_error * factor[turns]
+
+    def _measures(self, metric):
+        """What `_measure` says of the stored rows, learned on first use."""
         centered = metric == "correlation"
-        if centered not in self._length:
-            length = np.empty(len(self.rows))
-            flat = np.zeros(len(self.rows), bool)
+        if centered not in self._known:
             step = max(1, _BLOCK_BYTES // (8 * max(1, self.rows.shape[1])))
-            for start in range(0, len(self.rows), step):
-                block = _as_float(self.rows[start : start + step])
-                these = slice(start, start + step)
-                if centered:
-                    block = block - block.mean(axis=1, keepdims=True)
-                length[these] = np.linalg.norm(block, axis=1)
-                # A length that is nothing but rounding has no direction, either.
-                largest = np.abs(self.rows[these]).max(axis=1, initial=0)
-                flat[these] = length[these] <= 1e-6 * largest
-            self._length[centered] = length, flat
-        return self._length[centered]
+            parts = [
+                _measure(self.rows[start : start + step], metric)
+                for start in range(0, len(self.rows), step)
+            ]
+            parts = parts or [_measure(self.rows, metric)]
+            self._known[centered] = [
+                np.concatenate(part) for part in zip(*parts, strict=True)
+            ]
+        return self._known[centered]
 
-    def _tolerance(self, distance, metric, fraction):
-        """How far rounding may part each distance from an equal one."""
-        if fraction:
-            return np.full(distance.shape, 1e-14)
+    def _distances(self, queries, rows, metric):
+        """Distances by `distances`: (m, d), (n, d) -> (m, n)."""
+        if metric not in self._params:
+            self._params[metric] = learn_metric_params(
+                self.rows, metric, self.metric_params
+            )
+        params = self._params[metric]
+        return distances(_as_float(queries), _as_float(rows), metric, params)
+
+    def _tolerance(self, distance, metric):
+        """How far rounding in float64 may part each distance from an equal one."""
         unit = 8 * np.finfo(np.float64).eps * math.sqrt(self.rows.shape[1])
         if metric in BOUNDED_BY_ONE:
             return np.full(distance.shape, unit)
         return unit * np.abs(distance)
 
-    def _scan(self, queries, metric, parts):
-        """Distances of (m, d) queries to the rows of `parts`, one part after the other.
-
-        Returns the distances, (m, n) float64, and for each query a function that
-        gives the exact value of a row, or None where float64 says all there is.
-        """
-        if (
-            self.rows.dtype == queries.dtype == np.uint8
-            and metric in _INTEGER_METRICS
-            and "w" not in (self.metric_params or {})
-            and self.rows.shape[1] <= _MOST_COLUMNS
-        ):
-            return self._scan_integers(queries, metric, parts)
-        if metric not in self._params:
-            self._params[metric] = learn_metric_params(
-                self.rows, metric, self.metric_params
-            )
-        queries = _as_float(queries)
-        out = [np.empty((len(queries), 0))]
+    def _settle(self, queries, positions, k, metric):
+        """Compute, select and order the k nearest of a few rows, for one candidate."""
         step = max(1, _BLOCK_BYTES // (8 * max(1, self.rows.shape[1])))
-        for part in parts:
-            for start in range(part.start, part.stop, step):
-                block = _as_float(self.rows[start : min(start + step, part.stop)])
-                out.append(distances(queries, block, metric, self._params[metric]))
-        return np.concatenate(out, axis=1), [None] * len(queries)
+        best, which, fractions = [np.empty(0)], [np.empty(0, int)], []
+        integral = metric in (*_PRODUCT_METRICS, "cityblock") and self._in_integers(
+            queries
+        )
+        for start in range(0, len(positions), step):
+            rows = self.rows[positions[start : start + step]]
+            if integral:
+                distance, fraction = integer_distances(queries, rows, metric)
+                fractions.append(fraction)
+                tolerance = np.full(distance.shape, 1e-14 if fraction else 0)
+            else:
+                distance = self._distances(queries, rows, metric)
+                tolerance = self._tolerance(distance, metric)
+            nearest, turned = _nearest_turn(distance, tolerance)
+            best.append(nearest)
+            which.append(turned)
+        best, which = np.concatenate(best), np.concatenate(which)
+        fraction = None
+        if fractions and fractions[0]:
 
-    def _scan_integers(self, queries, metric, parts):
-        """Exact distances between uint8 rows, as `_scan` returns them."""
-        inexact = [None] * len(queries)
-
-        def joined(values):
-            return np.concatenate([values[part] for part in parts])
-
-        def compared(compare):
-            return np.concatenate([compare(self.rows[p], queries) for p in parts]).T
-
-        if metric == "cityblock":
-            return compared(integers.absolute_differences) / 255, inexact
-        products = compared(integers.dots)
-        squares, square = joined(self._squares), integers.row_squares(queries)
-        if metric in ("euclidean", "sqeuclidean"):
-            squared = squares + square[:, None] - 2 * products
-            if metric == "sqeuclidean":
-                return squared / 255**2, inexact
-            return np.sqrt(squared) / 255, inexact
-        sums, total = joined(self._sums), integers.row_sums(queries)
-        if metric == "correlation":
-            n = self.rows.shape[1]
-            products = n * products - total[:, None] * sums
-            squares, square = n * squares - sums**2, n * square - total**2
-        # The factors are exact; only their product and the root are rounded.
-        size = np.sqrt(square[:, None].astype(np.float64) * squares)
-        out = 1 - np.divide(products, size, out=np.zeros(size.shape), where=size > 0)
-        # Rows without direction equal each other where their sums do.
-        out[(size == 0) & (square[:, None] == squares) & (total[:, None] == sums)] = 0
-
-        def fraction_of(i):
             def fraction(j):
-                scale = int(squares[j]) * int(square[i])
-                if scale == 0:
-                    return Fraction(int(out[i, j]) - 1)
-                product = int(products[i, j])
-                return Fraction(-product * abs(product), scale)
+                return fractions[j // step](which[j], j % step)
 
-            return fraction
+        if integral:
+            tolerance = np.full(best.shape, 1e-14 if fraction else 0)
+        else:
+            tolerance = self._tolerance(best, metric)
+        near = np.arange(len(best))
+        if 0 < k < len(best):
+            kth = np.argpartition(best, k - 1)[k - 1]
+            # ~(>) keeps undefined distances (NaN), which come last.
+            near = np.flatnonzero(~(best > best[kth] + tolerance[kth]))
+        order, distance = _settle_ties(
+            best[near],
+            self.rank[positions[near]],
+            tolerance[near],
+            fraction and (lambda j: fraction(near[j])),
+        )
+        order = near[order[:k]]
+        return distance[:k], positions[order], which[order]
 
-        return out, [fraction_of(i) for i in range(len(queries))]
+
+def integer_distances(queries, rows, metric):
+    """Distances between uint8 rows from exact integers, in 0–1 units.
+
+    Parameters
+    ----------
+    queries : ndarray of shape (m, d), uint8
+    rows : ndarray of shape (n, d), uint8
+    metric : {"correlation", "cosine", "euclidean", "sqeuclidean", "cityblock"}
+
+    Returns
+    -------
+    distance : ndarray of shape (m, n), float64
+        Equal ones are exactly equal, but for correlation and cosine: those are
+        rounded, by less than 1e-14.
+    fraction : callable or None
+        For those two, (i, j) -> an exact value that orders as the distance does.
+    """
+    if metric == "cityblock":
+        return integers.absolute_differences(rows, queries).T / 255, None
+    products = integers.dots(rows, queries).T.astype(np.int64)
+    squares, square = integers.row_squares(rows), integers.row_squares(queries)
+    if metric in ("euclidean", "sqeuclidean"):
+        squared = squares + square[:, None] - 2 * products
+        if metric == "sqeuclidean":
+            return squared / 255**2, None
+        return np.sqrt(squared) / 255, None
+    sums, total = integers.row_sums(rows), integers.row_sums(queries)
+    if metric == "correlation":
+        n = rows.shape[1]
+        products = n * products - total[:, None] * sums
+        squares, square = n * squares - sums**2, n * square - total**2
+    # The factors are exact; only their product and the root are rounded.
+    size = np.sqrt(square[:, None].astype(np.float64) * squares)
+    out = 1 - np.divide(products, size, out=np.zeros(size.shape), where=size > 0)
+    # Rows without direction equal each other where their sums do.
+    out[(size == 0) & (square[:, None] == squares) & (total[:, None] == sums)] = 0
+
+    def fraction(i, j):
+        scale = int(squares[j]) * int(square[i])
+        if scale == 0:
+            return Fraction(int(out[i, j]) - 1)
+        product = int(products[i, j])
+        return Fraction(-product * abs(product), scale)
+
+    return out, fraction

@@ -27,12 +27,13 @@ def _dots_numpy(rows, queries):
 
 def _dots_numkong(numkong, rows, queries):
     """Products by numkong; only C-contiguous arrays go in."""
-    out = np.zeros((len(rows), len(queries)), np.int64)
+    out = None
     for start in range(0, rows.shape[1], _CHUNK_COLUMNS):
         columns = slice(start, start + _CHUNK_COLUMNS)
         packed = numkong.dots_pack(np.ascontiguousarray(queries[:, columns]))
-        part = np.ascontiguousarray(rows[:, columns])
-        out += np.asarray(numkong.dots_packed(part, packed))
+        rows_part = np.ascontiguousarray(rows[:, columns])
+        part = np.asarray(numkong.dots_packed(rows_part, packed))
+        out = part if out is None else out + part.astype(np.int64)
     return out
 
 
@@ -66,7 +67,7 @@ def dots(rows, queries):
 
     Returns
     -------
-    products : ndarray of shape (n, m), int64
+    products : ndarray of shape (n, m), int64 or uint32
     """
     numkong = _load_numkong()
     if numkong is None or 0 in (len(rows), len(queries)):
@@ -76,7 +77,8 @@ def dots(rows, queries):
 
 def row_sums(rows):
     """Sum each uint8 row: (n, d) -> (n,) int64."""
-    return dots(rows, np.ones((1, rows.shape[1]), np.uint8))[:, 0]
+    ones = np.ones((1, rows.shape[1]), np.uint8)
+    return dots(rows, ones)[:, 0].astype(np.int64)
 
 
 def row_squares(rows):
