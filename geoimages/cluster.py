@@ -3,24 +3,13 @@
 import numbers
 
 import numpy as np
-from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances
 from sklearn.utils.validation import check_is_fitted
 
 from .files import progress
 from .search import ExactSearch
+from .search.clustering import Clustering, float_rows
 from .similarity import SimilarityModel, check_count
-
-
-def _float_rows(rows):
-    """Rows in 0–1 units for k-means: uint8 -> float32, floats as they are."""
-    return rows / np.float32(255) if rows.dtype == np.uint8 else rows
-
-
-def _content_order(rows):
-    """Order rows by their bytes, so that k-means is blind to the order given."""
-    whole = np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))
-    return np.argsort(np.ascontiguousarray(rows).view(whole).ravel(), kind="stable")
 
 
 class KMeansModel(SimilarityModel):
@@ -56,8 +45,13 @@ class KMeansModel(SimilarityModel):
         Keywords of the distance: ``p`` (minkowski), ``V`` (seuclidean), ``VI``
         (mahalanobis), ``w``. ``V`` and ``VI`` are learned from the stored rows when
         left out.
+    pooling : {"auto", None}, default="auto"
+        Whether pictures are parted into clusters by their averages in 2 × 2 blocks,
+        which is some hundred times faster than by all their pixels, at the same
+        inertia within 1 %. Features are never pooled.
     n_init : int or "auto", default="auto"
-        How often k-means starts anew, as in `sklearn.cluster.KMeans`.
+        How often k-means starts anew, as in `sklearn.cluster.KMeans`; "auto" is 4
+        times on block averages.
     random_state : int, RandomState or None, default=None
         Seed of k-means.
 
@@ -124,6 +118,7 @@ class KMeansModel(SimilarityModel):
         rerank="auto",
         image_shape=None,
         metric_params=None,
+        pooling="auto",
         n_init="auto",
         random_state=None,
     ):
@@ -136,6 +131,7 @@ class KMeansModel(SimilarityModel):
         self.rerank = rerank
         self.image_shape = image_shape
         self.metric_params = metric_params
+        self.pooling = pooling
         self.n_init = n_init
         self.random_state = random_state
 
@@ -167,6 +163,8 @@ class KMeansModel(SimilarityModel):
         """
         k = self.num_clusters if num_clusters is None else num_clusters
         check_count("num_clusters", k)
+        if self.pooling not in ("auto", None):
+            raise ValueError(f"pooling must be 'auto' or None, got {self.pooling!r}.")
         super().fit(X, y)
         stored, rank = self.search_.rows, self.search_.rank
         if k > len(stored):
@@ -174,12 +172,9 @@ class KMeansModel(SimilarityModel):
                 f"num_clusters={k} is more than there are pictures "
                 f"(n_samples={len(stored)}); ask for {len(stored)} or fewer."
             )
-        order = _content_order(stored)
-        kmeans = self._kmeans(k).fit(_float_rows(stored[order]))
-        self.cluster_centers_ = kmeans.cluster_centers_
-        self.labels_ = np.empty_like(kmeans.labels_)
-        self.labels_[order] = kmeans.labels_
-        self.inertia_ = float(kmeans.inertia_)
+        self.labels_, self.cluster_centers_, self.inertia_ = self._clustering(
+            stored
+        ).fit(k, self.random_state)
         # A cluster's rows lie together, so that to search it is to read a slice.
         self._order = np.argsort(self.labels_, kind="stable")
         self._places = np.argsort(self._order)
@@ -192,8 +187,11 @@ class KMeansModel(SimilarityModel):
     def _stored(self, positions):
         return self.search_.rows[self._places[positions]]
 
-    def _kmeans(self, num_clusters):
-        return KMeans(num_clusters, n_init=self.n_init, random_state=self.random_state)
+    def _clustering(self, rows):
+        pictures = self._compares_pixels and self.pooling == "auto"
+        height, width, channels = self.image_shape_
+        shape = (height, width, 3 if channels == 4 else channels)
+        return Clustering(rows, shape if pictures else None, self.n_init)
 
     def predict(
         self,
@@ -243,7 +241,7 @@ class KMeansModel(SimilarityModel):
             clusters_searched = self.clusters_searched
         check_count("clusters_searched", clusters_searched)
         rows = np.asarray(rows)
-        to_centers = pairwise_distances(_float_rows(rows), self.cluster_centers_)
+        to_centers = pairwise_distances(float_rows(rows), self.cluster_centers_)
         to_centers = to_centers.reshape(-1, n_orientations, len(self.cluster_centers_))
         nearest = np.argsort(to_centers, axis=2, kind="stable")
         place = np.argsort(nearest, axis=2, kind="stable").min(axis=1)
@@ -308,9 +306,8 @@ class KMeansModel(SimilarityModel):
                 f"clusters asks for {max(clusters)}, but only {len(self.keys_)} "
                 "pictures are stored."
             )
-        rows = self.search_.rows
-        rows = _float_rows(rows[_content_order(rows)])
+        clustering = self._clustering(self.search_.rows)
         return [
-            float(self._kmeans(k).fit(rows).inertia_)
+            clustering.fit(k, self.random_state)[2]
             for k in progress(clusters, desc="k-means", unit="model")
         ]

@@ -1,0 +1,138 @@
+"""K-means of stored rows: on block averages of pictures, with the exact inertia."""
+
+import numpy as np
+from sklearn.cluster import KMeans
+
+from ..features.kernels import area_weights
+
+POOLED_SIDE = 2  # cells along each side of a picture
+_POOLED_STARTS = 4  # on twelve columns a start costs next to nothing
+_BLOCK_BYTES = 1 << 26
+
+
+def float_rows(rows):
+    """Rows in 0–1 units for k-means: uint8 -> float32, floats as they are."""
+    return rows / np.float32(255) if rows.dtype == np.uint8 else rows
+
+
+def pool(rows, image_shape, side=POOLED_SIDE):
+    """Average each picture in cells: (n, h·w·c) -> (n, side·side·c) float32.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, h·w·c)
+        Flat pictures; uint8 means 0–255.
+    image_shape : tuple of int
+        (h, w, c).
+    side : int, default=2
+        Cells along each side.
+
+    Returns
+    -------
+    pooled : ndarray of shape (n, side·side·c), float32
+        In 0–1 units.
+    """
+    height, width, channels = image_shape
+    weights = np.einsum(
+        "ah,bw->hwab", area_weights(height, side), area_weights(width, side)
+    ).reshape(height * width, side * side)
+    out = np.empty((len(rows), side * side, channels), np.float32)
+    step = max(1, _BLOCK_BYTES // (4 * max(1, rows.shape[1])))
+    for start in range(0, len(rows), step):
+        block = float_rows(rows[start : start + step]).astype(np.float32, copy=False)
+        block = block.reshape(len(block), height * width, channels)
+        out[start : start + step] = np.matmul(weights.T, block)
+    return out.reshape(len(rows), -1)
+
+
+class Clustering:
+    """Rows made ready for k-means with any number of clusters.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d), uint8, float32 or float64
+        uint8 means 0–255, everything else is taken as it is.
+    image_shape : tuple of int, optional
+        (h, w, c) where rows are pictures that may be pooled: then their block averages
+        are parted, which differ between pictures as overall color does. The inertia is
+        that of the whole rows.
+    n_init : int or "auto", default="auto"
+        Starts of k-means; "auto" is 4 on block averages, else scikit-learn's.
+    """
+
+    def __init__(self, rows, image_shape=None, n_init="auto"):
+        self.rows = rows
+        self.n_init = n_init
+        self.coarse = None
+        if image_shape is not None and min(image_shape[:2]) > POOLED_SIDE:
+            self.coarse = pool(rows, image_shape)
+            self.n_distinct = len(np.unique(self.coarse, axis=0))
+        self.total = None
+
+    def fit(self, n_clusters, random_state=None):
+        """Part the rows into clusters.
+
+        The result does not depend on the order of the rows.
+
+        Parameters
+        ----------
+        n_clusters : int
+        random_state : int, RandomState or None
+
+        Returns
+        -------
+        labels : ndarray of shape (n,), int
+        centers : ndarray of shape (n_clusters, d)
+            Means of the rows, in 0–1 units.
+        inertia : float
+            Sum of squared distances of the rows to their centers.
+        """
+        pooled = self.coarse is not None and n_clusters <= self.n_distinct
+        if not pooled:
+            order = _content_order(self.rows)
+            kmeans = KMeans(n_clusters, n_init=self.n_init, random_state=random_state)
+            kmeans.fit(float_rows(self.rows[order]))
+            labels = np.empty_like(kmeans.labels_)
+            labels[order] = kmeans.labels_
+            return labels, kmeans.cluster_centers_, float(kmeans.inertia_)
+        order = _content_order(self.coarse)
+        n_init = _POOLED_STARTS if self.n_init == "auto" else self.n_init
+        kmeans = KMeans(n_clusters, n_init=n_init, random_state=random_state)
+        kmeans.fit(self.coarse[order])
+        labels = np.empty_like(kmeans.labels_)
+        labels[order] = kmeans.labels_
+        return labels, *self._centers(labels, n_clusters)
+
+    def _centers(self, labels, n_clusters):
+        """Means of the rows of each cluster, and the inertia about them."""
+        if self.total is None:
+            self.total = _sum_of_squares(self.rows)
+        scale = 255.0 if self.rows.dtype == np.uint8 else 1.0
+        order = np.argsort(labels, kind="stable")
+        bounds = np.searchsorted(labels[order], np.arange(n_clusters + 1))
+        sums = np.zeros((n_clusters, self.rows.shape[1]))
+        step = max(1, _BLOCK_BYTES // max(1, self.rows.itemsize * self.rows.shape[1]))
+        dtype = np.uint64 if scale == 255 else np.float64
+        for c in range(n_clusters):
+            for start in range(bounds[c], bounds[c + 1], step):
+                members = order[start : min(start + step, bounds[c + 1])]
+                sums[c] += self.rows[members].sum(axis=0, dtype=dtype) / scale
+        count = np.maximum(np.diff(bounds), 1)[:, None]
+        # Rounding can leave less than nothing where every row is its own center.
+        inertia = self.total - float((sums**2 / count).sum())
+        return sums / count, max(inertia, 0.0)
+
+
+def _sum_of_squares(rows):
+    """Sum of all squares, in 0–1 units."""
+    total, step = 0.0, max(1, _BLOCK_BYTES // (8 * max(1, rows.shape[1])))
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step].astype(np.float64)
+        total += float(np.einsum("ij,ij->", block, block))
+    return total / 255**2 if rows.dtype == np.uint8 else total
+
+
+def _content_order(rows):
+    """Order rows by their bytes, so that k-means is blind to the order given."""
+    whole = np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))
+    return np.argsort(np.ascontiguousarray(rows).view(whole).ravel(), kind="stable")
