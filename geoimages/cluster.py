@@ -3,12 +3,12 @@
 import numbers
 
 import numpy as np
-from sklearn.metrics import pairwise_distances
 from sklearn.utils.validation import check_is_fitted
 
 from .files import progress
-from .search import ExactSearch
-from .search.clustering import Clustering, float_rows
+from .search import PartitionedSearch
+from .search.clustering import Clustering
+from .search.metrics import check_metric
 from .similarity import SimilarityModel, check_count
 
 
@@ -30,6 +30,9 @@ class KMeansModel(SimilarityModel):
     clusters_searched : int, default=1
         How many clusters, nearest first, are searched: more take longer and miss
         less, ``num_clusters`` of them miss nothing.
+    recall_target : float, optional
+        Share of the true neighbors to find, in (0, 1]: as many clusters are searched
+        as that takes on the stored pictures, whatever `clusters_searched` says.
     orientation : {"fixed", "rotations", "any"}, default="fixed"
         How the candidate may be turned: not at all, by quarters, or by quarters and
         mirrored. Each picture is as near as in its best orientation, as if turned
@@ -79,7 +82,14 @@ class KMeansModel(SimilarityModel):
         The fitted pictures, where features describe them; no copy.
     thumbnails_ : ndarray or None
         What a short list is verified by, where it is.
-    search_ : ExactSearch
+    clusters_searched_ : int
+        How many clusters are searched.
+    recall_ : float
+        Share of the true ``k_candidates`` nearest found, measured at `fit` on 256 of
+        the stored pictures against exact search.
+    recall_curve_ : ndarray of shape (num_clusters,)
+        The same with 1, 2, … clusters searched.
+    search_ : PartitionedSearch
         The stored rows, cluster by cluster.
 
     See Also
@@ -114,6 +124,7 @@ class KMeansModel(SimilarityModel):
         features=None,
         *,
         clusters_searched=1,
+        recall_target=None,
         orientation="fixed",
         rerank="auto",
         image_shape=None,
@@ -127,6 +138,7 @@ class KMeansModel(SimilarityModel):
         self.dist_metric = dist_metric
         self.features = features
         self.clusters_searched = clusters_searched
+        self.recall_target = recall_target
         self.orientation = orientation
         self.rerank = rerank
         self.image_shape = image_shape
@@ -163,6 +175,11 @@ class KMeansModel(SimilarityModel):
         """
         k = self.num_clusters if num_clusters is None else num_clusters
         check_count("num_clusters", k)
+        check_count("clusters_searched", self.clusters_searched)
+        if self.recall_target is not None and not 0 < self.recall_target <= 1:
+            raise ValueError(
+                f"recall_target is a share in (0, 1], got {self.recall_target!r}."
+            )
         if self.pooling not in ("auto", None):
             raise ValueError(f"pooling must be 'auto' or None, got {self.pooling!r}.")
         super().fit(X, y)
@@ -175,17 +192,23 @@ class KMeansModel(SimilarityModel):
         self.labels_, self.cluster_centers_, self.inertia_ = self._clustering(
             stored
         ).fit(k, self.random_state)
-        # A cluster's rows lie together, so that to search it is to read a slice.
-        self._order = np.argsort(self.labels_, kind="stable")
-        self._places = np.argsort(self._order)
-        self._bounds = np.searchsorted(self.labels_[self._order], np.arange(k + 1))
-        self.search_ = ExactSearch(
-            stored[self._order], rank[self._order], self.metric_params
+        self.search_ = PartitionedSearch(
+            stored, rank, self.labels_, self.cluster_centers_, self.metric_params
         )
+        self._measure_recall()
         return self
 
-    def _stored(self, positions):
-        return self.search_.rows[self._places[positions]]
+    def _measure_recall(self):
+        """Learn how many clusters to search, and what part of the neighbors they hold."""
+        n_clusters = len(self.cluster_centers_)
+        metric = check_metric(self.dist_metric)
+        self.recall_curve_ = self.search_.recall_curve(self.k_candidates, metric)
+        searched = min(self.clusters_searched, n_clusters)
+        if self.recall_target is not None:
+            enough = np.flatnonzero(self.recall_curve_ >= self.recall_target)
+            searched = int(enough[0]) + 1 if len(enough) else n_clusters
+        self.clusters_searched_ = self.search_.clusters_searched = searched
+        self.recall_ = float(self.recall_curve_[searched - 1])
 
     def _clustering(self, rows):
         pictures = self._compares_pixels and self.pooling == "auto"
@@ -237,39 +260,11 @@ class KMeansModel(SimilarityModel):
         )
 
     def _find(self, rows, k, metric, leave_out, n_orientations, clusters_searched=None):
-        if clusters_searched is None:
-            clusters_searched = self.clusters_searched
-        check_count("clusters_searched", clusters_searched)
-        rows = np.asarray(rows)
-        to_centers = pairwise_distances(float_rows(rows), self.cluster_centers_)
-        to_centers = to_centers.reshape(-1, n_orientations, len(self.cluster_centers_))
-        nearest = np.argsort(to_centers, axis=2, kind="stable")
-        place = np.argsort(nearest, axis=2, kind="stable").min(axis=1)
-        nearest = np.lexsort((to_centers.min(axis=1), place))
-        # Each orientation searches its own clusters; the candidate, all of those.
-        n_searched = (place < clusters_searched).sum(axis=1)
-        rows = rows.reshape(-1, n_orientations, rows.shape[1])
-        sizes = np.diff(self._bounds)
-        searching = {}  # the candidates that search the same clusters, together
-        for i, clusters in enumerate(nearest):
-            held = sizes
-            if leave_out is not None:
-                hidden = self.labels_[leave_out[i]]
-                held = sizes - np.bincount(hidden, minlength=len(sizes))
-            enough = np.searchsorted(np.cumsum(held[clusters]), k) + 1
-            searched = clusters[: max(n_searched[i], enough)]
-            searching.setdefault(tuple(sorted(searched)), []).append(i)
-        found = [None] * len(rows)
-        for clusters, members in searching.items():
-            within = [slice(*self._bounds[c : c + 2]) for c in clusters]
-            hidden = leave_out and [self._places[leave_out[i]] for i in members]
-            queries = rows[members].reshape(-1, rows.shape[2])
-            matches = self.search_.search(
-                queries, k, metric, within, hidden, n_orientations
-            )
-            for i, (distances, places, which) in zip(members, matches, strict=True):
-                found[i] = distances, self._order[places], which
-        return found
+        if clusters_searched is not None:
+            check_count("clusters_searched", clusters_searched)
+        return self.search_.search(
+            rows, k, metric, leave_out, n_orientations, clusters_searched
+        )
 
     def model_inertias(self, clusters):
         """Return the inertia that k-means reaches for several numbers of clusters.

@@ -168,7 +168,7 @@ class SimilarityModel(BaseEstimator):
 
     def _stored(self, positions):
         """The stored rows at positions in the order given to `fit`."""
-        return self.search_.rows[positions]
+        return self.search_.take(positions)
 
     def _position_of(self, keys):
         """Positions of keys among the fitted rows."""

@@ -396,12 +396,12 @@ class TestKMeansModel:
         assert sizes.max() < 30
 
     def test_positions_are_those_given_to_fit(self, frame):
-        model = KMeansModel(6, 4, random_state=0).fit(frame)
-        found = model.set_params(clusters_searched=6).kneighbors(frame, 5)[1]
+        model = KMeansModel(6, 4, clusters_searched=6, random_state=0).fit(frame)
+        found = model.kneighbors(frame, 5)[1]
         wanted = PairwiseModel().fit(frame).kneighbors(frame, 5)[1]
         np.testing.assert_array_equal(found, wanted)
         for c in range(6):
-            part = model.search_.rows[slice(*model._bounds[c : c + 2])]
+            part = model.search_.rows[model.search_.members(c)]
             members = frame.to_numpy()[model.labels_ == c]
             np.testing.assert_array_equal(part, members)
 

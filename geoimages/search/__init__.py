@@ -2,5 +2,6 @@
 
 from .exact import ExactSearch
 from .metrics import METRICS, similarity_from_distance
+from .partitioned import PartitionedSearch
 
-__all__ = ["METRICS", "ExactSearch", "similarity_from_distance"]
+__all__ = ["METRICS", "ExactSearch", "PartitionedSearch", "similarity_from_distance"]

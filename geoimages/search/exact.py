@@ -14,7 +14,7 @@ from .metrics import (
     learn_metric_params,
 )
 
-_PRODUCT_METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean")
+PRODUCT_METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean")
 _BLOCK_BYTES = 1 << 26
 _MOST_COLUMNS = 8_000_000  # n · Σx² of longer rows would not fit 63 bits
 _LEVELS = np.arange(256)
@@ -180,6 +180,10 @@ class ExactSearch:
     def __len__(self):
         return len(self.rows)
 
+    def take(self, positions):
+        """Return rows by their positions."""
+        return self.rows[positions]
+
     def search(self, queries, k, metric, within=None, leave_out=None, n_orientations=1):
         """Find the k nearest stored rows of each query.
 
@@ -229,7 +233,7 @@ class ExactSearch:
 
     def _has_products(self, queries, metric):
         """Whether distances follow from inner products."""
-        if metric not in _PRODUCT_METRICS or "w" in (self.metric_params or {}):
+        if metric not in PRODUCT_METRICS or "w" in (self.metric_params or {}):
             return False
         return self.rows.dtype != np.uint8 or self._in_integers(queries)
 
@@ -335,7 +339,7 @@ class ExactSearch:
         """Compute, select and order the k nearest of a few rows, for one candidate."""
         step = max(1, _BLOCK_BYTES // (8 * max(1, self.rows.shape[1])))
         best, which, fractions = [np.empty(0)], [np.empty(0, int)], []
-        integral = metric in (*_PRODUCT_METRICS, "cityblock") and self._in_integers(
+        integral = metric in (*PRODUCT_METRICS, "cityblock") and self._in_integers(
             queries
         )
         for start in range(0, len(positions), step):
