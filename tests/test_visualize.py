@@ -1,6 +1,7 @@
 """Plots draw what they are given, in order, with what a person needs to read them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from geoimages import Images, PairwiseModel, Plots, suggest_elbow
@@ -111,6 +112,116 @@ def test_grey_float_and_masked_candidates(model, rocks):
     assert (drawn(figure)[0] == 1).all()
 
 
+def table(rocks, n=4, **columns):
+    """A ranked table of the first pictures, at distances 0, 0.1, 0.2, …"""
+    distance = np.arange(n) / 10
+    head = {"correlation": distance, "similarity": 1 - distance}
+    return pd.DataFrame(head | columns, index=pd.Index(rocks.keys[:n], name="key"))
+
+
+def captions(figure):
+    return [ax.get_xlabel().split("\n") for ax in figure.axes]
+
+
+def bars(ax):
+    """Each share's start and width below a picture, in widths of the picture."""
+    boxes = [patch for patch in ax.patches if patch.get_label()]
+    return {box.get_label(): (box.get_x(), box.get_width()) for box in boxes}
+
+
+def test_captions_tell_how_the_candidate_was_turned(rocks):
+    found = table(
+        rocks,
+        6,
+        orientation=[0.0, 90.0, 33.34, -30.0, 359.97, np.nan],
+        mirrored=[False, True, False, False, True, False],
+    )
+    told = [caption[1:] for caption in captions(Plots.plot_matches(found, rocks))]
+    assert told == [
+        ["similarity 1.000"],
+        ["similarity 0.900", "turned 90°, mirrored"],
+        ["similarity 0.800", "turned 33.3°"],
+        ["similarity 0.700", "turned 330°"],
+        ["similarity 0.600", "mirrored"],
+        ["similarity 0.500"],
+    ]
+
+
+def test_a_reranked_table_tells_both(rocks):
+    found = table(rocks, 2)
+    found.insert(0, "verification", [0.25, 0.5])
+    figure = Plots.plot_matches(found, rocks)
+    told = [caption[1:] for caption in captions(figure)]
+    assert told == [
+        ["similarity 1.000", "verification 0.250"],
+        ["similarity 0.900", "verification 0.500"],
+    ]
+    # Neither distance is a share of itself.
+    assert not figure.legends
+    assert not any(bars(ax) for ax in figure.axes)
+
+
+def test_shares_are_bars_on_one_scale(rocks, tmp_path):
+    found = table(
+        rocks,
+        3,
+        color=[0.0, 0.06, 0.15],
+        conv=[0.0, 0.04, 0.05],
+        orientation=90.0,
+        known=["a", "b", "c"],
+        checked=True,
+    )
+    figure = Plots.plot_matches(found, rocks, candidate=rocks.keys[5])
+    candidate, first, second, third = figure.axes
+    assert bars(candidate) == {}
+    assert [width for _, width in bars(first).values()] == [0, 0]
+    half = {"color": (0, 0.3), "conv": (0.3, 0.2)}
+    full = {"color": (0, 0.75), "conv": (0.75, 0.25)}
+    for ax, expected in ((second, half), (third, full)):
+        assert list(bars(ax)) == list(expected)
+        for name, place in bars(ax).items():
+            np.testing.assert_allclose(place, expected[name], atol=1e-12)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["color", "conv"]
+    assert "0.2)" in legend.get_title().get_text()
+    drawn = {patch.get_label(): patch.get_facecolor() for patch in third.patches}
+    for patch, name in zip(legend.get_patches(), ["color", "conv"], strict=True):
+        assert patch.get_facecolor() == drawn[name]
+    save_figure(figure, tmp_path / "a.png")
+
+
+def test_bars_lie_between_the_picture_and_its_caption(rocks):
+    figure = Plots.plot_matches(table(rocks, 9, color=0.1, conv=0.2), rocks)
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    for ax in figure.axes:
+        label = ax.xaxis.label.get_window_extent()
+        for patch in ax.patches:
+            box = patch.get_window_extent()
+            assert label.y1 <= box.y0 < box.y1 <= ax.get_window_extent().y0
+        assert legend.y1 <= label.y0
+
+
+def test_negative_and_missing_shares(rocks):
+    found = table(rocks, 2, color=[0.3, np.nan], conv=[-0.1, 0.1])
+    first, second = Plots.plot_matches(found, rocks).axes
+    np.testing.assert_allclose(bars(first)["color"], (0.25, 0.75))
+    np.testing.assert_allclose(bars(first)["conv"], (0.25, -0.25))
+    np.testing.assert_allclose(bars(second)["color"], (0.25, 0))
+    np.testing.assert_allclose(bars(second)["conv"], (0.25, 0.25))
+    nothing = Plots.plot_matches(table(rocks, 2, color=0.0), rocks)
+    assert bars(nothing.axes[1]) == {"color": (0, 0)}
+
+
+def test_bars_of_a_batch_share_one_scale(rocks):
+    parts = [table(rocks, 2, color=[0.1, 0.2]), table(rocks, 2, color=[0.3, 0.4])]
+    batch = pd.concat(parts, keys=["x", "y"], names=["query", "key"])
+    figure = Plots.plot_matches(batch, rocks)
+    widths = [bars(ax)["color"][1] for ax in figure.axes]
+    np.testing.assert_allclose(widths, [0.25, 0.5, 0.75, 1])
+    assert len(figure.legends) == 1
+
+
 def test_nothing_to_plot(model, rocks):
     matches = model.predict(rocks.keys[0], 2).iloc[:0]
     with pytest.raises(ValueError, match="no rows"):
@@ -118,10 +229,10 @@ def test_nothing_to_plot(model, rocks):
 
 
 def test_long_keys_are_shortened(rocks):
-    from geoimages.visualize import _shorten
+    from geoimages.visualize.panels import shorten
 
-    assert _shorten("marble.MGN0Z") == "marble.MGN0Z"
-    short = _shorten("drillcore.hole-BH12-depth-0103.50")
+    assert shorten("marble.MGN0Z") == "marble.MGN0Z"
+    short = shorten("drillcore.hole-BH12-depth-0103.50")
     assert len(short) <= 18
     assert short.endswith("0103.50")
 

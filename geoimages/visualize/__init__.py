@@ -1,0 +1,29 @@
+"""Plots: what was found, what the collection holds, how many clusters it has."""
+
+from .classification import confusion_matrix, reliability
+from .clusters import elbow_plot, suggest_elbow
+from .convolution import filters
+from .embedding import embedding_animation, embedding_plot
+from .matches import plot_matches
+from .panels import save_figure
+from .projection import project_vectors
+from .samples import sample_sheet
+
+__all__ = ["Plots", "project_vectors", "save_figure", "suggest_elbow"]
+
+
+class Plots:
+    """Figures of what the models found.
+
+    Every method returns a `matplotlib.figure.Figure` and shows nothing by itself: a
+    notebook shows it as the last line of a cell, a script saves it with ``savefig``.
+    """
+
+    plot_matches = staticmethod(plot_matches)
+    embedding_plot = staticmethod(embedding_plot)
+    embedding_animation = staticmethod(embedding_animation)
+    elbow_plot = staticmethod(elbow_plot)
+    sample_sheet = staticmethod(sample_sheet)
+    confusion_matrix = staticmethod(confusion_matrix)
+    reliability = staticmethod(reliability)
+    filters = staticmethod(filters)

@@ -1,0 +1,418 @@
+"""Maps of feature vectors: what lies near what, and in which class."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from mpl_toolkits.mplot3d.proj3d import proj_transform
+from PIL import Image
+from sklearn.utils import check_random_state
+
+from ..files import atomic_path, progress
+from ..resizing import resize_image
+from .panels import CLASS_COLORS, LINE_COLOR, opaque, shorten
+from .projection import check_vectors, project_vectors
+
+_NAMES = {"svd": "SVD", "pca": "PCA", "tsne": "t-SNE"}
+_MARKERS = "o^sDvP*X"
+_UNLABELED = "no label"
+_UNLABELED_COLOR = "#d0d0d0"
+_TSNE_POINTS = 3_000  # about ten seconds on one core
+_RASTER_POINTS = 2_000  # a page of more dots as vectors is slow to turn
+
+
+def _check_labels(labels, n):
+    """Return labels as strings (n,), in their order of first sight sorted, or None."""
+    if labels is None:
+        return None, []
+    labels = pd.Series(labels).reset_index(drop=True) if np.ndim(labels) == 1 else []
+    if len(labels) != n:
+        raise ValueError(
+            f"Give one label for each vector, got {n:,} vectors and {len(labels):,} "
+            "labels."
+        )
+    missing = labels.isna() | (labels.astype(str) == "")
+    known = labels[~missing]
+    try:
+        classes = sorted(known.unique())
+    except TypeError:  # numbers beside words
+        classes = sorted(known.unique(), key=str)
+    names = labels.astype(str).mask(missing, _UNLABELED).to_numpy(object)
+    return names, [str(name) for name in classes] + [_UNLABELED] * bool(missing.any())
+
+
+def _style(classes):
+    """A color and a marker for each class; colors come again with another marker."""
+    style = {
+        name: (
+            CLASS_COLORS[i % len(CLASS_COLORS)],
+            _MARKERS[i // len(CLASS_COLORS) % len(_MARKERS)],
+        )
+        for i, name in enumerate(classes)
+    }
+    if _UNLABELED in style:
+        style[_UNLABELED] = (_UNLABELED_COLOR, "o")
+    return style
+
+
+def _sample(n, most, rng):
+    """Positions of up to `most` of n, at random but in order."""
+    if most is not None and most < 1:
+        raise ValueError(f"max_points must be 1 or more, got {most!r}.")
+    if most is None or n <= most:
+        return np.arange(n)
+    return np.sort(rng.permutation(n)[:most])
+
+
+def _scatter(ax, points, labels, style, rng):
+    """Draw points in a random order, so that no class hides another."""
+    n, n_components = points.shape
+    size, alpha = np.clip(14_000 / n, 3, 36), np.clip(30 / np.sqrt(n), 0.25, 0.85)
+    if n_components == 3:
+        alpha = 1  # what lies behind is drawn fainter
+    order = rng.permutation(n)
+    if labels is None:
+        colors, markers = np.full(n, LINE_COLOR, object), np.full(n, "o", object)
+    else:
+        colors, markers = np.array([style[name] for name in labels], object).T
+    for marker in pd.unique(markers):
+        some = order[markers[order] == marker]
+        ax.scatter(
+            *points[some].T,
+            c=colors[some].tolist(),
+            marker=marker,
+            s=size,
+            alpha=alpha,
+            linewidths=0,
+            rasterized=n > _RASTER_POINTS,
+        )
+
+
+def _legend(ax, labels, style):
+    """Name the classes, and how many points each has, beside the map."""
+    counts = pd.Series(labels).value_counts()
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=color,
+            marker=marker,
+            ls="",
+            label=f"{shorten(name)} ({counts[name]:,})",
+        )
+        for name, (color, marker) in style.items()
+        if name in counts
+    ]
+    # The labels of three axes stand outside of them, where the layout sees them not.
+    place = {
+        "loc": "center left",
+        "bbox_to_anchor": (1 + 0.12 * (ax.name == "3d"), 0.5),
+    }
+    if len(ax.figure.axes) == 1:
+        ax, place = ax.figure, {"loc": "outside right center"}
+    ax.legend(
+        handles=handles,
+        ncols=1 + (len(handles) - 1) // 20,
+        frameon=False,
+        fontsize=9,
+        handletextpad=0.2,
+        **place,
+    )
+
+
+def _page(points):
+    """Width and height, in inches, of a figure that the map fills."""
+    if points.shape[1] == 3:
+        return 7.5, 5
+    wide, high = np.ptp(points, axis=0)
+    return 7.5, float(np.clip(5.8 * high / wide if wide else 6, 3.5, 6.5))
+
+
+def _equal_box(ax):
+    """Give three axes one scale; a flat cloud gets some room above and below."""
+    limits = np.array([ax.get_xlim(), ax.get_ylim(), ax.get_zlim()])
+    middle, span = limits.mean(axis=1), np.ptp(limits, axis=1)
+    span = np.maximum(span, span.max() / 4)
+    for name, low, high in zip(
+        "xyz", middle - span / 2, middle + span / 2, strict=True
+    ):
+        getattr(ax, f"set_{name}lim")(low, high)
+    ax.set_box_aspect(span, zoom=1.0)
+
+
+def _dress(ax, method, n_components, drawn, n, margin):
+    """Name the axes; their units mean nothing, so that they bear no numbers."""
+    for side, name in enumerate("xyz"[:n_components]):
+        getattr(ax, f"set_{name}label")(f"{_NAMES[method]} {side + 1}", labelpad=4)
+        getattr(ax, f"set_{name}ticks")([])
+    if drawn < n:
+        ax.set_title(
+            f"{drawn:,} of {n:,} points, chosen at random", fontsize=9, loc="left"
+        )
+    if n_components == 3:
+        _equal_box(ax)
+        for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
+            axis.set_pane_color("#f4f4f4")
+            axis.line.set_color("#bbbbbb")
+            axis.labelpad = -8
+    else:
+        ax.margins(margin)
+        ax.set_aspect("equal", adjustable="datalim")
+        ax.spines[:].set_color("#bbbbbb")
+
+
+def _spaced(places, side, most):
+    """Pick up to `most` places (n, 2), in their order, `side` or more apart."""
+    kept = []
+    for i, place in enumerate(places):
+        if len(kept) == most:
+            break
+        if not kept or (abs(places[kept] - place).max(axis=1) >= side).all():
+            kept.append(i)
+    return kept
+
+
+def _thumbnail(image):
+    """A small uint8 RGB picture, square if it was large."""
+    image = opaque(image)
+    if image.dtype != np.uint8:
+        image = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    if image.ndim == 2:
+        image = np.stack([image] * 3, axis=2)
+    return resize_image(image, (96, 96)) if max(image.shape[:2]) > 96 else image
+
+
+def _add_thumbnails(ax, points, images, positions, colors, most, rng):
+    """Draw pictures at some of the points, so that none covers another."""
+    figure = ax.figure
+    figure.draw_without_rendering()  # until then the axes' final place is not known
+    if points.shape[1] == 3:
+        points = np.stack(proj_transform(*points.T, ax.get_proj())[:2], axis=1)
+    box = ax.get_window_extent()
+    side = np.sqrt(0.2 * box.width * box.height / most) / figure.dpi * 72  # points
+    side = float(np.clip(side, 12, 36))
+    order = rng.permutation(len(points))
+    places = ax.transData.transform(points[order]) / figure.dpi * 72
+    for i in order[_spaced(places, side + 5, most)]:
+        picture = _thumbnail(images[int(positions[i])])
+        zoom = side / max(picture.shape[:2])
+        smooth = "nearest" if max(picture.shape[:2]) <= 64 else "auto"
+        frame = {"edgecolor": colors[i], "linewidth": 1.5}
+        ax.add_artist(
+            AnnotationBbox(
+                OffsetImage(picture, zoom=zoom, interpolation=smooth),
+                points[i],
+                pad=0.05,
+                bboxprops=frame,
+                zorder=5,
+            )
+        )
+
+
+def embedding_plot(
+    vectors,
+    labels=None,
+    method="svd",
+    n_components=2,
+    *,
+    images=None,
+    n_thumbnails=60,
+    max_points=None,
+    random_state=0,
+    figsize=None,
+    ax=None,
+):
+    """Draw a map of feature vectors, a point for each picture.
+
+    Parameters
+    ----------
+    vectors : array-like of shape (n, n_features)
+        Features, for example what a transformer or an embedding returned.
+    labels : array-like of shape (n,), optional
+        Classes, which color the points; None, NaN and "" are shown as no label.
+    method : {"svd", "pca", "tsne"}, default="svd"
+        How the vectors are projected, see `project_vectors`.
+    n_components : {2, 3}, default=2
+        Dimensions of the map.
+    images : Collection or ndarray of shape (n, height, width, channels), optional
+        The pictures of the vectors; some are drawn at their points.
+    n_thumbnails : int, default=60
+        How many at most; fewer where they would cover each other.
+    max_points : int, optional
+        Draw a random sample of so many; the title says so. By default all points
+        are drawn, but 3,000 under t-SNE, whose time grows with them.
+    random_state : int, RandomState or None, default=0
+        Seed of the sample, the projection and the choice of pictures.
+    figsize : tuple of float, optional
+        Width and height, in inches.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; of three dimensions for a map of three.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If `vectors` is not a table of finite numbers, labels or images are not as
+        many, or a setting is unknown.
+
+    Examples
+    --------
+    >>> from geoimages import ColorFeatures, Plots, make_rocks
+    >>> images, labels = make_rocks(60, random_state=0)
+    >>> vectors = ColorFeatures().fit_transform(images)
+    >>> figure = Plots.embedding_plot(vectors, labels, method="pca")
+    >>> figure.axes[0].get_xlabel()
+    'PCA 1'
+    """
+    vectors = check_vectors(vectors)
+    n = len(vectors)
+    labels, classes = _check_labels(labels, n)
+    if images is not None and len(images) != n:
+        raise ValueError(
+            f"Give one picture for each vector, got {n:,} vectors and "
+            f"{len(images):,} pictures."
+        )
+    rng = check_random_state(random_state)
+    if max_points is None and method == "tsne":
+        max_points = _TSNE_POINTS
+    chosen = _sample(n, max_points, rng)
+    seed = rng.randint(2**31 - 1)
+    points = project_vectors(vectors[chosen], method, n_components, random_state=seed)
+    if ax is None:
+        figure = Figure(figsize=figsize or _page(points), layout="constrained")
+        projection = "3d" if n_components == 3 else None
+        ax = figure.add_subplot(projection=projection)
+    elif (n_components == 3) != (ax.name == "3d"):
+        raise ValueError(
+            f"A map of {n_components} dimensions cannot be drawn on axes of kind "
+            f"{ax.name!r}; make them with projection='3d' for three dimensions only."
+        )
+    labels = None if labels is None else labels[chosen]
+    style = _style(classes)
+    _scatter(ax, points, labels, style, rng)
+    margin = 0.06 if images is None else 0.1
+    _dress(ax, method, n_components, len(chosen), n, margin)
+    if labels is not None:
+        _legend(ax, labels, style)
+    if images is not None and n_thumbnails > 0:
+        if labels is None:
+            colors = [LINE_COLOR] * len(points)
+        else:
+            colors = [style[name][0] for name in labels]
+        _add_thumbnails(ax, points, images, chosen, colors, n_thumbnails, rng)
+    return ax.figure
+
+
+def _to_gif(frames, path, duration):
+    """Write RGB frames (h, w, 3) as a GIF that turns for ever."""
+    pictures = [Image.fromarray(frame) for frame in frames]
+    # One palette for all, made of some, or the colors would flicker.
+    some = np.concatenate(frames[:: max(1, len(frames) // 8)])
+    palette = Image.fromarray(some).quantize(128, dither=Image.Dither.NONE)
+    colors = np.array(palette.getpalette()).reshape(-1, 3)
+    colors[colors.min(axis=1) > 249] = 255  # the page is white, not nearly so
+    palette.putpalette(colors.ravel().tolist())
+    pictures = [
+        picture.quantize(palette=palette, dither=Image.Dither.NONE)
+        for picture in pictures
+    ]
+    pictures[0].save(
+        path,
+        format="GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=duration,
+        loop=0,
+    )
+
+
+def embedding_animation(
+    path,
+    vectors,
+    labels=None,
+    method="svd",
+    *,
+    n_frames=60,
+    fps=12,
+    max_points=2_000,
+    random_state=0,
+    figsize=(6.2, 4.2),
+    dpi=90,
+):
+    """Write a map of three dimensions that turns once around, as a GIF.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file to write, ending in ``.gif``; it is written whole or not at all.
+    vectors, labels, method, random_state :
+        As in `embedding_plot`.
+    n_frames : int, default=60
+        Pictures for one turn of 360°.
+    fps : float, default=12
+        Pictures a second, from 1 to 50; the format rounds their time to 0.01 s.
+    max_points : int or None, default=2000
+        Draw a random sample of so many, None for all; the title says so.
+    figsize : tuple of float, default=(6.2, 4.2)
+        Width and height, in inches.
+    dpi : int, default=90
+        Pixels an inch.
+
+    Returns
+    -------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If `path` ends otherwise, or `n_frames` or `fps` is out of range.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from geoimages import ColorFeatures, Plots, make_rocks
+    >>> images, labels = make_rocks(60, random_state=0)
+    >>> vectors = ColorFeatures().fit_transform(images)
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "map.gif"
+    >>> Plots.embedding_animation(path, vectors, labels, n_frames=4).name
+    'map.gif'
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".gif":
+        raise ValueError(f"path must end in .gif, got {str(path)!r}.")
+    if n_frames < 2:
+        raise ValueError(f"n_frames must be 2 or more, got {n_frames!r}.")
+    if not 1 <= fps <= 50:
+        raise ValueError(f"fps must be from 1 to 50, got {fps!r}.")
+    if method == "tsne" and max_points is None:
+        max_points = len(vectors)
+    figure = embedding_plot(
+        vectors,
+        labels,
+        method,
+        3,
+        max_points=max_points,
+        random_state=random_state,
+        figsize=figsize,
+    )
+    figure.set_dpi(dpi)
+    figure.set_layout_engine("none")
+    width = 1 if labels is None else 0.64  # a fixed place; the rest is the legend's
+    figure.axes[0].set_position([0.01, 0.02, width - 0.01, 0.9])
+    canvas, (ax,) = FigureCanvasAgg(figure), figure.axes
+    frames = []
+    for i in progress(range(n_frames), desc="drawing", unit="frame"):
+        ax.view_init(elev=20, azim=360 * i / n_frames)
+        canvas.draw()
+        frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    with atomic_path(path) as temporary:
+        _to_gif(frames, temporary, duration=10 * round(100 / fps))
+    return path

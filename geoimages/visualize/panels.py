@@ -1,0 +1,117 @@
+"""What the figures share: colors, pictures by key, a picture with its caption."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from ..files import atomic_path
+from ..reading import on_white, read_image
+from ..validation import infer_image_shape
+
+CANDIDATE_COLOR = "#b5402a"
+LINE_COLOR = "#2f5d7c"
+MUTED_COLOR = "#888888"
+# Petroff (2021), Accessible color sequences for data visualization, arXiv:2107.02270:
+# told apart with any color vision, as dots and as bars.
+CLASS_COLORS = (
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#94a4a2",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadb",
+)
+COLUMNS = 7  # panels in a row that are still legible on a page
+
+
+def shorten(text, most=18):
+    text = str(text)
+    return text if len(text) <= most else f"{text[: most - 9]}…{text[-8:]}"
+
+
+class Gallery:
+    """Pictures and labels by key, whether they lie in files or in a collection."""
+
+    def __init__(self, metadata):
+        self.metadata = metadata
+        self.in_files = isinstance(metadata, dict)
+        if self.in_files and "images" not in metadata:
+            raise ValueError(
+                "metadata must be what generate_image_metadata returns, with 'images'; "
+                f"got a dict of {sorted(metadata)[:5]}."
+            )
+
+    def __contains__(self, key):
+        known = self.metadata["images"] if self.in_files else self.metadata._position
+        return key in known
+
+    def image(self, key):
+        if not self.in_files:
+            return self.metadata[key]
+        return read_image(self._about(key)["file_path"])
+
+    def picture(self, shown, like):
+        """A candidate's key or pixels as a picture; a flat row is shaped as `like`."""
+        if isinstance(shown, str):
+            return self.image(shown)
+        image = np.asarray(shown)
+        if image.ndim == 1:
+            shape = self.image(like).shape
+            stated = shape if math.prod(shape) == image.size else None
+            image = image.reshape(infer_image_shape(image.size, stated))
+        return image
+
+    def label(self, key):
+        if not self.in_files:
+            return str(self.metadata.labels[self.metadata.position(key)])
+        label = self._about(key)["label"]
+        for folder, about in self.metadata.get("dirs", {}).items():
+            if about["label"] == label:
+                return folder
+        return str(label)
+
+    def name(self, key):
+        """Lines that name a picture: its key, and its label if the key does not."""
+        label = self.label(key)
+        told = not label or str(key).startswith(f"{label}.")
+        return [shorten(key)] if told else [shorten(key), label]
+
+    def _about(self, key):
+        try:
+            return self.metadata["images"][key]
+        except KeyError:
+            raise KeyError(f"{key!r} is not in the metadata's images.") from None
+
+
+def opaque(image):
+    """A picture as it is shown: grey (h, w), or colors (h, w, 3), masked on white."""
+    image = np.asarray(image)
+    if image.ndim == 3 and image.shape[2] == 4:
+        return on_white(image)
+    return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+
+
+def show(ax, image, caption=(), color=None):
+    """Draw one picture and the lines of its caption."""
+    image = opaque(image)
+    # A few pixels are shown as they are; more of them look better smoothed.
+    smooth = "nearest" if max(image.shape[:2]) <= 64 else "auto"
+    cmap = "gray" if image.ndim == 2 else None
+    limit = 255 if image.dtype == np.uint8 else 1
+    ax.imshow(image, interpolation=smooth, cmap=cmap, vmin=0, vmax=limit)
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(color=color or MUTED_COLOR, linewidth=2.5 if color else 0.5)
+    ax.set_xlabel("\n".join(caption), fontsize=8, color=color or "black", labelpad=4)
+
+
+def save_figure(figure, path, dpi=150):
+    """Write a figure, whole or not at all; the suffix of `path` names the format."""
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:] or "png", dpi=dpi)
