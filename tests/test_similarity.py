@@ -411,7 +411,8 @@ class TestKMeansModel:
         dots = integers.dots
 
         def counting(rows, queries):
-            read.append(rows)
+            if len(queries) > 1:  # one is a sum over columns
+                read.append(rows)
             return dots(rows, queries)
 
         monkeypatch.setattr(integers, "dots", counting)

@@ -1,6 +1,9 @@
 """Exact search: every stored row is looked at, and ties are broken by key."""
 
 import math
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -16,6 +19,7 @@ from .metrics import (
 
 PRODUCT_METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean")
 _BLOCK_BYTES = 1 << 26
+_MANY = 20
 _MOST_COLUMNS = 8_000_000  # n · Σx² of longer rows would not fit 63 bits
 _LEVELS = np.arange(256)
 _AS_FLOAT32 = (_LEVELS / 255).astype(np.float32)
@@ -147,6 +151,22 @@ def _as_float(rows):
     return rows.astype(np.float64, copy=False)
 
 
+@dataclass
+class _Computed:
+    """Distances (m, n); whether they are whole numbers; (i, j) -> an exact value."""
+
+    distance: np.ndarray
+    integral: bool
+    fraction: Callable | None
+
+    def part(self, turns, near):
+        """Those of some queries, a slice, to some rows, places."""
+        fraction = self.fraction and (
+            lambda i, j: self.fraction(turns.start + i, near[j])
+        )
+        return _Computed(self.distance[turns][:, near], self.integral, fraction)
+
+
 class ExactSearch:
     """Stored rows that are all compared with each candidate.
 
@@ -217,18 +237,27 @@ class ExactSearch:
         scan = (
             self._scan_products if self._has_products(queries, metric) else self._scan
         )
+        # Where many rows are wanted, most would be computed again for each candidate.
+        at_once = _MANY * k > len(positions)
         found = []
         most = _BLOCK_BYTES // (16 * max(1, len(positions)))
         step = max(1, most // n_orientations) * n_orientations
         for start in range(0, len(queries), step):
             block = queries[start : start + step]
-            distance, error_of = scan(block, metric, parts)
+            if at_once:
+                computed = self._compute(block, parts, metric)
+            else:
+                distance, error_of = scan(block, metric, parts)
             for first in range(0, len(block), n_orientations):
                 turns = slice(first, first + n_orientations)
                 out = leave_out[(start + first) // n_orientations] if leave_out else ()
-                visible = _visible(positions, out)
-                near = _near(distance[turns], error_of(turns), visible, k)
-                found.append(self._settle(block[turns], positions[near], k, metric))
+                near = _visible(positions, out)
+                if at_once:
+                    exact = computed.part(turns, near)
+                else:
+                    near = _near(distance[turns], error_of(turns), near, k)
+                    exact = self._compute(block[turns], [positions[near]], metric)
+                found.append(self._settle(exact, positions[near], k, metric))
         return found
 
     def _has_products(self, queries, metric):
@@ -335,36 +364,52 @@ class ExactSearch:
             return np.full(distance.shape, unit)
         return unit * np.abs(distance)
 
-    def _settle(self, queries, positions, k, metric):
-        """Compute, select and order the k nearest of a few rows, for one candidate."""
+    def _pieces(self, parts):
+        """Stored rows of slices or of positions, some megabytes at a time."""
         step = max(1, _BLOCK_BYTES // (8 * max(1, self.rows.shape[1])))
-        best, which, fractions = [np.empty(0)], [np.empty(0, int)], []
-        integral = metric in (*PRODUCT_METRICS, "cityblock") and self._in_integers(
-            queries
-        )
-        for start in range(0, len(positions), step):
-            rows = self.rows[positions[start : start + step]]
-            if integral:
-                distance, fraction = integer_distances(queries, rows, metric)
-                fractions.append(fraction)
-                tolerance = np.full(distance.shape, 1e-14 if fraction else 0)
+        for part in parts:
+            if isinstance(part, slice):
+                for start in range(part.start, part.stop, step):
+                    yield self.rows[start : min(start + step, part.stop)]
             else:
-                distance = self._distances(queries, rows, metric)
-                tolerance = self._tolerance(distance, metric)
-            nearest, turned = _nearest_turn(distance, tolerance)
-            best.append(nearest)
-            which.append(turned)
-        best, which = np.concatenate(best), np.concatenate(which)
-        fraction = None
-        if fractions and fractions[0]:
+                for start in range(0, len(part), step):
+                    yield self.rows[part[start : start + step]]
 
-            def fraction(j):
-                return fractions[j // step](which[j], j % step)
+    def _compute(self, queries, parts, metric):
+        """Compute the distances of (m, d) queries to parts of the rows: `_Computed`."""
+        integral = metric in (*PRODUCT_METRICS, "cityblock")
+        integral = integral and self._in_integers(queries)
+        distance, fractions, ends = [np.empty((len(queries), 0))], [], [0]
+        for rows in self._pieces(parts):
+            if integral:
+                values, fraction = integer_distances(queries, rows, metric)
+                fractions += [fraction] if fraction else []
+            else:
+                values = self._distances(queries, rows, metric)
+            distance.append(values)
+            ends.append(ends[-1] + len(rows))
 
-        if integral:
-            tolerance = np.full(best.shape, 1e-14 if fraction else 0)
-        else:
-            tolerance = self._tolerance(best, metric)
+        def fraction_of(i, j):
+            piece = bisect_right(ends, j) - 1
+            return fractions[piece](i, j - ends[piece])
+
+        return _Computed(
+            np.concatenate(distance, axis=1),
+            integral,
+            fraction_of if fractions else None,
+        )
+
+    def _settle(self, computed, positions, k, metric):
+        """Select and order the k nearest of a few rows, for one candidate."""
+        fraction = computed.fraction
+
+        def tolerance_of(distance):
+            if computed.integral:
+                return np.full(distance.shape, 1e-14 if fraction else 0)
+            return self._tolerance(distance, metric)
+
+        best, which = _nearest_turn(computed.distance, tolerance_of(computed.distance))
+        tolerance = tolerance_of(best)
         near = np.arange(len(best))
         if 0 < k < len(best):
             kth = np.argpartition(best, k - 1)[k - 1]
@@ -374,7 +419,7 @@ class ExactSearch:
             best[near],
             self.rank[positions[near]],
             tolerance[near],
-            fraction and (lambda j: fraction(near[j])),
+            fraction and (lambda j: fraction(which[near[j]], near[j])),
         )
         order = near[order[:k]]
         return distance[:k], positions[order], which[order]
