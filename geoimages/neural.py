@@ -698,7 +698,10 @@ class ConvNetClassifier(_Network):
             return
         if self.features is None:
             self.features_ = RockFeatures(
-                random_state=rng.randint(1 << 31), n_jobs=self.n_jobs
+                conv=1,
+                tone=0,
+                random_state=rng.randint(1 << 31),
+                n_jobs=self.n_jobs,
             )
         else:
             self.features_ = clone(self.features)

@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.distance import pdist
+from scipy.stats import spearmanr
+from skimage.color import rgb2lab
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
@@ -37,6 +41,25 @@ def masked(images, ground):
     mask[:, 3 : h - 2, 4 : w - 3] = 255
     color = np.where(mask > 0, images, np.uint8(ground))
     return np.concatenate([color, mask], axis=3)
+
+
+def changing_rocks(change, n):
+    """Cut-out rocks that differ in one respect, more from each to the next."""
+    rows, columns = np.mgrid[-1:1:96j, -1:1:96j]
+    rock = rows**2 + columns**2 < 0.9
+    noise = np.random.default_rng(0).standard_normal((n, 96, 96))
+    images = np.zeros((n, 96, 96, 4), np.uint8)
+    images[..., 3] = 255 * rock
+    for i, grain in enumerate(noise):
+        t = i / (n - 1)
+        grain = gaussian_filter(grain, 0.5 * 6**t if change == "grain" else 1)
+        tone = 120 + 20 * (grain - grain[rock].mean()) / grain[rock].std()
+        tone += 60 * (t - 0.5) if change == "lightness" else 0
+        tone += 60 * t * np.sin(30 * rows) if change == "banding" else 0
+        warm = 60 * (t - 0.5) if change == "hue" else 0
+        color = np.stack([tone + warm, tone, tone - warm], axis=2)
+        images[i, ..., :3] = color.clip(0, 255)
+    return images
 
 
 def test_rows_floats_and_pictures_give_the_same(features, pictures):
@@ -227,31 +250,61 @@ def test_impossible_cells(pictures):
 class TestRockFeatures:
     def test_blocks_have_equal_say(self, pictures):
         images = pictures[0]
-        rock = RockFeatures(hog=1, n_filters=8).fit(images)
+        rock = RockFeatures(1, 1, 1, 1, n_filters=8).fit(images)
         rows = rock.transform(images)
-        say = {
-            block: rows[:, rock.block_of_ == block].var(axis=0).sum()
-            for block in ("color", "texture", "hog", "conv")
-        }
-        # Columns that never vary here, such as bins of colors no rock has, say nothing.
-        assert max(say.values()) < 1.5 * min(say.values())
+        say = [
+            rows[:, rock.block_of_ == block].var(axis=0).sum()
+            for block in ("tone", "color", "texture", "hog", "conv")
+        ]
+        # Cutting off at 5 deviations takes a little from each.
+        assert max(say) < 1.25 * min(say)
+
+    def test_columns_that_never_vary_take_no_say(self, pictures):
+        grey = pictures[0].mean(axis=3, keepdims=True).astype(np.uint8)
+        rock = RockFeatures(1, 1, 0, 1, n_filters=8).fit(grey)
+        rows = rock.transform(grey)
+        still = rows.std(axis=0) < 1e-3 * rock.say_
+        assert still[rock.block_of_ == "color"].mean() > 0.3
+        say = [
+            rows[:, rock.block_of_ == block].var(axis=0).sum()
+            for block in ("tone", "color", "texture", "conv")
+        ]
+        assert max(say) < 1.25 * min(say)
+
+    def test_tone_is_in_cielab_units(self):
+        levels = np.arange(40, 200, 8)
+        flat = np.repeat(levels, 28 * 28 * 3).reshape(-1, 28, 28, 3).astype(np.uint8)
+        warm = flat + np.array([6, 0, 0], np.uint8)
+        rows = RockFeatures(0, 0, 0, 0).fit_transform(np.concatenate([flat, warm]))
+        lab = rgb2lab(np.concatenate([flat, warm])[:, 0, 0] / 255)
+        np.testing.assert_allclose(
+            pdist(rows) / pdist(lab), pdist(rows)[0] / pdist(lab)[0], rtol=0.01
+        )
+
+    @pytest.mark.parametrize("change", ["lightness", "hue", "grain", "banding"])
+    def test_more_of_a_change_is_a_larger_distance(self, change):
+        rows = RockFeatures(n_filters=16).fit_transform(changing_rocks(change, 8))
+        for end in (0, 7):
+            distance = np.linalg.norm(rows - rows[end], axis=1)
+            assert spearmanr(distance, np.abs(np.arange(8) - end))[0] > 0.8
 
     def test_weights_scale_their_block_and_0_drops_it(self, pictures):
         images = pictures[0]
-        rock = RockFeatures(texture=2, n_filters=8).fit(images)
+        rock = RockFeatures(texture=2, tone=0, n_filters=8).fit(images)
         rows = rock.transform(images)
         assert list(rock.blocks_) == ["color", "texture", "conv"]
         say = {
             block: rows[:, rock.block_of_ == block].var(axis=0).sum()
             for block in ("color", "texture")
         }
-        assert say["texture"] / say["color"] == pytest.approx(4, rel=0.35)
-        alone = RockFeatures(color=0, conv=0).fit(images)
+        assert say["texture"] / say["color"] == pytest.approx(4, rel=0.15)
+        alone = RockFeatures(color=0, conv=0, tone=0).fit(images)
         assert set(alone.block_of_) == {"texture"}
         names = alone.get_feature_names_out()
         assert all(name.startswith("texture") for name in names)
 
     def test_impossible_weights(self, pictures):
-        for change in ({"color": -1}, {"color": 0, "texture": 0, "conv": 0}):
+        nothing = {"color": 0, "texture": 0, "conv": 0, "tone": 0}
+        for change in ({"color": -1}, {"tone": -1}, nothing):
             with pytest.raises(ValueError, match="weights of the blocks"):
                 RockFeatures(**change).fit(pictures[0])

@@ -132,24 +132,26 @@ def test_kneighbors_and_score_turn_too(images):
 def test_shares_add_up_to_the_distance(images, metric):
     model = PairwiseModel(10, metric, features=RockFeatures()).fit(images)
     table = model.predict(images[:3], explain=True)
-    assert list(table.columns[2:]) == ["color", "texture", "conv"]
+    assert list(table.columns[2:]) == ["color", "texture", "conv", "tone"]
     np.testing.assert_allclose(
-        table[["color", "texture", "conv"]].sum(axis=1), table[metric], atol=1e-6
+        table[["color", "texture", "conv", "tone"]].sum(axis=1),
+        table[metric],
+        atol=1e-6,
     )
-    assert (table[["color", "texture", "conv"]] >= 0).all(axis=None)
+    assert (table[["color", "texture", "conv", "tone"]] >= 0).all(axis=None)
     plain = model.predict(images[:3])
     pd.testing.assert_frame_equal(table[plain.columns], plain)
 
 
 def test_shares_tell_color_from_texture(images):
-    model = PairwiseModel(1, features=RockFeatures(conv=0)).fit(images)
+    model = PairwiseModel(1, features=RockFeatures(conv=0, tone=0)).fit(images)
     painted = images[8][..., ::-1]  # red and blue change places
     share = model.predict(painted, 60, explain=True).loc[8]
     assert share["color"] > 2 * share["texture"]
 
 
 def test_the_turn_that_won_is_explained(images):
-    features = RockFeatures(color=0, texture=0, hog=1, conv=1)
+    features = RockFeatures(color=0, texture=0, hog=1, conv=1, tone=0)
     model = PairwiseModel(5, "cityblock", features=features, orientation="any")
     table = model.fit(images).predict(np.rot90(images[:4], axes=(1, 2)), explain=True)
     shares = table[["hog", "conv"]].sum(axis=1)

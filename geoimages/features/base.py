@@ -38,6 +38,26 @@ def split_mask(images):
     return images[..., :3] * mask[..., None], mask
 
 
+SEEN = 1e-4  # a column that deviates less does not vary
+_LEAST_TONE = 15.0  # 5 CIELAB units at each of 9 levels: less is not blown up
+
+
+def tone_scale(deviation):
+    """What brings standardised columns of the tone back to one unit: (k,) -> (k,).
+
+    Their variances then sum to 1, unless the pictures are of one tone.
+    """
+    return (deviation + SEEN) / max(np.linalg.norm(deviation), _LEAST_TONE)
+
+
+def with_tone(columns, weight, lab, mask):
+    """Add the column block ``tone`` where it has weight: {name: (n, k)}."""
+    if not weight > 0:
+        return columns
+    known = columns.get("color_quantile_lab")
+    return columns | {"tone": kernels.tone_statistics(lab, mask, known)}
+
+
 class PictureFeatures(TransformerMixin, BaseEstimator):
     """Base of the feature transformers.
 

@@ -1,9 +1,9 @@
-"""RockFeatures: color, texture, gradients and learned filters, balanced."""
+"""RockFeatures: tone, color, texture, gradients and learned filters, balanced."""
 
 import numpy as np
 
 from . import kernels
-from .base import PictureFeatures, spread
+from .base import SEEN, PictureFeatures, spread, tone_scale, with_tone
 from .blocks import ColorFeatures, HOGFeatures, TextureFeatures
 from .convolution import ConvFeatures
 
@@ -14,14 +14,18 @@ _LIMIT = 5.0
 class RockFeatures(PictureFeatures):
     """Describe pictures by color, texture, oriented gradients and learned filters.
 
-    Every column is standardised, and each block is scaled by the number of its columns,
-    so that blocks of equal weight have about equal say in a distance (columns that
-    never vary say nothing).
+    Every column is standardised, and each block is scaled by the number of its columns
+    that vary, so that blocks of equal weight have equal say in a distance. One block
+    keeps its units: `tone`, quantiles of CIELAB, where equal differences look about
+    equal and lightness, which varies most, counts most.
 
     Parameters
     ----------
     color, texture, hog, conv : float
-        Weight of each block (1, 1, 0 and 1 by default); 0 leaves it out.
+        Weight of each block (1, 1, 0 and 0.7 by default); 0 leaves it out.
+    tone : float, default=1.0
+        Weight of the tone. Turn it down where the light is not the same in all
+        pictures.
     n_filters : int, default=48
         Filters of the `conv` block.
     working_side : int, default=128
@@ -36,9 +40,9 @@ class RockFeatures(PictureFeatures):
     Attributes
     ----------
     blocks_ : dict
-        The fitted transformer of each block in use, by name.
+        The fitted transformer of each block in use, by name; `tone` needs none.
     mean_, inverse_deviation_, say_ : ndarray of shape (n_features_out,)
-        What is taken off each column, what standardises it, and its block's say.
+        What is taken off each column, what standardises it, and its say.
     feature_names_ : ndarray of shape (n_features_out,)
         Names of the columns, each beginning with its block's.
     block_of_ : ndarray of shape (n_features_out,), str
@@ -57,6 +61,15 @@ class RockFeatures(PictureFeatures):
     Standardised values beyond ±5 are cut off. A fourth channel is a mask: features are
     those of the rock only. The columns do not depend on the size of the pictures.
 
+    Correlation forgets how far from the common a picture is; euclidean distances, the
+    better measure of how alike two pictures look, keep it.
+
+    References
+    ----------
+    Nosofsky, Sanders, Meagher and Douglas (2018). Toward the development of a
+    feature-space representation for a complex natural category domain. Behavior
+    Research Methods 50. (Of what people compare in rocks, lightness comes first.)
+
     Examples
     --------
     >>> from geoimages import RockFeatures, make_rocks
@@ -74,8 +87,9 @@ class RockFeatures(PictureFeatures):
         color=1.0,
         texture=1.0,
         hog=0.0,
-        conv=1.0,
+        conv=0.7,
         *,
+        tone=1.0,
         n_filters=48,
         working_side=128,
         image_shape=None,
@@ -89,13 +103,14 @@ class RockFeatures(PictureFeatures):
         self.texture = texture
         self.hog = hog
         self.conv = conv
+        self.tone = tone
         self.n_filters = n_filters
         self.random_state = random_state
 
     def _learn(self, images):
         weights = {
             name: float(getattr(self, name))
-            for name in ("color", "texture", "hog", "conv")
+            for name in ("tone", "color", "texture", "hog", "conv")
         }
         if min(weights.values()) < 0 or not any(weights.values()):
             raise ValueError(
@@ -110,7 +125,7 @@ class RockFeatures(PictureFeatures):
                 self.n_filters, stride=3, random_state=self.random_state
             ),
         }
-        self.blocks_ = {name: blocks[name] for name in weights if weights[name] > 0}
+        self.blocks_ = {name: blocks[name] for name in blocks if weights[name] > 0}
         for block in self.blocks_.values():
             block.set_params(working_side=self.working_side)
             block.fit(images)
@@ -125,24 +140,27 @@ class RockFeatures(PictureFeatures):
             [name.split("_")[0] for name in parts[0]],
             [part.shape[1] for part in parts[0].values()],
         )
-        names, counts = np.unique(self.block_of_, return_counts=True)
-        say = {
-            name: weights[name] / np.sqrt(n)
-            for name, n in zip(names, counts, strict=True)
-        }
-        say = np.array([say[name] for name in self.block_of_])
-        say /= np.sqrt(np.mean(say**2))
-        self.mean_ = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
         deviation = rows.std(axis=0, dtype=np.float64)
-        self.inverse_deviation_ = (1 / (deviation + 1e-4)).astype(np.float32)
+        varies = deviation > SEEN
+        say = np.empty(len(deviation))
+        for name in dict.fromkeys(self.block_of_):
+            block = self.block_of_ == name
+            if name == "tone":
+                say[block] = weights[name] * tone_scale(deviation[block])
+            else:
+                say[block] = weights[name] / np.sqrt(max(1, varies[block].sum()))
+        say *= np.sqrt(max(1, varies.sum()) / sum(w**2 for w in weights.values()))
+        self.mean_ = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+        self.inverse_deviation_ = (1 / (deviation + SEEN)).astype(np.float32)
         self.say_ = say.astype(np.float32)
 
     def _columns(self, rgb, lab, mask):
-        return {
-            part if part.startswith(name) else f"{name}_{part}": columns
+        columns = {
+            part if part.startswith(name) else f"{name}_{part}": values
             for name, block in self.blocks_.items()
-            for part, columns in block._columns(rgb, lab, mask).items()
+            for part, values in block._columns(rgb, lab, mask).items()
         }
+        return with_tone(columns, self.tone, lab, mask)
 
     def _finish(self, columns):
         rows = super()._finish(columns)

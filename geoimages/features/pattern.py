@@ -1,0 +1,380 @@
+"""PatternFeatures: find the same pattern again, however the picture was held or cut."""
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from ..augment import compress
+from . import kernels, verification
+from .base import SEEN, PictureFeatures, split_mask, spread, tone_scale, with_tone
+from .blocks import ColorFeatures, TextureFeatures
+
+_MOST_PICTURES = 4000  # enough for means and deviations of single columns
+_MOST_VIEWED = 1500  # pictures of which views are drawn, and what their views may hold
+_MOST_PIXELS = 4_000_000
+_VIEWS = 3  # of each
+_LIMIT = 5.0
+_SHRINKAGE = 0.1  # of a column's variance
+_FOLD = 4  # px: sides that texture scales and quarter turns leave whole
+_ORIENTATIONS = ("fixed", "rotations", "any")
+
+
+def _resample(images, height, width, mask):
+    """Average pictures to another size: (n, h, w, 3), mask -> (n, height, width, 3)."""
+    down = kernels.area_weights(images.shape[1], height)
+    across = kernels.area_weights(images.shape[2], width)
+
+    def average(planes):
+        return np.einsum("ai,nijc,bj->nabc", down, planes, across, optimize=True)
+
+    values = images.astype(np.float32)
+    if images.dtype == np.uint8:
+        values /= np.float32(255)
+    if mask is None:
+        return average(values), None
+    weight = mask[..., None].astype(np.float32)
+    count = average(weight)
+    values = average(values * weight) / np.maximum(count, np.float32(1e-6))
+    count = count[..., 0]
+    rock = count >= np.minimum(0.5, count.max(axis=(1, 2), keepdims=True))
+    return values * rock[..., None], rock
+
+
+def _fold(rgb, mask):
+    """Bring sides to multiples of 4 px, so that every turn gives the same statistics:
+    (n, h, w, 3), mask.
+    """
+    grow = [max(0, kernels.MINIMUM_SIDE - side + 1) // 2 for side in rgb.shape[1:3]]
+    if any(grow):
+        margin = [(0, 0)] + [(g, g) for g in grow]
+        rgb = np.pad(rgb, [*margin, (0, 0)], mode="edge")
+        mask = None if mask is None else np.pad(mask, margin, mode="edge")
+    height, width = (side // _FOLD * _FOLD for side in rgb.shape[1:3])
+    if (height, width) == rgb.shape[1:3]:
+        return rgb, mask
+    return _resample(rgb, height, width, mask)
+
+
+def _bilinear(image, rows, columns):
+    """Colors between pixels: (h, w, 3) at (h, w) places -> (h, w, 3) float32."""
+    top, left = rows.astype(int), columns.astype(int)
+    below = np.minimum(top + 1, image.shape[0] - 1)
+    right = np.minimum(left + 1, image.shape[1] - 1)
+    down = (rows - top).astype(np.float32)[..., None]
+    across = (columns - left).astype(np.float32)[..., None]
+    upper = image[top, left] * (1 - across) + image[top, right] * across
+    lower = image[below, left] * (1 - across) + image[below, right] * across
+    return upper * (1 - down) + lower * down
+
+
+def random_views(rgb, mask, rng):
+    """Take other pictures of the same: (n, h, w, 3) uint8, mask -> the same shapes.
+
+    Each view is turned by any angle, perhaps mirrored, zoomed so that it lies within
+    the picture and by up to a third more, lit by 0.8 to 1.25 and half of the time
+    compressed at quality 30 to 90.
+    """
+    n, h, w, _ = rgb.shape
+    angle = rng.uniform(0, 2 * np.pi, n)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    aspect = max(h, w) / min(h, w)
+    fits = np.minimum(abs(cosine) + abs(sine) * aspect, 1.6)
+    zoom = fits * np.exp(rng.uniform(0, 0.3, n))
+    room = rng.uniform(-0.5, 0.5, (n, 2)) * (1 - fits / zoom)[:, None]
+    mirror = rng.choice([-1, 1], n)
+    gain = np.exp(rng.uniform(-0.22, 0.22, n))
+    quality, coded = rng.uniform(30, 90, n), rng.uniform(size=n) < 0.5
+    y, x = np.mgrid[:h, :w] - np.array([(h - 1) / 2, (w - 1) / 2])[:, None, None]
+    out, inside = rgb.copy(), None if mask is None else mask.copy()
+    for i in range(n):
+        c, s = cosine[i] / zoom[i], sine[i] / zoom[i]
+        rows = c * y + s * mirror[i] * x + room[i, 0] * h + (h - 1) / 2
+        columns = c * mirror[i] * x - s * y + room[i, 1] * w + (w - 1) / 2
+        rows, columns = np.clip(rows, 0, h - 1), np.clip(columns, 0, w - 1)
+        if mask is not None:
+            seen = mask[i][np.rint(rows).astype(int), np.rint(columns).astype(int)]
+            if not seen.any():  # a view beside the rock shows nothing
+                continue
+            inside[i] = seen
+        out[i] = np.rint(np.clip(_bilinear(rgb[i], rows, columns) * gain[i], 0, 255))
+    if coded.any():
+        changed = compress(out[coded].astype(np.float32), quality[coded])
+        out[coded] = np.rint(np.clip(changed, 0, 255))
+    return (out, None) if mask is None else (out * inside[..., None], inside)
+
+
+class PatternFeatures(PictureFeatures):
+    """Find the same pattern again: turned, mirrored, cut out, relit or compressed.
+
+    The first stage is rows that tell pictures apart but hardly views of one picture:
+    color and texture statistics, standardised, whitened by how they vary among random
+    views of the same picture, and the tone (quantiles of CIELAB, in its units); blocks
+    of equal weight have equal say. The second is
+    `verify`, by which a similarity model re-ranks the short list that the rows give:
+    the candidate is laid over each stored picture in every pose. No labels are used.
+
+    Parameters
+    ----------
+    color, texture, tone : float, default=1.0
+        Weight of each block; 0 leaves it out.
+    shortlist : int, default=200
+        Pictures that a model verifies for each candidate, or as many as are asked for.
+    working_side : int, default=128
+        Longer side, in pixels, that larger pictures are averaged down to.
+    image_shape : tuple of int, optional
+        (height, width, channels) of flat rows; pictures bring their own.
+    random_state : int, RandomState or None, default=0
+        Seed of the views.
+    n_jobs : int, optional
+        Threads, as in joblib.
+
+    Attributes
+    ----------
+    blocks_ : dict
+        The fitted transformer of each block in use, by name; `tone` needs none.
+    mean_, inverse_deviation_ : ndarray of shape (n_features_out,)
+        What is taken off each column and what standardises it.
+    whitening_ : dict of ndarray
+        For each block the symmetric matrix that whitens its columns, or brings those
+        of the tone back to one unit.
+    feature_names_ : ndarray of shape (n_features_out,)
+        Names of the columns, each beginning with its block's. Whitening is symmetric,
+        so that a column stays as near as can be to the statistic it is named after.
+    block_of_ : ndarray of shape (n_features_out,), str
+        The block of each column.
+    image_shape_ : tuple of int
+        Shape of the fitted pictures.
+    n_features_in_ : int
+        Values in a fitted row.
+
+    See Also
+    --------
+    RockFeatures : Features for what is the same kind of rock, not the same picture.
+
+    Notes
+    -----
+    Quarter turns and mirror images of a picture have the same rows up to rounding
+    (``turns_alike``). Standardised values beyond ±5 are cut off. A fourth channel is a
+    mask: features are those of the rock only. The number of columns does not depend on
+    the size of the pictures.
+
+    References
+    ----------
+    Hatch, Kajarekar and Stolcke (2006). Within-class covariance normalization for
+    SVM-based speaker recognition. Interspeech. (Here a class is the views of a picture.)
+
+    Kessy, Lewin and Strimmer (2018). Optimal whitening and decorrelation. The American
+    Statistician 72(4).
+
+    Philbin, Chum, Isard, Sivic and Zisserman (2007). Object retrieval with large
+    vocabularies and fast spatial matching. CVPR.
+
+    Lin (1989). A concordance correlation coefficient to evaluate reproducibility.
+    Biometrics 45(1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from geoimages import PatternFeatures, make_rocks
+    >>> images, _ = make_rocks(60, random_state=0)
+    >>> pattern = PatternFeatures().fit(images)
+    >>> small = pattern.thumbnails(images)
+    >>> candidate = pattern.thumbnails(np.rot90(images[7:8], -1, axes=(1, 2)))[0]
+    >>> distance, degrees, mirrored = pattern.verify(candidate, small)
+    >>> int(distance.argmin()), float(degrees[7]), bool(mirrored[7])
+    (7, 90.0, False)
+    """
+
+    turns_alike = True
+
+    def __init__(
+        self,
+        color=1.0,
+        texture=1.0,
+        *,
+        tone=1.0,
+        shortlist=200,
+        working_side=128,
+        image_shape=None,
+        random_state=0,
+        n_jobs=None,
+    ):
+        super().__init__(
+            working_side=working_side, image_shape=image_shape, n_jobs=n_jobs
+        )
+        self.color = color
+        self.texture = texture
+        self.tone = tone
+        self.shortlist = shortlist
+        self.random_state = random_state
+
+    def _learn(self, images):
+        weights = {
+            name: float(getattr(self, name)) for name in ("color", "texture", "tone")
+        }
+        if min(weights.values()) < 0 or not any(weights.values()):
+            raise ValueError(
+                "The weights of the blocks are 0 or more, and one above 0; got "
+                f"{weights}."
+            )
+        if self.shortlist < 1:
+            raise ValueError(f"shortlist must be 1 or more, got {self.shortlist!r}.")
+        blocks = {"color": ColorFeatures(), "texture": TextureFeatures()}
+        self.blocks_ = {name: blocks[name] for name in blocks if weights[name] > 0}
+        for block in self.blocks_.values():
+            block.set_params(working_side=self.working_side)
+            block.fit(images)
+        rows, names = self._raw(images[spread(len(images), _MOST_PICTURES)])
+        self.block_of_ = names
+        self.mean_ = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+        deviation = rows.std(axis=0, dtype=np.float64)
+        self.inverse_deviation_ = (1 / (deviation + SEEN)).astype(np.float32)
+        rows, change = self._standardise(rows), self._changes(images)
+        self.whitening_ = {}
+        for name in self.blocks_:
+            own = names == name
+            within = change[:, own].T @ change[:, own] / (2 * len(change))
+            values, vectors = np.linalg.eigh(within.astype(np.float64))
+            values = np.maximum(values, 0) + _SHRINKAGE
+            matrix = (vectors / np.sqrt(values)) @ vectors.T
+            say = (rows[:, own] @ matrix).var(axis=0).sum()
+            matrix *= weights[name] / np.sqrt(max(say, 1e-6))
+            self.whitening_[name] = matrix.astype(np.float32)
+        if self.tone > 0:
+            scale = tone_scale(deviation[names == "tone"]) * weights["tone"]
+            self.whitening_["tone"] = np.diag(scale).astype(np.float32)
+
+    def _raw(self, images):
+        """Statistics of pictures as they are, and the block of each column."""
+        step = kernels.chunk_length(*images.shape[1:3])
+        parts = [
+            self._chunk(images[start : start + step])
+            for start in range(0, len(images), step)
+        ]
+        blocks = [name.split("_")[0] for name in parts[0]]
+        widths = [part.shape[1] for part in parts[0].values()]
+        rows = np.concatenate([np.hstack(list(part.values())) for part in parts])
+        return rows, np.repeat(blocks, widths)
+
+    def _changes(self, images):
+        """How standardised columns differ between views and their picture."""
+        rng = check_random_state(self.random_state)
+        scale = min(1, self.working_side / max(images.shape[1:3]))
+        pixels = max(1, images.shape[1] * images.shape[2] * scale**2)
+        most = int(np.clip(_MOST_PIXELS / pixels, 100, _MOST_VIEWED))
+        images = images[spread(len(images), most)]
+        step = kernels.chunk_length(*images.shape[1:3])
+        changes = []
+        for start in range(0, len(images), step):
+            rgb, mask = split_mask(images[start : start + step])
+            rgb, mask = kernels.at_most(rgb, self.working_side, mask)
+            if rgb.dtype != np.uint8:
+                rgb = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+            own = self._standardise(self._described(rgb, mask))
+            for _ in range(_VIEWS):
+                views = self._described(*random_views(rgb, mask, rng))
+                changes.append(self._standardise(views) - own)
+        return np.concatenate(changes)
+
+    def _described(self, rgb, mask):
+        """Statistics of pictures of at most the working side: -> (n, k)."""
+        rgb, mask = _fold(rgb, mask)
+        columns = self._columns(rgb, kernels.srgb_to_lab(rgb), mask)
+        return np.hstack(list(columns.values()))
+
+    def _standardise(self, rows):
+        rows = (rows - self.mean_) * self.inverse_deviation_
+        return np.clip(rows, -_LIMIT, _LIMIT, out=rows)
+
+    def _chunk(self, images):
+        rgb, mask = split_mask(images)
+        rgb, mask = _fold(*kernels.at_most(rgb, self.working_side, mask))
+        return self._columns(rgb, kernels.srgb_to_lab(rgb), mask)
+
+    def _columns(self, rgb, lab, mask):
+        return with_tone(
+            {
+                f"{name}_{part}": columns
+                for name, block in self.blocks_.items()
+                for part, columns in block._columns(rgb, lab, mask).items()
+            },
+            self.tone,
+            lab,
+            mask,
+        )
+
+    def _finish(self, columns):
+        rows = self._standardise(super()._finish(columns))
+        for name, matrix in self.whitening_.items():
+            own = self.block_of_ == name
+            rows[:, own] = rows[:, own] @ matrix
+        return rows
+
+    def thumbnails(self, images):
+        """Make the small pictures that `verify` compares.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n, height, width, channels)
+            Pictures of the shape fitted; uint8 means 0–255 and float 0–1.
+
+        Returns
+        -------
+        thumbnails : ndarray of shape (n, s, s, 3 or 4), uint8
+            Averaged down to a longer side of 28 px at most. The fourth channel, which
+            pictures have that came with a mask or are not square, is 255 on rock.
+        """
+        check_is_fitted(self)
+        step = kernels.chunk_length(*images.shape[1:3])
+        parts = []
+        for start in range(0, max(1, len(images)), step):
+            chunk = images[start : start + step]
+            rgb, mask = split_mask(chunk)
+            if mask is None and chunk.shape[3] == 4:
+                mask = np.ones(chunk.shape[:3], bool)
+            parts.append(verification.thumbnails(rgb, mask))
+        return np.concatenate(parts)
+
+    def verify(self, candidate, shortlist, orientation="any"):
+        """Compare a candidate with a short list in every pose.
+
+        Turns, mirror images, zooms from 1/1.5 to 1.5 and shifts are tried; where
+        the two overlap, their CIELAB colors are held against each other by Lin's
+        concordance correlation, which leaves out the mean lightness only.
+
+        Parameters
+        ----------
+        candidate : ndarray of shape (s, s, 3 or 4), uint8
+            A thumbnail, of `thumbnails`.
+        shortlist : ndarray of shape (m, s, s, 3 or 4), uint8
+            Thumbnails that it is compared with.
+        orientation : {"fixed", "rotations", "any"}, default="any"
+            How the candidate may be turned: not at all, by quarters, or by any angle
+            and mirrored.
+
+        Returns
+        -------
+        distance : ndarray of shape (m,), float64
+            1 − concordance, from 0 (the same) to 2.
+        degrees : ndarray of shape (m,), float64
+            How far the candidate is turned, counter-clockwise as by `numpy.rot90`, in
+            steps of 15 degrees, after it was mirrored left-right or not.
+        mirrored : ndarray of shape (m,), bool
+            Whether it is mirrored.
+
+        Raises
+        ------
+        ValueError
+            If the orientation is unknown, or the thumbnails have several sizes.
+        """
+        if orientation not in _ORIENTATIONS:
+            raise ValueError(
+                f"orientation={orientation!r} is not known; expected one of "
+                f"{_ORIENTATIONS}."
+            )
+        if candidate.shape != shortlist.shape[1:]:
+            raise ValueError(
+                f"The candidate's thumbnail is {candidate.shape}, those of the short "
+                f"list are {shortlist.shape[1:]}; make both by one `thumbnails`."
+            )
+        return verification.verify(candidate, shortlist, orientation)
