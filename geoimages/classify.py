@@ -12,11 +12,10 @@ from .evaluate import (
     expected_calibration_error,
 )
 from .files import progress
-from .lineage import lineage_of
 from .neural import ConvNetClassifier
 from .reading import ImageReadError, read_image
 from .resizing import resize_image
-from .sources import sample_groups
+from .splits import split as split_collection
 
 UNLIKE = 99
 """Novelty, in percent, above which a picture is unlike the collection."""
@@ -25,7 +24,7 @@ UNLIKE = 99
 def holdout(collection, split=None, share=0.15, random_state=0):
     """Part a collection's labelled pictures into train and test.
 
-    Turned copies stay on their original's side.
+    Turned copies stay on their original's side, and copies of a picture on one.
 
     Parameters
     ----------
@@ -35,7 +34,8 @@ def holdout(collection, split=None, share=0.15, random_state=0):
         Columns ``key`` and ``split``; pictures marked ``train`` are learned from, all
         others it names are tested on.
     share : float, default=0.15
-        Without `split`, the share of each class to test on.
+        Without `split`, the share of each class to test on; see
+        `geoimages.split`.
     random_state : int, RandomState or None, default=0
         Seed.
 
@@ -56,11 +56,10 @@ def holdout(collection, split=None, share=0.15, random_state=0):
             "folder for each class, or give a metadata table with a column 'label'."
         )
     if split is None:
-        lineage = lineage_of(collection.keys.tolist())[labelled]
-        test = sample_groups(
-            collection.labels[labelled].tolist(), lineage.tolist(), share, random_state
+        parts = split_collection(collection, share, random_state=random_state)
+        return np.intersect1d(parts.train, labelled), np.intersect1d(
+            parts.test, labelled
         )
-        return labelled[~test], labelled[test]
     table = split if isinstance(split, pd.DataFrame) else pd.read_csv(split)
     if not {"key", "split"} <= set(table.columns):
         raise ValueError(

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from .duplicates import find_duplicates
 from .files import atomic_path, progress
 from .lineage import TURNS, lineage_of
 from .reading import ImageReadError, read_image
 from .resizing import resize_image
 from .sources import is_picture_name, open_source, open_zip, sample_groups
+from .splits import groups_of
 from .store import vectors_frame
 
 _WITH_ALPHA = (".avif", ".jp2", ".png", ".tif", ".tiff", ".webp")
@@ -176,10 +178,36 @@ class Images:
             path.rename(new)
         return renamed
 
-    def sample_images(self, sample_percent=0.1, random_state=None, move=True):
+    def _copies(self):
+        """Number what shows the same picture; NaN where there is no copy.
+
+        Pictures are compared at no more than 32 pixels a side, those of one shape with
+        each other.
+        """
+        pictures, shapes = self._pictures(), {}
+        bar = progress(pictures, desc="reading pictures", unit="picture")
+        for i, (path, _) in enumerate(bar):
+            try:
+                image = read_image(path)
+            except ImageReadError:
+                continue
+            size = [min(side, 32) for side in image.shape[:2]]
+            image = resize_image(image, size, "stretch")
+            shapes.setdefault(image.shape, []).append((i, image))
+        copies, n_groups = np.full(len(pictures), np.nan), 0
+        for alike in shapes.values():
+            positions, images = zip(*alike, strict=True)
+            groups = find_duplicates(np.stack(images)).groups
+            copies[np.array(positions)[groups.index]] = groups + n_groups
+            n_groups += len(groups)
+        return copies
+
+    def sample_images(
+        self, sample_percent=0.1, random_state=None, move=True, duplicates=True
+    ):
         """Take a share of each class to ``dev_path``.
 
-        Turned copies go with their original.
+        Turned copies go with their original, and copies of a picture with each other.
 
         Parameters
         ----------
@@ -189,6 +217,9 @@ class Images:
             Seed.
         move : bool, default=True
             Whether the pictures leave ``images_path``, or are copied.
+        duplicates : bool, default=True
+            Whether to read the pictures and look for copies, as `find_duplicates`
+            does; otherwise only names tell what is a turned copy.
 
         Returns
         -------
@@ -205,7 +236,10 @@ class Images:
         pictures = self._pictures()
         chosen = sample_groups(
             [entry.label for _, entry in pictures],
-            lineage_of([entry.key for _, entry in pictures]),
+            groups_of(
+                [entry.key for _, entry in pictures],
+                column=self._copies() if duplicates else None,
+            ),
             sample_percent,
             random_state,
         )
