@@ -2,12 +2,14 @@
 
 from .classification import confusion_matrix, reliability
 from .clusters import elbow_plot, suggest_elbow
+from .comparison import comparison, side_by_side
 from .convolution import filters
 from .embedding import embedding_animation, embedding_plot
 from .matches import plot_matches
 from .panels import save_figure
 from .projection import project_vectors
 from .samples import sample_sheet
+from .trials import trial_sheet
 
 __all__ = ["Plots", "project_vectors", "save_figure", "suggest_elbow"]
 
@@ -27,3 +29,6 @@ class Plots:
     confusion_matrix = staticmethod(confusion_matrix)
     reliability = staticmethod(reliability)
     filters = staticmethod(filters)
+    trial_sheet = staticmethod(trial_sheet)
+    comparison = staticmethod(comparison)
+    side_by_side = staticmethod(side_by_side)

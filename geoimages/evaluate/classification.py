@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 from sklearn.utils import check_consistent_length, check_random_state
 
-from .files import progress
+from ..files import progress
 
 
 def _round(values):

@@ -1,0 +1,68 @@
+"""How good a classifier or a similarity model is, and which of several is better."""
+
+from .classification import (
+    DISTURBANCES,
+    classification_table,
+    disturbance_table,
+    disturbances,
+    expected_calibration_error,
+    reliability_curve,
+)
+from .comparison import Comparison, compare
+from .measures import (
+    average_precision,
+    jaccard,
+    map_at_r,
+    ndcg_at_k,
+    precision_at_k,
+    r_precision,
+    rank_biased_overlap,
+    recall_at_k,
+)
+from .preferences import (
+    Preference,
+    bradley_terry,
+    preference,
+    votes_needed,
+    wilson_interval,
+)
+from .retrieval import RetrievalScores, recall_against_exact, retrieval_scores
+from .statistics import bootstrap_interval, holm, paired_permutation_test
+from .trials import Trial, Trials, blind_trials
+from .votes import Votes, record_votes, triplets_from_votes
+
+__all__ = [
+    "DISTURBANCES",
+    "Comparison",
+    "Preference",
+    "RetrievalScores",
+    "Trial",
+    "Trials",
+    "Votes",
+    "average_precision",
+    "blind_trials",
+    "bootstrap_interval",
+    "bradley_terry",
+    "classification_table",
+    "compare",
+    "disturbance_table",
+    "disturbances",
+    "expected_calibration_error",
+    "holm",
+    "jaccard",
+    "map_at_r",
+    "ndcg_at_k",
+    "paired_permutation_test",
+    "precision_at_k",
+    "preference",
+    "r_precision",
+    "rank_biased_overlap",
+    "recall_against_exact",
+    "recall_at_k",
+    "record_votes",
+    "reliability_curve",
+    "retrieval_scores",
+    "triplets_from_votes",
+    "votes_needed",
+    "wilson_interval",
+]

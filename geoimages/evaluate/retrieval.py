@@ -1,0 +1,423 @@
+"""How good a similarity model's answers are, and what an approximate search misses."""
+
+import numbers
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..distance import PairwiseModel
+from . import measures
+from .asking import Queries, check_similarity_model
+from .statistics import bootstrap_interval
+
+ALL = "all"
+
+
+@dataclass(repr=False)
+class RetrievalScores:
+    """Scores of a similarity model with their intervals.
+
+    Attributes
+    ----------
+    scores : DataFrame
+        A row for each class and measure, the class ``all`` first: ``class``,
+        ``measure``, ``mean`` over the queries, ``low`` and ``high`` (ends of the
+        interval of the mean; NaN where one query or group is all there is) and
+        ``queries``, their number.
+    per_query : DataFrame
+        Index ``(query, label)``, a column for each measure (the index ``query`` where
+        there are no labels). NaN for a query to which
+        no stored picture is relevant; means leave it out.
+    confidence : float
+        How often such intervals hold the true mean.
+    """
+
+    scores: pd.DataFrame
+    per_query: pd.DataFrame
+    confidence: float = 0.95
+
+    def table(self):
+        """Return the means as a table: a row for each class, a column a measure."""
+        table = self.scores.pivot_table(
+            index="class", columns="measure", values="mean", sort=False
+        ).rename_axis(columns=None)
+        return table.assign(queries=self.scores.groupby("class")["queries"].max())
+
+    def __str__(self):
+        rows = self.scores[self.scores["class"] == ALL]
+        lines = [
+            f"{row.measure:>14}  {row.mean:.3f}  ({row.low:.3f} to {row.high:.3f})"
+            for row in rows.itertuples()
+        ]
+        n = rows["queries"].max() if len(rows) else 0
+        head = f"{n:,} queries, means and their {100 * self.confidence:g} % intervals"
+        text = "\n".join([head, *lines])
+        table = self.table()
+        return text + (f"\n\n{table.round(3)}" if len(table) > 2 else "")
+
+    __repr__ = __str__
+
+    def _repr_html_(self):
+        rows = self.scores[self.scores["class"] == ALL].set_index("measure")
+        shown = rows[["mean", "low", "high", "queries"]].rename_axis(None)
+        table = self.table()
+        return shown.to_html(float_format="%.3f") + (
+            table.to_html(float_format="%.3f") if len(table) > 2 else ""
+        )
+
+
+def check_ks(ks, n_stored):
+    """Return ks as a sorted tuple of integers from 1 to the number of pictures."""
+    ks = [ks] if isinstance(ks, numbers.Number) else list(ks)
+    whole = [isinstance(k, numbers.Integral) and not isinstance(k, bool) for k in ks]
+    if not ks or not all(whole) or min(ks) < 1:
+        raise ValueError(f"ks must be numbers of answers, 1 or more, got {ks!r}.")
+    if max(ks) > n_stored:
+        raise ValueError(
+            f"ks asks for the first {max(ks)} answers, but only {n_stored} pictures "
+            "are stored."
+        )
+    return tuple(sorted({int(k) for k in ks}))
+
+
+def measure_names(ks, full):
+    """The measures in the order they are shown."""
+    at_k = [f"{name}@{k}" for name in ("precision", "recall", "nDCG") for k in ks]
+    return at_k + (["R-precision", "MAP@R", "mAP"] if full else [])
+
+
+def _is_exact(model):
+    """Whether a model's first answers are the same however many it is asked for."""
+    return isinstance(model, PairwiseModel) and model.thumbnails_ is None
+
+
+def score_queries(asked, model, ks, full):
+    """Ask a model and score its answers.
+
+    Parameters
+    ----------
+    asked : Queries
+        With labels.
+    model : similarity model
+        Fitted.
+    ks : tuple of int
+        From `check_ks`.
+    full : bool
+        Whether to rank all pictures.
+
+    Returns
+    -------
+    scores : dict of str to ndarray of shape (m,)
+        By measure, as `measure_names` orders them.
+    answers : ndarray of shape (m, max(ks)), int
+        The pictures found.
+    """
+    scores = {name: np.empty(len(asked)) for name in measure_names(ks, full)}
+    answers = np.full((len(asked), max(ks)), -1)
+
+    def first_k(block, positions):
+        found = positions[:, : max(ks)]
+        answers[block, : found.shape[1]] = found
+        if asked.labels is None:
+            return
+        found = asked.relevant(block, found), asked.n_relevant[block]
+        for k in ks:
+            scores[f"precision@{k}"][block] = measures.precision_at_k(*found, k)
+            scores[f"recall@{k}"][block] = measures.recall_at_k(*found, k)
+            scores[f"nDCG@{k}"][block] = measures.ndcg_at_k(*found, k)
+
+    def first_r(block, positions):
+        found = asked.relevant(block, positions), asked.n_relevant[block]
+        scores["R-precision"][block] = measures.r_precision(*found)
+        scores["MAP@R"][block] = measures.map_at_r(*found)
+
+    def whole(block, positions):
+        found = asked.relevant(block, positions), asked.n_relevant[block]
+        scores["mAP"][block] = measures.average_precision(*found)
+
+    n = len(asked.keys)
+    if asked.labels is None or not full:
+        passes = [(max(ks), [first_k])]
+    elif _is_exact(model):
+        passes = [(n, [first_k, first_r, whole])]
+    else:
+        passes = [(max(ks), [first_k]), (asked.n_relevant, [first_r]), (n, [whole])]
+    for depth, parts in passes:
+        for block, positions, _ in asked.ask(model, depth):
+            for part in parts:
+                part(block, positions)
+    return ({} if asked.labels is None else scores), answers
+
+
+def mean_interval(values, units, options, bounds=(0, 1)):
+    """Means of (n, m) scores and the ends of their intervals: three of (m,)."""
+    mean = values.mean(axis=0) if len(values) else np.full(values.shape[1], np.nan)
+    if len(np.unique(units)) < 2:
+        return mean, np.full(mean.shape, np.nan), np.full(mean.shape, np.nan)
+    return mean, *bootstrap_interval(values, groups=units, bounds=bounds, **options)
+
+
+def check_groups_of_queries(units):
+    """Raise an error where no interval is possible."""
+    if len(np.unique(units)) < 2:
+        raise ValueError(
+            f"All {len(units)} queries are of one group or one lineage, so how sure "
+            "a score is can not be told; give queries of two or more."
+        )
+
+
+def _summary(per_query, labels, units, options):
+    """Means with intervals, of all queries and of each class."""
+    values = per_query.to_numpy()
+    answerable = np.isfinite(values).all(axis=1)
+    check_groups_of_queries(units[answerable])
+    parts = [(ALL, answerable)]
+    if labels is not None:
+        classes = pd.unique(pd.Series(labels[answerable]))
+        parts += [
+            (label, answerable & (labels == label))
+            for label in sorted(classes, key=str)
+        ]
+    rows = []
+    for label, chosen in parts:
+        mean, low, high = mean_interval(values[chosen], units[chosen], options)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "class": label,
+                    "measure": per_query.columns,
+                    "mean": mean,
+                    "low": low,
+                    "high": high,
+                    "queries": chosen.sum(),
+                }
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def retrieval_scores(
+    model,
+    queries=None,
+    labels=None,
+    ks=(1, 5, 10),
+    groups=None,
+    *,
+    full=True,
+    confidence=0.95,
+    n_resamples=2000,
+    random_state=0,
+):
+    """Score what a similarity model finds by whether the labels are the same.
+
+    Parameters
+    ----------
+    model : PairwiseModel or KMeansModel
+        Fitted with labels.
+    queries : int, list of str, DataFrame, Collection or array-like, optional
+        What to ask: a number of stored pictures to draw, keys of stored pictures, or
+        pixels (rows or pictures, two or more). By default every stored picture.
+    labels : array-like of shape (m,), optional
+        The queries' labels. Not needed for stored pictures, nor for a collection.
+    ks : tuple of int, default=(1, 5, 10)
+        Numbers of answers to look at.
+    groups : Series, dict, array-like or tuple, optional
+        What tells too much of a query, say the drill hole: by key for all stored
+        pictures and queries; or for the stored pictures in the order of ``keys_``,
+        where the queries are among them; or two lists, of the stored pictures and of
+        the queries. None, NaN and "" are a group of their own.
+    full : bool, default=True
+        Whether to rank all stored pictures, which R-precision, MAP@R and mAP need.
+        Without, only the first ``max(ks)`` answers are looked at, which is quicker, by
+        far where the model verifies every picture that it ranks (`rerank`).
+    confidence : float, default=0.95
+        How often the intervals hold the true mean.
+    n_resamples : int, default=2000
+        How often the queries are drawn for the intervals.
+    random_state : int, RandomState or None, default=0
+        Seed of all draws.
+
+    Returns
+    -------
+    scores : RetrievalScores
+        ``scores``, a DataFrame of each measure over all queries and over those of each
+        class, and ``per_query``.
+
+    Raises
+    ------
+    NotFittedError
+        If the model is not fitted.
+    TypeError
+        If it is no similarity model.
+    KeyError
+        If a key is not among the stored ones.
+    ValueError
+        If labels are missing, one query is all there is, or `ks` asks for more
+        pictures than there are.
+
+    Notes
+    -----
+    A query never finds its own picture, turned copies of it, or its own group; they
+    are not counted as relevant either. What is left out is told by the keys: of a list
+    of keys, a DataFrame (its index) or a Collection; rows and pictures of a plain
+    array have none, so give `groups`. The intervals hold for new queries to the same
+    stored pictures; queries of one group are drawn together.
+
+    The first ``max(ks)`` answers are those the model gives when asked for so many,
+    R-precision and MAP@R look at its answer of R pictures, and mAP at its ranking of
+    all: a `KMeansModel` then searches every cluster, so that its mAP is that of the
+    exact search; MAP@R and the measures at k show what it misses.
+
+    Examples
+    --------
+    >>> from geoimages import PairwiseModel, make_rocks, retrieval_scores
+    >>> images, labels = make_rocks(120, random_state=0)
+    >>> model = PairwiseModel().fit(images[:80], labels[:80])
+    >>> result = retrieval_scores(model, images[80:], labels[80:], ks=(1, 5))
+    >>> list(result.per_query.columns[:4])
+    ['precision@1', 'precision@5', 'recall@1', 'recall@5']
+    >>> overall = result.scores[result.scores["class"] == "all"]
+    >>> bool((overall["low"] <= overall["mean"]).all())
+    True
+    """
+    check_similarity_model(model)
+    ks = check_ks(ks, len(model.keys_))
+    asked = Queries(model, queries, labels, groups, random_state)
+    if asked.labels is None:
+        raise ValueError(
+            "retrieval_scores compares labels: "
+            + (
+                "give the queries', labels=, one for each."
+                if model.y_ is not None
+                else "fit the model with them, fit(X, y), and give the queries'."
+            )
+        )
+    scores, _ = score_queries(asked, model, ks, full)
+    per_query = pd.DataFrame(scores, index=asked.index())
+    options = {
+        "confidence": confidence,
+        "n_resamples": n_resamples,
+        "random_state": random_state,
+    }
+    table = _summary(per_query, asked.labels, asked.units, options)
+    return RetrievalScores(table, per_query, confidence)
+
+
+class _EveryCluster:
+    """A fitted model that searches all its clusters."""
+
+    def __init__(self, model):
+        self.model, self.keys_, self.y_ = model, model.keys_, model.y_
+
+    def kneighbors(self, X, n_neighbors):
+        every = len(self.model.cluster_centers_)
+        table = self.model.predict(X, n_neighbors, clusters_searched=every)
+        keys = table.index.get_level_values("key")
+        positions = pd.Index(self.keys_).get_indexer(keys)
+        distances = table.iloc[:, 0].to_numpy()
+        return distances.reshape(-1, n_neighbors), positions.reshape(-1, n_neighbors)
+
+
+def _exact_model(model):
+    """The same fitted model, searching everything."""
+    if "clusters_searched" not in model.get_params(deep=False):
+        raise ValueError(
+            f"{type(model).__name__} has no setting that makes it search everything; "
+            "give the exact model to compare it with, exact=PairwiseModel().fit(...)."
+        )
+    return _EveryCluster(model)
+
+
+def recall_against_exact(
+    model,
+    queries=None,
+    k=10,
+    *,
+    exact=None,
+    groups=None,
+    confidence=0.95,
+    n_resamples=2000,
+    random_state=0,
+):
+    """Return the share of the true nearest pictures that an approximate search finds.
+
+    Parameters
+    ----------
+    model : KMeansModel
+        Fitted; or another model that does not search everything.
+    queries : int, list of str, DataFrame, Collection or array-like, optional
+        As in `retrieval_scores`.
+    k : int, default=10
+        Number of answers.
+    exact : similarity model, optional
+        Fitted on the same keys; by default `model` itself, searching every cluster.
+    groups : optional
+        As in `retrieval_scores`.
+    confidence, n_resamples, random_state
+        As in `retrieval_scores`.
+
+    Returns
+    -------
+    scores : RetrievalScores
+        One measure, ``recall@k of exact``: of the k nearest pictures, how many were
+        found. A picture as far as the k-th nearest is as good as that one.
+
+    Raises
+    ------
+    As `retrieval_scores`; ValueError, too, if the two models store different keys.
+
+    Examples
+    --------
+    >>> from geoimages import KMeansModel, make_rocks, recall_against_exact
+    >>> images, labels = make_rocks(120, random_state=0)
+    >>> model = KMeansModel(num_clusters=4, random_state=0).fit(images[:100])
+    >>> result = recall_against_exact(model, images[100:], k=5)
+    >>> bool(0 < result.scores["mean"][0] <= 1)
+    True
+    """
+    check_similarity_model(model)
+    exact = _exact_model(model) if exact is None else exact
+    if not isinstance(exact, _EveryCluster):
+        check_similarity_model(exact)
+    check_same_keys({"model": model, "exact": exact})
+    (k,) = check_ks(k, len(model.keys_))
+    asked = Queries(model, queries, None, groups, random_state)
+    asked_for = {}
+    for name, engine in {"exact": exact, "model": model}.items():
+        distance = np.full((len(asked), k), np.nan)
+        for block, positions, distances in asked.ask(engine, k):
+            distances = np.where(positions < 0, np.nan, distances)
+            distance[block, : distances.shape[1]] = distances
+        asked_for[name] = distance
+    truth = asked_for["exact"]
+    n_true = np.isfinite(truth).sum(axis=1)
+    farthest = np.nanmax(truth, axis=1, initial=-np.inf, keepdims=True)
+    # Two engines may round a distance differently.
+    margin = 1e-9 * np.maximum(1, np.abs(farthest))
+    with np.errstate(invalid="ignore"):
+        hits = (asked_for["model"] <= farthest + margin).sum(axis=1)
+    share = np.divide(hits, n_true, out=np.full(len(hits), np.nan), where=n_true > 0)
+    index = asked.index()
+    per_query = pd.DataFrame({f"recall@{k} of exact": share}, index=index)
+    options = {
+        "confidence": confidence,
+        "n_resamples": n_resamples,
+        "random_state": random_state,
+    }
+    table = _summary(per_query, asked.labels, asked.units, options)
+    return RetrievalScores(table, per_query, confidence)
+
+
+def check_same_keys(models):
+    """Raise an error unless all models, by name, store the same pictures."""
+    (first, model), *others = models.items()
+    keys = set(model.keys_.tolist())
+    for name, other in others:
+        theirs = set(other.keys_.tolist())
+        if theirs != keys:
+            raise ValueError(
+                "Models can be compared only on the same pictures, but "
+                f"{first!r} and {name!r} share {len(keys & theirs)} keys of "
+                f"{len(keys)} and {len(theirs)}; fit them on the same ones."
+            )

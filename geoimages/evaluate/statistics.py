@@ -1,0 +1,202 @@
+"""How sure a mean over queries is, and whether two models truly differ."""
+
+import numpy as np
+from scipy.stats import norm, t
+from sklearn.utils import check_consistent_length, check_random_state
+
+_BLOCK = 1 << 22  # numbers drawn at a time
+
+
+def _by_group(values, groups):
+    """Sum rows by group: (n, m), (n,) -> sums (g, m) and sizes (g,)."""
+    values = np.asarray(values, float)
+    values = values[:, None] if values.ndim == 1 else values
+    if not np.isfinite(values).all():
+        raise ValueError("values hold NaN or infinity; leave those queries out first.")
+    if groups is None:
+        sums, sizes = values, np.ones(len(values))
+    else:
+        check_consistent_length(values, groups)
+        _, group = np.unique(groups, return_inverse=True)
+        sizes = np.bincount(group).astype(float)
+        sums = np.zeros((len(sizes), values.shape[1]))
+        np.add.at(sums, group, values)
+    if len(sizes) < 2:
+        of_what = "query" if groups is None else f"group of {len(values)} queries"
+        raise ValueError(
+            f"One {of_what} can not tell how sure a mean is; give two or more."
+        )
+    return sums, sizes
+
+
+def bootstrap_interval(
+    values,
+    *,
+    groups=None,
+    confidence=0.95,
+    n_resamples=2000,
+    bounds=None,
+    random_state=0,
+):
+    """Return the interval that a mean over queries lies in, by drawing them again.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,) or (n, m)
+        A score for each query; m scores are drawn together.
+    groups : array-like of shape (n,), optional
+        Queries of one group, of one drill hole, say, are drawn together, since one
+        tells little that another has not told.
+    confidence : float, default=0.95
+        How often such an interval holds the true mean.
+    n_resamples : int, default=2000
+        How often the queries are drawn.
+    bounds : tuple of float, optional
+        The least and the most a score can be. Where every query scores one of them, the
+        interval is the exact one for n draws of a coin; without, it has no width.
+    random_state : int, RandomState or None, default=0
+        Seed of the draws.
+
+    Returns
+    -------
+    low, high : float or ndarray of shape (m,)
+        Ends of the interval.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two queries or groups, or values are NaN.
+
+    Notes
+    -----
+    The percentile interval, widened for few queries as Student's t is against the
+    normal distribution ("expanded percentile").
+
+    References
+    ----------
+    Hesterberg (2015). What teachers should know about the bootstrap. The American
+    Statistician 69.
+
+    Examples
+    --------
+    >>> low, high = bootstrap_interval([0.2, 0.4, 0.6, 0.8] * 10)
+    >>> bool(0.4 < low < 0.5 < high < 0.6)
+    True
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}.")
+    sums, sizes = _by_group(values, groups)
+    n, rng = len(sizes), check_random_state(random_state)
+    means = []
+    step = max(1, _BLOCK // n)
+    for start in range(0, n_resamples, step):
+        draws = min(step, n_resamples - start)
+        drawn = rng.randint(n, size=(draws, n)) + np.arange(draws)[:, None] * n
+        times = np.bincount(drawn.ravel(), minlength=draws * n).reshape(draws, n)
+        times = times.astype(float)
+        means.append(times @ sums / (times @ sizes)[:, None])
+    miss = (1 - confidence) / 2
+    tail = norm.cdf(t.ppf(miss, n - 1) * np.sqrt(n / (n - 1)))
+    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail], axis=0)
+    if bounds is not None:
+        least, most = bounds
+        reach = (most - least) * (1 - miss ** (1 / n))
+        mean = sums.sum(axis=0) / sizes.sum()
+        low = np.where(mean == most, most - reach, low)
+        high = np.where(mean == least, least + reach, high)
+    return (low[0], high[0]) if np.ndim(values) == 1 else (low, high)
+
+
+def paired_permutation_test(
+    differences, *, groups=None, n_permutations=9999, random_state=0
+):
+    """Return how often chance alone makes a mean difference as large as this one.
+
+    If two models are equally good, each query's difference could as well have had the
+    other sign. So the signs are drawn at random, again and again.
+
+    Parameters
+    ----------
+    differences : array-like of shape (n,) or (n, m)
+        For each query the score of one model less that of the other; m comparisons are
+        drawn together.
+    groups : array-like of shape (n,), optional
+        Queries of one group change their sign together.
+    n_permutations : int, default=9999
+        How often the signs are drawn. Where there are no more ways than that, each is
+        taken once and the result is exact.
+    random_state : int, RandomState or None, default=0
+        Seed of the draws.
+
+    Returns
+    -------
+    p_value : float or ndarray of shape (m,)
+        Two-sided, in (0, 1]. It can not be less than 1 / (`n_permutations` + 1).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two queries or groups, or differences are NaN.
+
+    References
+    ----------
+    Smucker, Allan and Carterette (2007). A comparison of statistical significance
+    tests for information retrieval evaluation. CIKM.
+
+    Examples
+    --------
+    >>> float(paired_permutation_test([0.1, 0.2, 0.3, 0.1]))
+    0.125
+    """
+    sums, _ = _by_group(differences, groups)
+    n, rng = len(sums), check_random_state(random_state)
+    observed = np.abs(sums.sum(axis=0))
+    # Sums in another order differ by rounding.
+    wanted = observed - 1e-12 * np.abs(sums).sum(axis=0)
+    exact = 2**n <= n_permutations + 1 if n < 60 else False
+    total = 2**n if exact else n_permutations
+    as_large = np.zeros(sums.shape[1])
+    step = max(1, _BLOCK // n)
+    for start in range(0, total, step):
+        draws = min(step, total - start)
+        if exact:
+            way = np.arange(start, start + draws)[:, None]
+            signs = (way >> np.arange(n)) & 1
+        else:
+            signs = rng.randint(2, size=(draws, n), dtype=np.int8)
+        flipped = np.abs((2.0 * signs - 1) @ sums)
+        as_large += (flipped >= wanted).sum(axis=0)
+    p_value = as_large / total if exact else (as_large + 1) / (total + 1)
+    return p_value[0] if np.ndim(differences) == 1 else p_value
+
+
+def holm(p_values):
+    """Correct p-values for there being several of them.
+
+    Parameters
+    ----------
+    p_values : array-like of shape (m,)
+        One for each comparison.
+
+    Returns
+    -------
+    corrected : ndarray of shape (m,)
+        If those below 0.05 are called differences, the chance that any of them is none
+        stays below 0.05.
+
+    References
+    ----------
+    Holm (1979). A simple sequentially rejective multiple test procedure. Scandinavian
+    Journal of Statistics 6.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p_values = np.asarray(p_values, float)
+    order = np.argsort(p_values, kind="stable")
+    scaled = p_values[order] * np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1)
+    return corrected
