@@ -17,14 +17,18 @@ TRUSTED = (
     "geoimages.augment.Augmentation",
     "geoimages.cluster.KMeansModel",
     "geoimages.distance.PairwiseModel",
+    "geoimages.embedding.TripletEmbedding",
     "geoimages.features.blocks.ColorFeatures",
     "geoimages.features.blocks.HOGFeatures",
     "geoimages.features.blocks.TextureFeatures",
     "geoimages.features.convolution.ConvFeatures",
+    "geoimages.features.pattern.PatternFeatures",
+    "geoimages.features.pretrained.PretrainedFeatures",
     "geoimages.features.rock.RockFeatures",
     "geoimages.neural.ConvNetClassifier",
     "geoimages.neural.MLPEmbedding",
     "geoimages.search.exact.ExactSearch",
+    "geoimages.search.partitioned.PartitionedSearch",
 )
 """What a model file may hold beside what skops trusts by itself."""
 

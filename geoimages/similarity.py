@@ -214,7 +214,20 @@ class SimilarityModel(BaseEstimator):
             height, width, channels = self.image_shape_
             channels = 3 if channels == 4 else channels  # they were put on white
             return self._stored(own).reshape(-1, height, width, channels)
+        if self.pictures_ is None:
+            raise ValueError(
+                "This model was saved without its pictures, so it cannot turn one that "
+                "is named by key; give the picture itself."
+            )
         return self.pictures_[own]
+
+    def __getstate__(self):
+        """Leave an open collection out of what is saved, copied or sent."""
+        state = super().__getstate__()
+        if is_collection(state.get("pictures_")):
+            turns = self.orientation != "fixed" and self.thumbnails_ is None
+            state["pictures_"] = state["pictures_"][:] if turns else None
+        return state
 
     def _rows_of(self, candidates, these, orientations):
         """Rows of some candidates, the orientations of each one together."""
@@ -365,11 +378,10 @@ class SimilarityModel(BaseEstimator):
                     )
                 found.append(matches)
             if reranked:
-                pictures = self._pictures_of(candidates, these)
                 thumbnails = (
                     self.thumbnails_[candidates.own[these]]
                     if candidates.images is None
-                    else self.features_.thumbnails(pictures)
+                    else self.features_.thumbnails(candidates.images[these])
                 )
                 for i, thumbnail in zip(these, thumbnails, strict=True):
                     found[i] = self._verified(thumbnail, found[i], orientation, k)

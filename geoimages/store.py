@@ -943,7 +943,10 @@ class Collection:
     def _digest(self, transformer):
         """Name a transformer's result on these pictures, or None if nothing can."""
         try:
-            state = joblib.hash(transformer)
+            # A transformer may say what its result depends on, where not on all of it.
+            state = joblib.hash(
+                getattr(transformer, "_identity", lambda: transformer)()
+            )
         except Exception:  # a class or function defined in a cell, say
             return None
         digest = hashlib.sha256(version("geoimages").encode())

@@ -204,7 +204,7 @@ def test_interrupts_are_no_traceback(run, rocks, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("geoimages.cli.Collection", interrupt)
+    monkeypatch.setattr("geoimages.cli.collections.Collection", interrupt)
     code, _, err = run("info", rocks.path)
     assert code == 130
     assert "Stopped." in err
@@ -214,7 +214,7 @@ def test_a_closed_pipe_is_no_mistake(rocks, monkeypatch):
     def close(*args):
         raise BrokenPipeError
 
-    monkeypatch.setattr("geoimages.cli.Collection", close)
+    monkeypatch.setattr("geoimages.cli.collections.Collection", close)
     monkeypatch.setattr("sys.stderr", io.StringIO())
     assert main(["info", str(rocks.path)]) == 0
 

@@ -10,8 +10,10 @@ from geoimages import (
     KMeansModel,
     MLPEmbedding,
     PairwiseModel,
+    PatternFeatures,
     RockFeatures,
     TextureFeatures,
+    TripletEmbedding,
 )
 
 SMALL = {"hidden_layer_sizes": (16,), "learning_rate_init": 0.01, "random_state": 0}
@@ -33,9 +35,14 @@ EXPECTED = {
         TextureFeatures(),
         HOGFeatures(),
         ConvFeatures(4),
+        PatternFeatures(),
         RockFeatures(n_filters=4),
         MLPEmbedding(**SMALL),
-        ConvNetClassifier(RockFeatures(n_filters=4), max_epochs=3, **SMALL),
+        TripletEmbedding(4, max_epochs=5, **SMALL),
+        TripletEmbedding(4, max_epochs=5, random_state=0, hidden_layer_sizes=()),
+        ConvNetClassifier(
+            RockFeatures(conv=1, tone=0, n_filters=4), max_epochs=3, **SMALL
+        ),
         ConvNetClassifier("passthrough", **SMALL),
     ],
     expected_failed_checks=lambda estimator: EXPECTED.get(type(estimator).__name__, {}),

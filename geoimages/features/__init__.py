@@ -2,12 +2,16 @@
 
 from .blocks import ColorFeatures, HOGFeatures, TextureFeatures
 from .convolution import ConvFeatures
+from .pattern import PatternFeatures
+from .pretrained import PretrainedFeatures
 from .rock import RockFeatures
 
 __all__ = [
     "ColorFeatures",
     "ConvFeatures",
     "HOGFeatures",
+    "PatternFeatures",
+    "PretrainedFeatures",
     "RockFeatures",
     "TextureFeatures",
 ]

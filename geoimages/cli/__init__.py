@@ -1,0 +1,48 @@
+"""The command line: each command parses, calls the library and prints."""
+
+import sys
+
+import click
+
+from . import classes, collections, comparing, similar  # noqa: F401
+from .group import cli
+
+# What click 8.2 and later raise for a command without arguments; earlier ones print.
+_HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+
+def _complain(text):
+    """Say in one line on stderr what is wrong."""
+    click.echo(f"Error: {' '.join(str(text).split())}", err=True)
+
+
+def main(argv=None):
+    """Run a command and return its exit code.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments; those of the process by default.
+
+    Returns
+    -------
+    code : int
+        0, or 2 after a mistake of the user, which is said in one line on stderr.
+    """
+    try:
+        return cli.main(args=argv, prog_name="geoimages", standalone_mode=False) or 0
+    except click.ClickException as error:
+        if isinstance(error, _HELP):
+            error.show()
+        else:
+            _complain(error.format_message())
+        return 2
+    except click.Abort:
+        click.echo("Stopped.", err=True)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stderr.close()
+        return 0
+    except (ValueError, KeyError, TypeError, OSError, ImportError) as error:
+        _complain(error.args[0] if isinstance(error, KeyError) else error)
+        return 2

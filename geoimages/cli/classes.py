@@ -1,0 +1,107 @@
+"""Commands that tell the class of a picture."""
+
+import json
+from pathlib import Path
+
+import click
+
+from ..classify import classify_files, evaluate_classifier, train_classifier
+from ..persist import load, save
+from ..store import Collection
+from ..visualize import Plots, save_figure
+from .group import cli
+from .options import COLLECTION, format_options, print_table
+
+
+@cli.command()
+@COLLECTION
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False),
+    help="The model file, .skops by custom.",
+)
+@click.option(
+    "--split",
+    type=click.Path(),
+    metavar="CSV",
+    help="Columns key and split: learn from 'train', test on the rest.",
+)
+@click.option(
+    "--holdout",
+    "share",
+    type=float,
+    default=0.15,
+    show_default=True,
+    help="Without --split, the share of each class to test on.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything.")
+def train(collection, output, split, share, seed):
+    """Train a classifier and score it on pictures that it has not seen."""
+    with Collection(collection) as rocks:
+        model, scores, keys = train_classifier(
+            rocks, split=split, share=share, random_state=seed
+        )
+    save(model, output, scores, keys)
+    click.echo(f"{', '.join(model.classes_)} in {output}")
+    for name, value in scores.items():
+        click.echo(f"  {name.replace('_', ' ')}: {value:.4g}")
+
+
+@cli.command()
+@click.argument("model", metavar="MODEL.SKOPS", type=click.Path())
+@click.argument("pictures", metavar="PICTURE...", nargs=-1, required=True)
+@format_options
+def classify(model, pictures, form):
+    """Tell the class of pictures, how probable it is, and how new they are."""
+    table = classify_files(load(model), pictures)
+    print_table(table, form)
+    if (table["class"] == "").all():
+        raise click.ClickException("None of the pictures could be read.")
+
+
+@cli.command()
+@click.argument("model", metavar="MODEL.SKOPS", type=click.Path())
+@COLLECTION
+@click.option(
+    "--split",
+    type=click.Path(),
+    metavar="CSV",
+    help="Columns key and split: test on all but 'train'.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(file_okay=False),
+    metavar="FOLDER",
+    help="Draw the confusion matrix and the reliability curve.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def evaluate(model, collection, split, plot, as_json):
+    """Score a model: each class, its probabilities, and disturbed pictures."""
+    model = load(model)
+    with Collection(collection) as rocks:
+        report = evaluate_classifier(model, rocks, split)
+    y, proba = report.pop("y"), report.pop("proba")
+    del report["keys"]
+    if as_json:
+        tables = ("classes", "disturbances")
+        report |= {name: report[name].to_dict("index") for name in tables}
+        click.echo(json.dumps(report, indent=2, default=float))
+    else:
+        click.echo(f"On {report['on']}.")
+        click.echo(f"accuracy {report['accuracy']:.4f}")
+        click.echo(f"calibration error {report['calibration_error']:.4f}")
+        for name in ("classes", "disturbances"):
+            table = report[name].to_string(float_format="{:.4f}".format)
+            click.echo(f"\n{table}")
+    if plot:
+        Path(plot).mkdir(parents=True, exist_ok=True)
+        predicted = model.classes_[proba.argmax(axis=1)]
+        figures = {
+            "confusion.png": Plots.confusion_matrix(y, predicted),
+            "reliability.png": Plots.reliability(y, proba, model.classes_),
+        }
+        for name, figure in figures.items():
+            save_figure(figure, Path(plot) / name)
+            click.echo(f"Drew {Path(plot) / name}", err=True)

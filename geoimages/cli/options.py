@@ -1,0 +1,145 @@
+"""Options and printing that several commands share."""
+
+import click
+
+from ..choices import FEATURES, MODELS, make_model
+from ..orientation import ORIENTATIONS
+
+COLLECTION = click.argument("collection", metavar="ROCKS.H5", type=click.Path())
+
+
+class Clusters(click.ParamType):
+    """Numbers of clusters: 1-10 or 2,4,8."""
+
+    name = "clusters"
+
+    def convert(self, value, param, ctx):
+        try:
+            first, dash, last = value.partition("-")
+            if dash:
+                numbers = list(range(int(first), int(last) + 1))
+            else:
+                numbers = [int(number) for number in value.split(",")]
+        except ValueError:
+            numbers = []
+        if not numbers or min(numbers) < 1:
+            self.fail(f"{value!r} is no range such as 1-10 nor a list such as 2,4,8.")
+        return numbers
+
+
+def parse_where(ctx, param, values):
+    """Turn ('hole=BH12', 'hole=BH13') into {'hole': ['BH12', 'BH13']}."""
+    pairs = [value.partition("=") for value in values]
+    for (name, equals, _), value in zip(pairs, values, strict=True):
+        if not (name and equals):
+            raise click.BadParameter(f"{value!r} is not COLUMN=VALUE.", ctx, param)
+    return {
+        name: [value for other, _, value in pairs if other == name]
+        for name, _, _ in pairs
+    }
+
+
+def print_table(table, form):
+    """Print a table for people, or as JSON or CSV for programs."""
+    if form == "json":
+        click.echo(table.to_json(orient="records", indent=2, force_ascii=False))
+    elif form == "csv":
+        click.echo(table.to_csv(index=False), nl=False)
+    else:
+        text = table.to_string(
+            index=False,
+            float_format="{:.4f}".format,
+            formatters={"orientation": "{:.0f}°".format},
+        )
+        click.echo(text)
+
+
+def format_options(command):
+    """Add --json and --csv."""
+    command = click.option(
+        "--csv", "form", flag_value="csv", help="Print comma-separated values."
+    )(command)
+    return click.option("--json", "form", flag_value="json", help="Print JSON.")(
+        command
+    )
+
+
+FEATURES_OPTION = click.option(
+    "--features",
+    type=click.Choice(FEATURES),
+    default="pixels",
+    show_default=True,
+    help="What to compare; pattern finds the same pattern again, turned or cropped.",
+)
+COLOR = click.option(
+    "--color",
+    type=float,
+    metavar="SHARE",
+    help="Same color or same texture: 0 is texture only, 1 color only.",
+)
+KEEP = click.option(
+    "--keep",
+    is_flag=True,
+    help="Keep the features in the collection's file; the next run is quicker.",
+)
+
+
+def model_options(command):
+    """Add the options that choose a similarity model."""
+    options = (
+        click.option(
+            "--model",
+            "name",
+            type=click.Choice(MODELS),
+            default="pairwise",
+            show_default=True,
+            help="Search all pictures, or the nearest clusters.",
+        ),
+        FEATURES_OPTION,
+        COLOR,
+        KEEP,
+        click.option(
+            "--metric",
+            metavar="M",
+            default="correlation",
+            show_default=True,
+            help="Any distance of scipy's cdist, by name.",
+        ),
+        click.option(
+            "--orientation",
+            type=click.Choice(ORIENTATIONS),
+            help="How the candidate may be turned; fixed, but any for pattern.",
+        ),
+        click.option(
+            "--no-rerank",
+            is_flag=True,
+            help="Keep the short list as it is, where features could verify it.",
+        ),
+        click.option(
+            "--clusters",
+            type=int,
+            default=3,
+            show_default=True,
+            help="Of the kmeans model.",
+        ),
+        click.option(
+            "--seed", type=int, default=0, show_default=True, help="Of k-means."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def chosen_model(
+    k, name, features, color, metric, orientation, no_rerank, clusters, seed
+):
+    """The model that `model_options` chose."""
+    options = {"k_candidates": k, "dist_metric": metric}
+    if orientation:
+        options["orientation"] = orientation
+    if no_rerank:
+        options["rerank"] = None
+    if name == "kmeans":
+        options |= {"num_clusters": clusters, "random_state": seed}
+    return make_model(f"{name}-{features}", color, **options)

@@ -1,0 +1,169 @@
+"""Commands that find what is alike."""
+
+import click
+import pandas as pd
+
+from ..choices import FEATURES, make_features
+from ..cluster import KMeansModel
+from ..neighbors import write_neighbors
+from ..similarity import find_similar
+from ..store import Collection
+from ..visualize import Plots, save_figure, suggest_elbow
+from .group import cli
+from .options import (
+    COLLECTION,
+    COLOR,
+    KEEP,
+    Clusters,
+    chosen_model,
+    format_options,
+    model_options,
+    parse_where,
+    print_table,
+)
+
+
+@cli.command()
+@COLLECTION
+@click.argument("candidate", metavar="PICTURE|KEY")
+@click.option("-k", "k", type=int, default=12, show_default=True, help="How many.")
+@model_options
+@click.option(
+    "--where",
+    multiple=True,
+    callback=parse_where,
+    metavar="COLUMN=VALUE",
+    help="Search only these pictures; of several for a column any will do.",
+)
+@click.option(
+    "--explain", is_flag=True, help="Share each distance out between color and texture."
+)
+@click.option("--plot", type=click.Path(dir_okay=False), help="Draw the matches.")
+@format_options
+def similar(collection, candidate, k, where, explain, plot, form, keep, **choice):
+    """Find the pictures most like a picture file or a key."""
+    model = chosen_model(k, **choice)
+    with Collection(collection, "r+" if keep else "r") as rocks:
+        matches = find_similar(model, rocks, candidate, where, explain=explain)
+        if plot:
+            shown = candidate if candidate in rocks else rocks.read(candidate)
+            save_figure(Plots.plot_matches(matches, rocks, shown), plot)
+        about = rocks.table.loc[matches.index].drop(
+            columns=["sha256", "ledger_row", "turn", "lineage"], errors="ignore"
+        )
+        table = matches.merge(
+            about,
+            how="left",
+            left_index=True,
+            right_index=True,
+            suffixes=("", "_metadata"),
+        ).reset_index()
+    print_table(table, form)
+    if plot:
+        click.echo(f"Drew {plot}", err=True)
+
+
+@cli.command()
+@COLLECTION
+@click.option("-k", "k", type=int, default=10, show_default=True, help="How many.")
+@model_options
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False),
+    help="The JSON file: each key with its neighbors and their similarity.",
+)
+@click.option(
+    "--vectors",
+    type=click.Path(dir_okay=False),
+    help="Write the vectors compared, too: .npy, or .json.",
+)
+def neighbors(collection, k, output, vectors, keep, **choice):
+    """Write the nearest neighbors of every picture, as an inverted index."""
+    model = chosen_model(k, **choice)
+    with Collection(collection, "r+" if keep else "r") as rocks:
+        model.set_params(image_shape=rocks.image_shape).fit(rocks)
+        n_pictures = write_neighbors(model, output, k, vectors_path=vectors)
+    click.echo(f"{n_pictures:,} pictures, {k} neighbors each, in {output}")
+    if vectors:
+        click.echo(f"Vectors in {vectors}")
+
+
+@cli.command()
+@COLLECTION
+@click.option(
+    "--clusters",
+    type=Clusters(),
+    default="1-10",
+    show_default=True,
+    help="Numbers of clusters to try.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of k-means.")
+@click.option("--plot", type=click.Path(dir_okay=False), help="Draw the curve.")
+@format_options
+def elbow(collection, clusters, seed, plot, form):
+    """Show how the k-means inertia falls with the number of clusters."""
+    with Collection(collection) as rocks:
+        model = KMeansModel(num_clusters=1, random_state=seed).fit(rocks)
+        inertias = model.model_inertias(clusters)
+    print_table(pd.DataFrame({"clusters": clusters, "inertia": inertias}), form)
+    best = suggest_elbow(clusters, inertias)
+    if best is not None:
+        click.echo(f"Suggested: {best} clusters.", err=form is not None)
+    if plot:
+        save_figure(Plots.elbow_plot(clusters, inertias), plot)
+        click.echo(f"Drew {plot}", err=True)
+
+
+@cli.command("map")
+@COLLECTION
+@click.option(
+    "--features",
+    type=click.Choice(FEATURES),
+    default="rock",
+    show_default=True,
+    help="What places the pictures.",
+)
+@COLOR
+@KEEP
+@click.option(
+    "--method",
+    type=click.Choice(["svd", "pca", "tsne"]),
+    default="pca",
+    show_default=True,
+    help="How many columns become two.",
+)
+@click.option("--thumbnails", is_flag=True, help="Show pictures among the points.")
+@click.option(
+    "--plot", required=True, type=click.Path(dir_okay=False), help="Draw the map."
+)
+@click.option(
+    "--animation",
+    type=click.Path(dir_okay=False),
+    metavar="GIF",
+    help="Draw a turning map in three dimensions, too.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the method.")
+def map_(collection, features, color, keep, method, thumbnails, plot, animation, seed):
+    """Draw a map on which alike pictures lie together."""
+    with Collection(collection, "r+" if keep else "r") as rocks:
+        transformer = make_features(features, color)
+        vectors = rocks.x_y()[0]
+        if transformer is not None:
+            vectors = rocks.features(transformer.fit(rocks))
+        labels = rocks.labels if len(rocks.classes) else None
+        figure = Plots.embedding_plot(
+            vectors,
+            labels,
+            method,
+            images=rocks if thumbnails else None,
+            random_state=seed,
+        )
+        save_figure(figure, plot)
+        click.echo(f"Drew {plot}")
+        if animation:
+            Plots.embedding_animation(
+                animation, vectors, labels, method, random_state=seed
+            )
+            click.echo(f"Drew {animation}")
