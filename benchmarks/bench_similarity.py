@@ -54,7 +54,9 @@ class SameClass:
             "ColorFeatures": lambda: PairwiseModel(features=ColorFeatures()),
             "TextureFeatures": lambda: PairwiseModel(features=TextureFeatures()),
             "RockFeatures": lambda: PairwiseModel(features=RockFeatures()),
-            "PatternFeatures": lambda: PairwiseModel(features=PatternFeatures()),
+            "PatternFeatures, not re-ranked": lambda: PairwiseModel(
+                features=PatternFeatures(), rerank=None
+            ),
             "TripletEmbedding (labels)": lambda: PairwiseModel(
                 features=make_pipeline(RockFeatures(), TripletEmbedding(random_state=0))
             ),
@@ -113,7 +115,7 @@ class SamePicture:
     def setup(self):
         self.frame, *_ = _parts()
         rng = np.random.default_rng(0)
-        self.keys = self.frame.index[rng.choice(len(self.frame), 1000, replace=False)]
+        self.keys = self.frame.index[rng.choice(len(self.frame), 500, replace=False)]
         side = int(np.sqrt(self.frame.shape[1] / 3))
         images = self.frame.loc[self.keys].to_numpy().reshape(-1, side, side, 3)
         self.changed = {name: changed(images, name) for name in CHANGES}

@@ -266,7 +266,7 @@ def _check_triplets(triplets, keys, n):
             )
         positions = keys.get_indexer(triplets.ravel()).reshape(triplets.shape)
         if (positions < 0).any():
-            stranger = triplets[positions < 0][0]
+            stranger = triplets[positions < 0].tolist()[0]
             raise KeyError(
                 f"{stranger!r} is judged, but is no key of the {n} rows; give X as a "
                 "DataFrame whose index holds all that were judged."

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -99,6 +100,127 @@ def test_similar_where(run, rocks):
     assert set(pd.read_csv(io.StringIO(out))["label"]) == {"schist"}
 
 
+def test_similar_features_turns_and_shares(run, rocks):
+    key = rocks.keys[0]
+    options = ["-k", 3, "--features", "rock", "--explain", "--csv"]
+    _, out, _ = run("similar", rocks.path, key, *options)
+    table = pd.read_csv(io.StringIO(out))
+    assert list(table.columns[1:7]) == [
+        *("correlation", "similarity"),
+        *("color", "texture", "conv", "tone"),
+    ]
+    _, out, _ = run("similar", rocks.path, key, "-k", 3, "--features", "pattern")
+    header, row, *_ = out.splitlines()
+    assert header.split()[1:6] == [
+        *("verification", "similarity", "correlation", "orientation", "mirrored")
+    ]
+    assert "°" in row
+    options = ["--features", "pattern", "--no-rerank", "--orientation", "fixed"]
+    _, out, _ = run("similar", rocks.path, key, *options)
+    assert out.split()[:3] == ["key", "correlation", "similarity"]
+
+
+def test_color_weighs_color_against_texture(run, rocks):
+    found = {}
+    for share in (0, 1):
+        options = ["-k", 59, "--color", share, "--explain", "--csv"]
+        _, out, _ = run("similar", rocks.path, rocks.keys[0], *options)
+        found[share] = set(pd.read_csv(io.StringIO(out)).columns)
+    assert not {"color", "tone"} & found[0]
+    assert not {"texture", "conv"} & found[1]
+
+
+def test_features_are_kept_on_request(run, rock_zip, tmp_path):
+    path = tmp_path / "rocks.h5"
+    run("etl", rock_zip, "-o", path)
+    size = path.stat().st_size
+    with Collection(path) as rocks:
+        key = rocks.keys[0]
+    _, plain, _ = run("similar", path, key, "--features", "texture")
+    assert path.stat().st_size == size
+    _, kept, _ = run("similar", path, key, "--features", "texture", "--keep")
+    assert path.stat().st_size > size
+    assert kept == plain
+
+
+def test_neighbors_writes_the_inverted_index(run, rocks, tmp_path):
+    index, vectors = tmp_path / "index.json", tmp_path / "vectors.npy"
+    options = ["-k", 4, "-o", index, "--features", "color", "--vectors", vectors]
+    code, out, _ = run("neighbors", rocks.path, *options)
+    assert code == 0
+    assert "60 pictures, 4 neighbors each" in out
+    neighbors = json.loads(index.read_text())
+    assert list(neighbors) == rocks.keys.tolist()
+    assert {len(pairs) for pairs in neighbors.values()} == {4}
+    assert len(np.load(vectors)) == 60
+
+
+def test_map_draws(run, rocks, tmp_path):
+    plot, gif = tmp_path / "map.png", tmp_path / "map.gif"
+    options = ["--features", "color", "--thumbnails", "--plot", plot]
+    code, out, _ = run("map", rocks.path, *options, "--animation", gif)
+    assert code == 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert gif.read_bytes().startswith(b"GIF8")
+    assert run("map", rocks.path, "--features", "pixels", "--plot", plot)[0] == 0
+
+
+def test_compare_tells_which_is_better(run, rocks, tmp_path):
+    plot = tmp_path / "ab.png"
+    options = ["--models", "pairwise,texture", "--queries", 40, "-k", 5]
+    code, out, _ = run("compare", rocks.path, *options, "--plot", plot)
+    assert code == 0
+    assert "precision@5" in out
+    assert plot.exists()
+    _, out, _ = run("compare", rocks.path, *options, "--json")
+    report = json.loads(out)
+    assert report["queries"] == 40
+    assert set(report["costs"]) == {"pairwise", "texture"}
+    means = {
+        row["model"]: row["mean"]
+        for row in report["scores"]
+        if row["measure"] == "precision@5"
+    }
+    assert means["texture"] > means["pairwise"]
+    assert "texture" in report["verdict"]
+
+
+def test_people_vote_and_the_votes_tell(run, rocks, tmp_path, monkeypatch):
+    path, picture = tmp_path / "rocks.votes", tmp_path / "trial.png"
+    answers = iter(["l", "r", "t", "q"])
+    monkeypatch.setattr("builtins.input", lambda *_: next(answers))
+    options = ["--votes", path, "--voter", "Ada", "--picture", picture]
+    more = ["--models", "pairwise,color", "--trials", 6]
+    code, out, _ = run("vote", rocks.path, *options, *more)
+    assert code == 0
+    assert "3 answers recorded" in out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    answers = iter(["l", "q"])
+    assert "1 answers recorded" in run("vote", rocks.path, *options)[1]
+    code, out, _ = run("votes", path)
+    assert code == 0
+    assert "pairwise" in out
+    assert "color" in out
+    about = json.loads(run("votes", path, "--json")[1])
+    assert sum(row["votes"] for row in about["pairs"]) in (3, 4)  # repeats do not count
+
+
+def test_copies_and_a_split_without_leaks(run, rocks, tmp_path):
+    code, out, _ = run("duplicates", rocks.path)
+    assert code == 0
+    assert "of 60 pictures have a copy" in out
+    assert run("duplicates", rocks.path, "--csv")[1].startswith("key,duplicate_of")
+    path = tmp_path / "split.csv"
+    code, out, _ = run("split", rocks.path, "-o", path, "--test", 0.2, "--dev", 0.2)
+    assert code == 0
+    table = pd.read_csv(path)
+    assert table["key"].tolist() == rocks.keys.tolist()
+    assert table["split"].value_counts().to_dict() == {
+        line.split()[1]: int(line.split()[0]) for line in out.splitlines()
+    }
+    assert set(table["split"]) == {"train", "dev", "test"}
+
+
 def test_elbow(run, rocks, tmp_path):
     plot = tmp_path / "a.png"
     code, out, err = run("elbow", rocks.path, "--clusters", "1-6", "--plot", plot)
@@ -129,6 +251,19 @@ def test_elbow(run, rocks, tmp_path):
         (["similar", "{rocks}", "{key}", "--where", "hole"], "not COLUMN=VALUE"),
         (["similar", "{rocks}", "{key}", "--where", "hole=1"], "No column 'hole'"),
         (["similar", "{rocks}", "{zip}"], "no known picture format"),
+        (["similar", "{rocks}", "{key}", "--color", "3"], "must be 0 (texture only)"),
+        (
+            ["similar", "{rocks}", "{key}", "--features", "color", "--color", ".3"],
+            "weighs color against texture",
+        ),
+        (["similar", "{rocks}", "{key}", "--explain"], "compares pixels"),
+        (["neighbors", "{rocks}", "-o", "{tmp}/no/a.json"], "folder does not exist"),
+        (["compare", "{rocks}", "--models", "rock"], "names fewer than two models"),
+        (["compare", "{rocks}", "--models", "rock,vgg"], "'vgg' names no model"),
+        (["votes", "{zip}"], "is not a file of votes"),
+        (["votes", "nothing.votes"], "No votes at nothing.votes"),
+        (["split", "{rocks}", "-o", "{tmp}/a.csv", "--test", "2"], "test_size"),
+        (["split", "{rocks}", "-o", "{tmp}/a.csv", "--column", "x"], "No column 'x'"),
         (["elbow", "{rocks}", "--clusters", "0-3"], "no range such as 1-10"),
         (["elbow", "{rocks}", "--clusters", "a-3"], "no range such as 1-10"),
         (["elbow", "{rocks}", "--clusters", "61"], "asks for 61"),

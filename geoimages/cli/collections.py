@@ -3,11 +3,15 @@
 import json
 
 import click
+import pandas as pd
 
 from ..demo import run_demo
+from ..duplicates import find_duplicates
+from ..files import atomic_path
+from ..splits import split as split_collection
 from ..store import Collection
 from .group import cli
-from .options import COLLECTION
+from .options import COLLECTION, format_options, print_table
 
 
 @cli.command()
@@ -84,3 +88,51 @@ def info(collection, as_json):
             click.echo(json.dumps(rocks.summary(as_dict=True), indent=2))
         else:
             click.echo(rocks.summary())
+
+
+@cli.command()
+@COLLECTION
+@format_options
+def duplicates(collection, form):
+    """List the pictures that are copies of others, and labels that contradict."""
+    with Collection(collection) as rocks:
+        found = find_duplicates(rocks)
+    if len(found.pairs) or form:
+        print_table(found.pairs, form)
+    click.echo(found.summary(), err=form is not None)
+
+
+@cli.command()
+@COLLECTION
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False),
+    help="The table, with columns key and split; train and evaluate take it.",
+)
+@click.option(
+    "--test", "test_size", type=float, default=0.2, show_default=True, help="Share."
+)
+@click.option(
+    "--dev", "dev_size", type=float, default=0.0, show_default=True, help="Share."
+)
+@click.option(
+    "--column",
+    metavar="NAME",
+    help="Keep together what has one value here: drill hole, sample, photo.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
+def split(collection, output, test_size, dev_size, column, seed):
+    """Part a collection into train, dev and test, so that nothing leaks."""
+    with Collection(collection) as rocks:
+        parts = split_collection(
+            rocks, test_size, dev_size, column=column, random_state=seed
+        )
+        names = pd.Series("train", index=pd.Index(rocks.keys, name="key"), name="split")
+        for name, positions in parts._asdict().items():
+            names.iloc[positions] = name
+    with atomic_path(output) as temporary:
+        names.to_csv(temporary)
+    for name, positions in parts._asdict().items():
+        click.echo(f"{len(positions):,} {name}")

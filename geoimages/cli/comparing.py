@@ -129,7 +129,9 @@ def vote(collection, path, voter, models, trials, k, seed, picture):
                 fitted, queries, k=k, n_trials=trials, random_state=seed
             )
             votes = record_votes(path, drawn)
-        vote_in_terminal(votes, rocks, voter, picture, show=click.echo)
+        vote_in_terminal(
+            votes, rocks, voter, picture, ask=lambda text: input(text), show=click.echo
+        )
 
 
 @cli.command()

@@ -149,7 +149,7 @@ def map_(collection, features, color, keep, method, thumbnails, plot, animation,
     """Draw a map on which alike pictures lie together."""
     with Collection(collection, "r+" if keep else "r") as rocks:
         transformer = make_features(features, color)
-        vectors = rocks.x_y()[0]
+        vectors = rocks.to_frame().to_numpy()
         if transformer is not None:
             vectors = rocks.features(transformer.fit(rocks))
         labels = rocks.labels if len(rocks.classes) else None
