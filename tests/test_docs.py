@@ -24,7 +24,11 @@ def folder(tmp_path, monkeypatch, draw):
     return tmp_path
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/classify.md"])
+DOCS = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+PAGES = ["README.md", *(f"docs/{name}" for name in DOCS)]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_python_lines_run(folder, page):
     text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
@@ -36,7 +40,8 @@ def test_the_python_lines_run(folder, page):
         assert (folder / "matches.png").stat().st_size > 10_000
 
 
-def test_the_shell_lines_run(folder, capsys):
+def test_the_shell_lines_run(folder, capsys, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: "l")  # who votes prefers the left
     lines = [
         line
         for kind, text in BLOCKS
