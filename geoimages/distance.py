@@ -76,6 +76,7 @@ class PairwiseModel(SimilarityModel):
     """
 
     _named_in_fit = "k_candidates"
+    _keeps_turns_once = True
 
     def __init__(
         self,

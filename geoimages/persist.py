@@ -29,6 +29,7 @@ TRUSTED = (
     "geoimages.neural.MLPEmbedding",
     "geoimages.search.exact.ExactSearch",
     "geoimages.search.partitioned.PartitionedSearch",
+    "geoimages.search.turned.TurnedRows",
 )
 """What a model file may hold beside what skops trusts by itself."""
 

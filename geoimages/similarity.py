@@ -14,7 +14,9 @@ from .orientation import check_orientation, turn
 from .ranking import Matches, ranked_table
 from .reading import on_white
 from .search import ExactSearch
+from .search.exact import as_uint8
 from .search.metrics import check_metric, check_metric_params
+from .search.turned import keep_turns_once
 from .validation import check_images, hand_image_shape, is_collection, rows_for
 
 _EXCLUDE = ("lineage", "self", None)
@@ -82,6 +84,8 @@ class SimilarityModel(BaseEstimator):
     A model says where it searches by `_find`; everything else is here.
     """
 
+    _keeps_turns_once = False  # whether its engine takes `TurnedRows`
+
     def fit(self, X, y=None):
         """Store the pictures that candidates will be compared with.
 
@@ -129,6 +133,8 @@ class SimilarityModel(BaseEstimator):
         self.y_ = y
         self.lineage_ = pd.factorize(lineage_of(keys.tolist()))[0]
         self.search_rank_ = _rank_keys(keys)
+        if self._compares_pixels and self._keeps_turns_once:
+            rows = keep_turns_once(as_uint8(rows), self.image_shape_)
         self.search_ = ExactSearch(rows, self.search_rank_, self.metric_params)
         return self
 

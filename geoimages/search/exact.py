@@ -16,6 +16,7 @@ from .metrics import (
     distances,
     learn_metric_params,
 )
+from .turned import TurnedRows
 
 PRODUCT_METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean")
 _BLOCK_BYTES = 1 << 26
@@ -180,7 +181,7 @@ class ExactSearch:
 
     Parameters
     ----------
-    rows : ndarray of shape (n, d), uint8, float32 or float64
+    rows : ndarray or TurnedRows of shape (n, d), uint8, float32 or float64
         uint8 means 0–255, everything else is compared as it is. Float rows that hold
         nothing but k/255 are kept as uint8.
     rank : ndarray of shape (n,), int
@@ -191,7 +192,7 @@ class ExactSearch:
 
     def __init__(self, rows, rank, metric_params=None):
         check_metric_params(metric_params)
-        self.rows = as_uint8(rows)
+        self.rows = rows if isinstance(rows, TurnedRows) else as_uint8(rows)
         self.rank = rank
         self.metric_params = metric_params
         self._params = {}
@@ -274,7 +275,10 @@ class ExactSearch:
         """
         if metric == "cityblock" and self._in_integers(queries):
             distance = np.concatenate(
-                [integers.absolute_differences(self.rows[p], queries) for p in parts]
+                [
+                    self._compare(integers.absolute_differences, part, queries)
+                    for part in parts
+                ]
             ).T
             return distance, lambda turns: 0
         out = [np.empty((len(queries), 0))]
@@ -285,6 +289,12 @@ class ExactSearch:
                 out.append(self._distances(queries, block, metric))
         distance = np.concatenate(out, axis=1)
         return distance, lambda turns: 2 * self._tolerance(distance[turns], metric)
+
+    def _compare(self, compare, part, queries):
+        """Compare a part of the rows with queries in integers."""
+        if isinstance(self.rows, TurnedRows):
+            return self.rows.compare(compare, part, queries)
+        return compare(self.rows[part], queries)
 
     def _in_integers(self, queries):
         return (
@@ -304,7 +314,7 @@ class ExactSearch:
         query_length, query_center, query_whole = _measure(queries, metric)
         if exact:
             product = np.concatenate(
-                [integers.dots(self.rows[p], queries) for p in parts]
+                [self._compare(integers.dots, part, queries) for part in parts]
             ).T.astype(dtype, order="C")
         else:
             # Centered, so that the centers of the rows drop out.

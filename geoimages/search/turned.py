@@ -1,0 +1,159 @@
+"""Rows that are lossless turns of others, kept once."""
+
+import numpy as np
+
+from . import integers
+
+_BLOCK_BYTES = 1 << 26
+_WORTH = 0.7  # share of the rows that may be left for it to pay
+
+
+def _turn_rows(rows, image_shape, quarters):
+    """Turn flat square pictures counter-clockwise: (n, d) -> (n, d)."""
+    if quarters == 0:
+        return rows
+    pictures = rows.reshape(len(rows), *image_shape)
+    turned = np.rot90(pictures, quarters, axes=(1, 2))
+    return np.ascontiguousarray(turned).reshape(rows.shape)
+
+
+class TurnedRows:
+    """Flat square pictures, of which each that is a turn of another is not kept.
+
+    It is read like an array of shape (n, d): rows are turned when they are asked for.
+
+    Parameters
+    ----------
+    base : ndarray of shape (m, d), uint8
+        The pictures kept.
+    image_shape : tuple of int
+        (side, side, channels).
+    source : ndarray of shape (n,), int
+        Which of them each row shows.
+    quarters : ndarray of shape (n,), int
+        By how many quarters it is turned, counter-clockwise.
+    """
+
+    def __init__(self, base, image_shape, source, quarters):
+        self.base = base
+        self.image_shape = image_shape
+        self.source = source
+        self.quarters = quarters
+
+    dtype = np.dtype(np.uint8)
+
+    @property
+    def shape(self):
+        return len(self.source), self.base.shape[1]
+
+    @property
+    def itemsize(self):
+        return 1
+
+    @property
+    def nbytes(self):
+        return self.base.nbytes + self.source.nbytes + self.quarters.nbytes
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        source, quarters = self.source[index], self.quarters[index]
+        if np.ndim(source) == 0:
+            return _turn_rows(self.base[[source]], self.image_shape, quarters)[0]
+        out = self.base[source]
+        for k in (1, 2, 3):
+            turned = quarters == k
+            out[turned] = _turn_rows(out[turned], self.image_shape, k)
+        return out
+
+    def compare(self, compare, part, queries):
+        """Compare some rows with queries, by turning the queries instead.
+
+        Parameters
+        ----------
+        compare : callable
+            (rows, queries) -> (n, m), which does not mind what place a column has.
+        part : slice
+            Rows.
+        queries : ndarray of shape (m, d), uint8
+
+        Returns
+        -------
+        compared : ndarray of shape (n, m)
+        """
+        place, asked = {}, []
+        for k in range(4):
+            for query in _turn_rows(queries, self.image_shape, -k):
+                place.setdefault(query.tobytes(), len(place))
+                asked.append(place[query.tobytes()])
+        distinct = np.frombuffer(b"".join(place), np.uint8).reshape(len(place), -1)
+        compared = compare(self.base, distinct)
+        asked = np.array(asked).reshape(4, len(queries))
+        return compared[self.source[part, None], asked[self.quarters[part]]]
+
+
+def keep_turns_once(rows, image_shape):
+    """Keep of pictures that are lossless quarter turns of each other only the first.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d), uint8
+        Flat pictures.
+    image_shape : tuple of int
+        (height, width, channels).
+
+    Returns
+    -------
+    rows : TurnedRows or ndarray
+        The rows as they are where they are not square, or few are turns of others.
+    """
+    square = image_shape[0] == image_shape[1] > 1
+    if not square or rows.dtype != np.uint8 or len(rows) < 2:
+        return rows
+    # Masked pictures were put on white, which left three channels.
+    image_shape = (*image_shape[:2], rows.shape[1] // image_shape[0] ** 2)
+    groups = _signatures(rows, image_shape)
+    order = np.argsort(groups, kind="stable")
+    source = np.full(len(rows), -1)
+    quarters = np.zeros(len(rows), np.int8)
+    kept, open_ = [], order
+    while len(open_):
+        # The first open row of each group is kept, and the others held against it.
+        first = np.flatnonzero(np.diff(groups[open_], prepend=-1))
+        of = np.repeat(open_[first], np.diff(np.append(first, len(open_))))
+        kept.append(open_[first])
+        source[open_[first]] = open_[first]
+        rest = open_ != of
+        members, originals = open_[rest], of[rest]
+        equal = _find_quarters(rows, members, originals, image_shape)
+        found = equal >= 0
+        source[members[found]] = originals[found]
+        quarters[members[found]] = equal[found]
+        open_ = members[~found]
+        if sum(map(len, kept)) > _WORTH * len(rows):
+            return rows
+    kept = np.sort(np.concatenate(kept))
+    return TurnedRows(rows[kept], image_shape, np.searchsorted(kept, source), quarters)
+
+
+def _signatures(rows, image_shape):
+    """Number pictures so that turns of one have the same: (n,) int."""
+    rng = np.random.default_rng(0)
+    mask = rng.integers(0, 256, (1, rows.shape[1]), dtype=np.uint8)
+    masks = np.concatenate([_turn_rows(mask, image_shape, k) for k in range(4)])
+    signature = np.sort(integers.dots(rows, masks).astype(np.int64), axis=1)
+    return np.unique(signature, axis=0, return_inverse=True)[1].ravel()
+
+
+def _find_quarters(rows, members, originals, image_shape):
+    """The turn that makes each original its member, −1 where none does: (n,)."""
+    out = np.full(len(members), -1, np.int8)
+    step = max(1, _BLOCK_BYTES // (4 * rows.shape[1]))
+    for start in range(0, len(members), step):
+        these = slice(start, start + step)
+        wanted, base = rows[members[these]], rows[originals[these]]
+        for k in (3, 2, 1, 0):  # the smallest turn wins
+            same = (_turn_rows(base, image_shape, k) == wanted).all(axis=1)
+            out[these][same] = k
+    return out
