@@ -76,10 +76,9 @@ class Duplicates:
         """The pairs whose labels differ; where one has none, they do not."""
         if "label" not in self.pairs:
             return self.pairs.iloc[:0]
-        told = (self.pairs["label"] != "") & (self.pairs["label_of_duplicate"] != "")
-        return self.pairs[
-            told & (self.pairs["label"] != self.pairs["label_of_duplicate"])
-        ]
+        a, b = (self.pairs[name] for name in ("label", "label_of_duplicate"))
+        told = a.notna() & b.notna() & (a != "") & (b != "")
+        return self.pairs[told & (a != b)]
 
     def summary(self):
         """Say in one line how many pictures are copies."""
@@ -110,8 +109,8 @@ class _Pictures:
         if is_collection(X):
             self._images, self.keys, shape = X, X.keys, X.image_shape
         else:
-            self.keys = np.asarray(X.index if hasattr(X, "index") else range(len(X)))
-            X = np.asarray(X)
+            framed = isinstance(X, pd.DataFrame)
+            keys, X = X.index if framed else None, np.asarray(X)
             if X.ndim == 2:
                 X = X.reshape(len(X), *infer_image_shape(X.shape[1], image_shape))
             if X.ndim != 4 or X.shape[3] not in (1, 3, 4):
@@ -126,6 +125,12 @@ class _Pictures:
                 raise ValueError(
                     f"Pictures are uint8 in 0–255 or float in 0–1, got {X.dtype}"
                     + (f" from {X.min()} to {X.max()}." if X.dtype.kind == "f" else ".")
+                )
+            self.keys = np.arange(len(X)) if keys is None else keys.to_numpy()
+            if keys is not None and keys.has_duplicates:
+                raise ValueError(
+                    f"Each picture has a key of its own, but "
+                    f"{keys[keys.duplicated()][0]!r} stands twice in the index."
                 )
             self._images, shape = X, X.shape[1:]
         self.image_shape = shape

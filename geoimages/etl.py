@@ -224,7 +224,9 @@ class Images:
         Returns
         -------
         taken : list of Path
-            The pictures, where they are now: ``dev_path/<class>/<file name>``.
+            The pictures, where they are now: ``dev_path/<class>/<file name>``, or in
+            the folders they came from, below ``dev_path``, where two pictures of a
+            class share a file name.
 
         Raises
         ------
@@ -243,9 +245,12 @@ class Images:
             sample_percent,
             random_state,
         )
+        places = [f"{entry.label}/{path.name}" for path, entry in pictures]
+        if len(set(places)) < len(places):
+            places = [entry.path for _, entry in pictures]
         moves = {
-            path: self.dev_path / entry.label / path.name
-            for (path, entry), taken in zip(pictures, chosen, strict=True)
+            path: self.dev_path / place
+            for (path, _), place, taken in zip(pictures, places, chosen, strict=True)
             if taken
         }
         for new in moves.values():

@@ -26,6 +26,11 @@ def _keys_of(collection):
     """The keys of a collection, a DataFrame or a sequence of keys."""
     framed = isinstance(collection, pd.DataFrame | pd.Series)
     keys = collection.index if framed else getattr(collection, "keys", collection)
+    if np.ndim(keys) != 1:
+        raise TypeError(
+            "groups_of takes a Collection, a DataFrame or a list of keys, got "
+            f"{type(collection).__name__}."
+        )
     return list(keys)
 
 
@@ -75,9 +80,11 @@ def groups_of(collection, duplicates=None, column=None):
     ------
     KeyError
         If the collection has no such column.
+    TypeError
+        If `collection` has no keys.
     ValueError
-        If copies are to be found where there are no pictures, or the column is of
-        another length.
+        If copies are to be found where there are no pictures, or are those of other
+        pictures, or the column is of another length.
 
     Examples
     --------
@@ -99,9 +106,15 @@ def groups_of(collection, duplicates=None, column=None):
             )
         duplicates = find_duplicates(collection)
     if isinstance(duplicates, Duplicates):
+        if n and not np.isin(keys, duplicates.keys).any():
+            raise ValueError(
+                f"duplicates are those of other pictures, such as "
+                f"{duplicates.keys[:1].tolist()}, than {keys[:1]}; find them where "
+                "the pictures have these keys."
+            )
         copies = duplicates.groups.reindex(keys)
         joined.append(copies.fillna(-1).to_numpy(int))
-    elif duplicates:
+    elif duplicates is not None and duplicates is not False:
         raise ValueError(
             "duplicates is what find_duplicates returned, True or None, got "
             f"{type(duplicates).__name__}."

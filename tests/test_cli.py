@@ -155,6 +155,19 @@ def test_neighbors_writes_the_inverted_index(run, rocks, tmp_path):
     assert len(np.load(vectors)) == 60
 
 
+def test_a_map_of_masked_pixels_sees_the_rock_only(run, pictures, tmp_path):
+    images, drawn = np.pad(pictures[0], ((0, 0),) * 3 + ((0, 1),)), []
+    images[:, 9:, :, 3] = 255
+    for hidden in (0, 200):
+        images[::2, :9, :, :3] = hidden
+        path = tmp_path / f"{hidden}.h5"
+        Collection.from_arrays(path, images).close()
+        plot = path.with_suffix(".png")
+        assert run("map", path, "--features", "pixels", "--plot", plot)[0] == 0
+        drawn.append(plot.read_bytes())
+    assert drawn[0] == drawn[1]
+
+
 def test_map_draws(run, rocks, tmp_path):
     plot, gif = tmp_path / "map.png", tmp_path / "map.gif"
     options = ["--features", "color", "--thumbnails", "--plot", plot]
@@ -173,7 +186,7 @@ def test_compare_tells_which_is_better(run, rocks, tmp_path):
     assert "precision@5" in out
     assert plot.exists()
     _, out, _ = run("compare", rocks.path, *options, "--json")
-    report = json.loads(out)
+    report = json.loads(out, parse_constant=pytest.fail)
     assert report["queries"] == 40
     assert set(report["costs"]) == {"pairwise", "texture"}
     means = {
@@ -258,8 +271,14 @@ def test_elbow(run, rocks, tmp_path):
         ),
         (["similar", "{rocks}", "{key}", "--explain"], "compares pixels"),
         (["neighbors", "{rocks}", "-o", "{tmp}/no/a.json"], "folder does not exist"),
+        (["neighbors", "{rocks}", "-o", "{rocks}"], "is the collection itself"),
         (["compare", "{rocks}", "--models", "rock"], "names fewer than two models"),
         (["compare", "{rocks}", "--models", "rock,vgg"], "'vgg' names no model"),
+        (["compare", "{rocks}", "-k", "0"], "'-k': 0 is not in the range"),
+        (
+            ["vote", "{rocks}", "--votes", "{tmp}/v", "--voter", "x", "--trials", "0"],
+            "'--trials': 0 is not in the range",
+        ),
         (["votes", "{zip}"], "is not a file of votes"),
         (["votes", "nothing.votes"], "No votes at nothing.votes"),
         (["split", "{rocks}", "-o", "{tmp}/a.csv", "--test", "2"], "test_size"),

@@ -172,9 +172,23 @@ def test_no_copy_is_lost_to_the_sketch_that_no_turn_changes():
         assert (alike <= bound + 1e-4).all()
 
 
+def test_a_list_of_pictures():
+    found = find_duplicates([ROCKS[0], ROCKS[1], ROCKS[0]])
+    assert found.pairs[["key", "duplicate_of"]].to_numpy().tolist() == [[2, 0]]
+
+
+@pytest.mark.parametrize("missing", ["", None, np.nan, pd.NA])
+def test_a_missing_label_contradicts_none(missing):
+    labels = np.array(["a", missing, missing], object)
+    found = find_duplicates(ROCKS[[0, 0, 0]], labels=labels)
+    assert len(found.pairs) == 2
+    assert len(found.contradictions) == 0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"X": pd.DataFrame(ROCKS[:2].reshape(2, -1), ["a", "a"])}, "'a' stands twice"),
         ({"similarity": 0}, "similarity is a correlation above 0 and up to 1, got 0"),
         ({"residual": -1}, "residual is 0 or more, got -1"),
         ({"labels": ["a"]}, "inconsistent numbers of samples"),

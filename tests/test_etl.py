@@ -118,6 +118,17 @@ def test_sampling_overwrites_nothing(images):
     assert taken[0].read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize("move", [True, False])
+def test_sampling_keeps_pictures_that_share_a_name(tmp_path, draw, move):
+    names = ["BH1/core/0.jpg", "BH2/core/0.jpg", "BH2/core/1.jpg"]
+    for seed, name in enumerate(names):
+        draw(f"images/{name}", seed=seed)
+    images = Images(tmp_path / "images", dev_path=tmp_path / "dev")
+    taken = images.sample_images(1.0, random_state=0, move=move)
+    assert sorted(taken) == [tmp_path / "dev" / name for name in names]
+    assert files_below(tmp_path / "dev") == set(names)
+
+
 def test_lossless_turns_are_exact_and_counter_clockwise(images):
     images.rename_images()
     written = images.rotate_images(suffix=".png")

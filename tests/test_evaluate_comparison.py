@@ -214,7 +214,7 @@ def test_the_verdict_says_when_it_can_not_be_told():
     ]
     told = _verdict(scores(a=0.51, b=0.5, c=0.21), pd.DataFrame(rows), "mAP", 100, 0.9)
     assert told == (
-        "It can not be told from 100 queries, 90 % intervals whether a (mAP 0.510) is "
+        "It can not be told from 100 queries (90 % intervals) whether a (mAP 0.510) is "
         "better than b (0.500): the true difference lies between -0.010 and 0.030, and "
         "one such as seen comes by chance about once in 3 times. It is ahead of c "
         "(0.210) by 0.300 (0.280 to 0.320), surely."
@@ -236,6 +236,8 @@ class TestMistakes:
             compare(list(models.values()), *queries)
         with pytest.raises(TypeError, match="'b' is no similarity model"):
             compare({"a": models["pixels"], "b": "kmeans"}, *queries)
+        with pytest.raises(ValueError, match=r"name of its own, got \[1, '1'\]"):
+            compare({1: models["pixels"], "1": models["kmeans"]}, *queries)
 
     def test_a_model_that_is_not_fitted(self, models, queries):
         with pytest.raises(NotFittedError, match="'new' is not fitted.*X="):

@@ -10,6 +10,7 @@ from geoimages.evaluate import (
     average_precision,
     jaccard,
     map_at_r,
+    measures,
     ndcg_at_k,
     precision_at_k,
     r_precision,
@@ -132,6 +133,22 @@ def test_overlaps_agree_with_slow_loops(p):
     )
 
 
+def test_overlaps_do_not_depend_on_blocks(monkeypatch):
+    rng = np.random.default_rng(4)
+    a, b = (np.array([rng.permutation(9)[:5] for _ in range(20)]) for _ in range(2))
+    whole = jaccard(a, b), rank_biased_overlap(a, b)
+    sizes = []
+
+    def shared(a, b):
+        sizes.append(a.shape[0])
+        return (a[:, :, None] == b[:, None, :]) & (a >= 0)[:, :, None]
+
+    monkeypatch.setattr(measures, "shared", shared)
+    monkeypatch.setattr(measures, "_CELLS", 75)
+    np.testing.assert_array_equal((jaccard(a, b), rank_biased_overlap(a, b)), whole)
+    assert max(sizes) == 3  # no (m, k, k) array of all queries
+
+
 def test_overlaps_of_the_same_of_others_and_of_nothing():
     a = np.array([[4, 2, 9]])
     assert rank_biased_overlap(a, a) == pytest.approx([1])
@@ -141,7 +158,14 @@ def test_overlaps_of_the_same_of_others_and_of_nothing():
     none = np.full((1, 3), -1)
     assert jaccard(a, none) == [0]
     assert jaccard(none, none) == [1]
-    assert rank_biased_overlap(none, none) == [0]
+    assert rank_biased_overlap(a, none) == [0]
+    assert rank_biased_overlap(none, none) == pytest.approx([1])
+    # Answers cut short by what is left out agree as far as they go.
+    short = np.array([[4, 2, -1, -1]])
+    assert rank_biased_overlap(short, short) == pytest.approx([1])
+    assert rank_biased_overlap(short, np.array([[4, 9, -1, -1]])) == pytest.approx(
+        rank_biased_overlap(np.array([[4, 2]]), np.array([[4, 9]]))
+    )
     # One shared picture weighs more where it comes first.
     first, last = np.array([[4, 0, 1]]), np.array([[0, 1, 9]])
     assert rank_biased_overlap(a, first) > rank_biased_overlap(a, last)

@@ -13,10 +13,12 @@ from geoimages import (
     ConvNetClassifier,
     KMeansModel,
     PairwiseModel,
+    PatternFeatures,
     recall_against_exact,
     retrieval_scores,
 )
 from geoimages.evaluate import RetrievalScores
+from geoimages.evaluate.asking import Queries
 
 CLASSES = np.array(["chalk", "flint", "marl"])
 
@@ -278,6 +280,31 @@ def test_ties_are_as_good_as_one_another():
     assert means(recall)["recall@5 of exact"] == 1
 
 
+def test_recall_of_a_re_ranked_answer_counts_the_pictures(pictures):
+    images, labels = pictures
+    model = KMeansModel(8, features=PatternFeatures(shortlist=20), random_state=0)
+    model.fit(images[:100], labels[:100])
+    found = model.predict(images[100:], 10)
+    true = model.predict(images[100:], 10, clusters_searched=8)
+    wanted = [
+        len(set(found.loc[i].index) & set(true.loc[i].index)) / 10 for i in range(20)
+    ]
+    assert 0 < np.mean(wanted) < 1
+    result = recall_against_exact(model, images[100:], k=10)
+    np.testing.assert_allclose(result.per_query["recall@10 of exact"], wanted)
+
+
+def test_without_groups_turned_copies_are_still_drawn_together(stored):
+    frame, labels = stored
+    frame = frame.rename(lambda key: key.replace("rock.001", "rock.000.90"))
+    model = PairwiseModel().fit(frame, labels)
+    groups = pd.Series(None, frame.index, dtype=object)
+    units = [Queries(model, None, None, g, 0).units for g in (None, groups)]
+    for of_queries in units:
+        assert of_queries[0] == of_queries[1]
+        assert len(np.unique(of_queries)) == 89
+
+
 class TestMistakes:
     def test_a_model_that_is_not_fitted(self, asked):
         with pytest.raises(
@@ -318,6 +345,15 @@ class TestMistakes:
         with pytest.raises(ValueError, match="All 20 queries are of one group"):
             retrieval_scores(model, *asked, groups=groups)
 
+    def test_nothing_to_find(self, stored):
+        alone = PairwiseModel().fit(stored[0], np.arange(90))
+        with pytest.raises(ValueError, match="so there is nothing to find"):
+            retrieval_scores(alone)
+        labels = np.array([*stored[1][:89], "granite"])
+        one = PairwiseModel().fit(stored[0], labels)
+        with pytest.raises(ValueError, match="Only one query has something to find"):
+            retrieval_scores(one, stored[0].index[[0, 89]])
+
     def test_more_answers_than_pictures(self, model, asked):
         with pytest.raises(ValueError, match="first 91 answers.*90 pictures"):
             retrieval_scores(model, *asked, ks=(1, 91))
@@ -346,6 +382,10 @@ class TestMistakes:
             retrieval_scores(model, *asked, groups=np.arange(90))
         with pytest.raises(ValueError, match="expected 90 and 90"):
             retrieval_scores(model, groups=np.arange(5))
+        with pytest.raises(ValueError, match=r"groups is of shape \(\)"):
+            retrieval_scores(model, groups="hole")
+        with pytest.raises(ValueError, match="'rock.000' and 89 other pictures"):
+            retrieval_scores(model, groups={"hole": 1})
 
     def test_nothing_exact_to_compare_with(self, model, asked, stored):
         with pytest.raises(ValueError, match="give the exact model.*exact="):
@@ -353,6 +393,11 @@ class TestMistakes:
         other = PairwiseModel().fit(stored[0].iloc[:50])
         with pytest.raises(ValueError, match="share 50 keys of 90 and 50"):
             recall_against_exact(model, asked[0], exact=other)
+        other = PairwiseModel(dist_metric="cityblock").fit(stored[0])
+        with pytest.raises(ValueError, match="measure different distances"):
+            recall_against_exact(model, asked[0], exact=other)
+        with pytest.raises(TypeError, match=r"k must be an integer, got \(1, 5\)"):
+            recall_against_exact(model, asked[0], (1, 5), exact=model)
 
 
 @pytest.mark.real

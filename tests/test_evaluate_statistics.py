@@ -122,6 +122,13 @@ def test_no_difference_at_all():
     assert paired_permutation_test(np.zeros(5)) == 1
 
 
+def test_draws_are_made():
+    with pytest.raises(ValueError, match="n_resamples must be 1 or more draws, got 0"):
+        bootstrap_interval([0.1, 0.2], n_resamples=0)
+    with pytest.raises(ValueError, match="n_permutations must be 1 or more draws"):
+        paired_permutation_test([0.1, 0.2], n_permutations=0)
+
+
 def test_holm_by_hand():
     np.testing.assert_allclose(holm([0.02, 0.01, 0.5, 0.04]), [0.06, 0.04, 0.5, 0.08])
     assert holm([0.7, 0.6]).tolist() == [1, 1]

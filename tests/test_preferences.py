@@ -382,6 +382,14 @@ def test_what_cannot_be_told(tmp_path):
             preference(table, **options)
     with pytest.raises(ValueError, match="holds no votes"):
         preference(table.iloc[:0])
+    with pytest.raises(ValueError, match="has the columns .*; choice is missing"):
+        preference(table.drop(columns="choice"))
+    with pytest.raises(ValueError, match="choice='up' is not one of left, right, tie"):
+        preference(table.assign(choice="up"))
+    with pytest.raises(TypeError, match="votes must be Votes or a table .*, got str"):
+        preference("rocks.votes")
+    with pytest.raises(ValueError, match="comparisons must be 1 or more, got 0"):
+        votes_needed(0.6, comparisons=0)
     with pytest.raises(ValueError, match="share must be between 0 and 1, got 60"):
         votes_needed(60)
     with pytest.raises(ValueError, match="ties must be from 0 to below 1"):

@@ -135,10 +135,20 @@ def test_shares_leave_something_to_learn_from(leaky, sizes):
 def test_bad_input_is_named(leaky):
     with pytest.raises(TypeError, match="split takes a Collection, got list"):
         split(["a"])
+    for given in (None, np.zeros((2, 4, 4, 3)), {"a": 1}):
+        with pytest.raises(TypeError, match="or a list of keys, got"):
+            groups_of(given)
     with pytest.raises(ValueError, match="duplicates=True looks at pictures"):
         groups_of(["a"], duplicates=True)
     with pytest.raises(ValueError, match="duplicates is what find_duplicates returned"):
         groups_of(["a"], duplicates=["a"])
+    found = find_duplicates(np.zeros((2, 4, 4, 3), np.uint8))
+    with pytest.raises(ValueError, match="duplicates is what.*got DataFrame"):
+        groups_of(["a"], duplicates=found.pairs)
+    with pytest.raises(
+        ValueError, match=r"of other pictures, such as \[0\], than \['a'"
+    ):
+        groups_of(["a", "b"], duplicates=found)
     with pytest.raises(ValueError, match="column holds 2 values for 1 pictures"):
         groups_of(["a"], column=["x", "y"])
     with pytest.raises(ValueError, match="column='hole' names a column of a Coll"):

@@ -202,13 +202,17 @@ def test_what_cannot_be_drawn(models):
         blind_trials(list(models.values()), QUERIES)
     with pytest.raises(ValueError, match="named by text"):
         blind_trials({1: models["one"], 2: models["two"]}, QUERIES)
-    with pytest.raises(ValueError, match="n_trials=2 is not between 3.* and 120"):
+    with pytest.raises(ValueError, match="n_trials=2 is not a whole .* 3,.* to 120"):
         blind_trials(models, QUERIES, n_trials=2)
     with pytest.raises(ValueError, match="n_trials=121"):
         blind_trials(models, QUERIES, n_trials=121)
     with pytest.raises(ValueError, match="repeats is a share from 0 to 1, got 2"):
         blind_trials(models, QUERIES, repeats=2)
-    for queries in ([], [1, 2]):
+    with pytest.raises(ValueError, match="n_trials=3.5 is not a whole number"):
+        blind_trials(models, QUERIES, n_trials=3.5)
+    with pytest.raises(TypeError, match="'two' is no similarity model; give one such"):
+        blind_trials({"one": models["one"], "two": "kmeans"}, QUERIES)
+    for queries in ([], [1, 2], 40, None, pd.DataFrame({"key": QUERIES})):
         with pytest.raises(TypeError, match="queries must be keys"):
             blind_trials(models, queries)
     with pytest.raises(TypeError, match="list of keys, got the text 'q1'"):

@@ -260,6 +260,8 @@ def test_an_embedding_learns_from_votes(tmp_path):
     for trial in trials:
         side = "left" if trial.left_model == "first" else "right"
         votes.record(trial.name, "ann", side)
+    told = triplets_from_votes(votes)
+    weighted = TripletEmbedding(3, random_state=0).fit_triplets(X, *told)
     triplets, _ = triplets_from_votes(votes, per_vote=4, random_state=0)
     embedded = (
         TripletEmbedding(3, random_state=0).fit_triplets(X, triplets).transform(X)
@@ -272,3 +274,7 @@ def test_an_embedding_learns_from_votes(tmp_path):
         return (near < far).mean()
 
     assert agreement(np.asarray(embedded)) > agreement(X.to_numpy()) + 0.2
+    weighted = np.asarray(weighted.transform(X))
+    assert agreement(weighted) > agreement(X.to_numpy()) + 0.2
+    with pytest.raises(TypeError, match="votes must be Votes, got DataFrame"):
+        triplets_from_votes(votes.table)

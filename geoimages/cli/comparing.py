@@ -22,6 +22,7 @@ from ..voting import vote_in_terminal
 from .group import cli
 from .options import COLLECTION
 
+_COUNT = click.IntRange(min=1)
 _NAMES = (
     f"Models, by commas: {' or '.join(MODELS)}, one of {', '.join(FEATURES)} "
     "(pairwise on these), or both, such as kmeans-rock."
@@ -65,7 +66,7 @@ _SEED = click.option(
 @click.option(
     "--queries", type=int, default=200, show_default=True, help="Pictures asked about."
 )
-@click.option("-k", "k", type=int, default=10, show_default=True, help="Answers.")
+@click.option("-k", "k", type=_COUNT, default=10, show_default=True, help="Answers.")
 @_SEED
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw the comparison.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -83,7 +84,8 @@ def compare(collection, models, queries, k, seed, plot, as_json):
     if as_json:
         tables = ("scores", "differences", "overlap")
         report = {name: getattr(result, name).to_dict("records") for name in tables}
-        report["costs"] = result.costs.to_dict("index")
+        costs = result.costs.astype(object).where(result.costs.notna(), None)
+        report["costs"] = costs.to_dict("index")
         report |= {"verdict": result.verdict, "queries": result.n_queries}
         click.echo(json.dumps(report, indent=2, default=float))
     else:
@@ -105,9 +107,11 @@ def compare(collection, models, queries, k, seed, plot, as_json):
 @click.option("--voter", required=True, help="Your name.")
 @_models_option("pairwise,rock")
 @click.option(
-    "--trials", type=int, default=40, show_default=True, help="How many to draw."
+    "--trials", type=_COUNT, default=40, show_default=True, help="How many to draw."
 )
-@click.option("-k", "k", type=int, default=5, show_default=True, help="Answers a side.")
+@click.option(
+    "-k", "k", type=_COUNT, default=5, show_default=True, help="Answers a side."
+)
 @_SEED
 @click.option(
     "--picture",

@@ -123,9 +123,11 @@ class Queries:
             self._families.append(_Families(*self._read_groups(groups)))
         self._label(labels)
         self._count()
-        codes = self._families[-1].asked
-        alone = codes.max(initial=0) + 1 + np.arange(len(self))
-        self.units = np.where(codes >= 0, codes, alone)
+        self.units = np.arange(len(self))
+        for family in self._families:
+            codes = family.asked
+            rest = codes.max(initial=0) + 1 + self.units
+            self.units = np.where(codes >= 0, codes, rest)
 
     def __len__(self):
         return len(self.names)
@@ -208,7 +210,8 @@ class Queries:
         if isinstance(groups, dict | pd.Series):
             groups = pd.Series(groups)
             known = groups.index
-            missing = [key for key in (*self.keys, *self.names) if key not in known]
+            named = dict.fromkeys((*self.keys, *self.names))
+            missing = [key for key in named if key not in known]
             if missing:
                 raise ValueError(
                     f"groups names no group of {missing[0]!r} and {len(missing) - 1} "
@@ -220,16 +223,17 @@ class Queries:
             stored, asked = groups
         elif (self._own >= 0).all():
             stored = np.asarray(groups)
-            asked = stored[self._own] if len(stored) == n else self._own
+            asked = stored[self._own] if stored.shape == (n,) else self._own
         else:
             raise ValueError(
                 "groups must be (those of the stored pictures, those of the queries) "
                 "where queries are not keys of the stored pictures."
             )
-        if len(stored) != n or len(asked) != m:
+        if np.shape(stored) != (n,) or np.shape(asked) != (m,):
             raise ValueError(
-                f"groups holds {len(stored)} groups of stored pictures and "
-                f"{len(asked)} of queries, expected {n} and {m}."
+                f"groups is of shape {np.shape(stored)} for the stored pictures and "
+                f"{np.shape(asked)} for the queries; give one for each, expected {n} and "
+                f"{m}."
             )
         return _codes(stored, asked)
 

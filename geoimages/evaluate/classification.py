@@ -134,6 +134,10 @@ def classification_table(y_true, y_pred):
     table : DataFrame
         Index ``class``; columns ``precision``, ``recall``, ``f1`` and ``pictures``.
 
+    See Also
+    --------
+    sklearn.metrics.classification_report : The same as text.
+
     Examples
     --------
     >>> classification_table(["a", "a", "b"], ["a", "b", "b"])

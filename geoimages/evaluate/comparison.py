@@ -330,16 +330,19 @@ def _verdict(scores, differences, measure, n_queries, confidence):
                 f"{_by_chance(pair['p_corrected'])}"
             )
             unsure.append(text)
-    counted = f"{n_queries:,} queries, {100 * confidence:g} % intervals"
+    sureness = f"{100 * confidence:g} % intervals"
     ahead = f"{best} ({measure} {means[best]:.3f})"
     if not unsure:
         each = "Such a lead comes" if len(sure) == 1 else "The least sure lead comes"
         return (
             f"{best} is better: its {measure} is {means[best]:.3f}, ahead of "
-            f"{_listed(sure)} ({counted}). {each} {_by_chance(max(seen))}."
+            f"{_listed(sure)} ({n_queries:,} queries, {sureness}). {each} "
+            f"{_by_chance(max(seen))}."
         )
-    told = f"It can not be told from {counted} whether {ahead} is better than "
-    told += " or than ".join(unsure) + "."
+    told = (
+        f"It can not be told from {n_queries:,} queries ({sureness}) whether {ahead} "
+    )
+    told += "is better than " + "; or than ".join(unsure) + "."
     return told + (f" It is ahead of {_listed(sure)}, surely." if sure else "")
 
 
@@ -454,6 +457,8 @@ def compare(
             + (f"{len(models)}." if isinstance(models, dict) else f"{models!r}.")
         )
     names = [str(name) for name in models]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Each model needs a name of its own, got {list(models)!r}.")
     models, costs = _fitted(
         dict(zip(names, models.values(), strict=True)), X, y, memory
     )

@@ -7,6 +7,8 @@ are to find. A query without any has no score (NaN).
 
 import numpy as np
 
+_CELLS = 1 << 24  # pairs of answers compared at a time
+
 
 def _per_relevant(values, n_relevant):
     """values / n_relevant, NaN where nothing is relevant: (m,)."""
@@ -193,9 +195,11 @@ def jaccard(a, b):
     >>> jaccard(np.array([[1, 2, 3]]), np.array([[3, 4, 1]]))
     array([0.5])
     """
-    shared = _shared(a, b).sum(axis=(1, 2))
-    union = (a >= 0).sum(axis=1) + (b >= 0).sum(axis=1) - shared
-    return np.divide(shared, union, out=np.ones(len(a)), where=union > 0)
+    both = np.zeros(len(a), int)
+    for block in blocks_of_answers(a):
+        both[block] = shared(a[block], b[block]).sum(axis=(1, 2))
+    union = (a >= 0).sum(axis=1) + (b >= 0).sum(axis=1) - both
+    return np.divide(both, union, out=np.ones(len(a)), where=union > 0)
 
 
 def rank_biased_overlap(a, b, p=0.9):
@@ -212,7 +216,8 @@ def rank_biased_overlap(a, b, p=0.9):
     Returns
     -------
     scores : ndarray of shape (m,)
-        In [0, 1], extrapolated from the first k as if they agreed as much ever after.
+        In [0, 1], extrapolated from the first k, or the longer answer where both are
+        shorter, as if they agreed as much ever after; 1 for two empty answers.
 
     References
     ----------
@@ -229,18 +234,27 @@ def rank_biased_overlap(a, b, p=0.9):
     scores = np.empty(len(a))
     depth = np.maximum.outer(np.arange(k), np.arange(k)).ravel()
     ranks = np.arange(1, k + 1)
-    step = max(1, (1 << 24) // (k * k))
-    for start in range(0, len(a), step):
-        block = slice(start, start + step)
+    for block in blocks_of_answers(a):
         # A shared answer counts from the depth on at which both have named it.
-        row, place = np.nonzero(_shared(a[block], b[block]).reshape(-1, k * k))
+        row, place = np.nonzero(shared(a[block], b[block]).reshape(-1, k * k))
         overlap = np.zeros((len(a[block]), k))
         np.add.at(overlap, (row, depth[place]), 1)
-        agreement = overlap.cumsum(axis=1) / ranks
+        length = np.maximum((a[block] >= 0).sum(axis=1), (b[block] >= 0).sum(axis=1))
+        agreement = overlap.cumsum(axis=1) / np.minimum(
+            ranks, np.maximum(length, 1)[:, None]
+        )
+        agreement[length == 0] = 1
         scores[block] = (1 - p) / p * (agreement @ p**ranks) + agreement[:, -1] * p**k
     return scores
 
 
-def _shared(a, b):
+def blocks_of_answers(a):
+    """Yield slices of (m, k) answers that `shared` can take without much memory."""
+    step = max(1, _CELLS // a.shape[1] ** 2)
+    for start in range(0, len(a), step):
+        yield slice(start, start + step)
+
+
+def shared(a, b):
     """Which answers are the same: (m, k), (m, k) -> (m, k, k) bool."""
     return (a[:, :, None] == b[:, None, :]) & (a >= 0)[:, :, None]

@@ -12,9 +12,14 @@ from sklearn.metrics import cohen_kappa_score
 from sklearn.utils import check_random_state
 
 from .statistics import holm
+from .votes import CHOICES, Votes
 
 _PRIOR_SPREAD = 3.0  # standard deviation of a log strength, a weak prior
 _MANY = 100_000  # votes nobody will cast
+_NEEDED = (
+    *("trial", "query", "voter", "choice", "seconds"),
+    *("left_model", "right_model", "repeat_of"),
+)
 
 
 def wilson_interval(share, n, confidence=0.95):
@@ -89,6 +94,8 @@ def votes_needed(share, *, ties=0.0, confidence=0.95, power=0.8, comparisons=1):
             raise ValueError(f"{name} must be between 0 and 1, got {value!r}.")
     if not 0 <= ties < 1:
         raise ValueError(f"ties must be from 0 to below 1, got {ties!r}.")
+    if comparisons < 1:
+        raise ValueError(f"comparisons must be 1 or more, got {comparisons!r}.")
     off = abs(share - 0.5)
     if off < 1e-9:
         return math.inf
@@ -195,8 +202,24 @@ def _plain(value):
 def _read(votes):
     """Return (table of the counting votes, models in order, pairs of the trials)."""
     if isinstance(votes, pd.DataFrame):
+        missing = [name for name in _NEEDED if name not in votes]
+        if missing:
+            raise ValueError(
+                f"A table of votes has the columns {', '.join(_NEEDED)}, as Votes.table "
+                f"has; {', '.join(missing)} is missing."
+            )
+        unknown = votes["choice"][~votes["choice"].isin(CHOICES)]
+        if len(unknown):
+            raise ValueError(
+                f"choice={unknown.iloc[0]!r} is not one of {', '.join(CHOICES)}."
+            )
         names = np.ravel(votes[["left_model", "right_model"]].to_numpy())
         return votes, sorted(set(names.tolist())), None
+    if not isinstance(votes, Votes):
+        raise TypeError(
+            f"votes must be Votes or a table of them, got {type(votes).__name__}; "
+            "record_votes(path) opens a file."
+        )
     trials = votes.trials
     return votes.table, trials.models, trials.pairs
 
@@ -412,7 +435,10 @@ def _pair_sentences(pair, row, unit, confidence, power, n_pairs):
     if share < 0.5:
         better, other = second, first
         share, lower, upper = 1 - share, 1 - upper, 1 - lower
-    ties = f", {row['ties']:,} ties counted as half for each" if row["ties"] else ""
+    ties = ""
+    if row["ties"]:
+        ties = f", {row['ties']:,} {'tie' if row['ties'] == 1 else 'ties'} counted as "
+        ties += "half for each"
     seen = (
         f"{_percent(share)} of {row['votes']:,} votes on {row['queries']:,} queries "
         f"({100 * confidence:g} % interval {100 * lower:.0f}–{100 * upper:.0f} %{ties})"
@@ -528,8 +554,11 @@ def preference(
 
     Raises
     ------
+    TypeError
+        If `votes` is neither.
     ValueError
-        If an option is unknown or out of range, or a table holds no votes.
+        If an option is unknown or out of range, or a table holds no votes or lacks a
+        column.
 
     References
     ----------

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..distance import PairwiseModel
+from ..similarity import check_count
 from . import measures
 from .asking import Queries, check_similarity_model
 from .statistics import bootstrap_interval
@@ -160,10 +161,17 @@ def mean_interval(values, units, options, bounds=(0, 1)):
 
 def check_groups_of_queries(units):
     """Raise an error where no interval is possible."""
-    if len(np.unique(units)) < 2:
+    if not len(units):
         raise ValueError(
-            f"All {len(units)} queries are of one group or one lineage, so how sure "
-            "a score is can not be told; give queries of two or more."
+            "No stored picture that is not left out has the label of a query, so there "
+            "is nothing to find; give queries of larger classes, or other groups."
+        )
+    if len(np.unique(units)) < 2:
+        told = f"All {len(units)} queries are of one group or one lineage"
+        told = told if len(units) > 1 else "Only one query has something to find"
+        raise ValueError(
+            f"{told}, so how sure a score is can not be told; give queries of two or "
+            "more."
         )
 
 
@@ -329,6 +337,15 @@ def _exact_model(model):
     return _EveryCluster(model)
 
 
+def _first_k(asked, model, k):
+    """The pictures found, -1 where fewer were, and their distances: two of (m, k)."""
+    found, distance = np.full((len(asked), k), -1), np.full((len(asked), k), np.nan)
+    for block, positions, distances in asked.ask(model, k):
+        width = positions.shape[1]
+        found[block, :width], distance[block, :width] = positions, distances
+    return found, distance
+
+
 def recall_against_exact(
     model,
     queries=None,
@@ -361,11 +378,13 @@ def recall_against_exact(
     -------
     scores : RetrievalScores
         One measure, ``recall@k of exact``: of the k nearest pictures, how many were
-        found. A picture as far as the k-th nearest is as good as that one.
+        found. A picture as far as the k-th nearest is as good as that one; a re-ranked
+        answer (`rerank`) must hold the same pictures.
 
     Raises
     ------
-    As `retrieval_scores`; ValueError, too, if the two models store different keys.
+    As `retrieval_scores`; ValueError, too, if the two models store different keys or
+    measure different distances.
 
     Examples
     --------
@@ -381,22 +400,32 @@ def recall_against_exact(
     if not isinstance(exact, _EveryCluster):
         check_similarity_model(exact)
     check_same_keys({"model": model, "exact": exact})
-    (k,) = check_ks(k, len(model.keys_))
+    (k,) = check_ks(check_count("k", k), len(model.keys_))
     asked = Queries(model, queries, None, groups, random_state)
-    asked_for = {}
-    for name, engine in {"exact": exact, "model": model}.items():
-        distance = np.full((len(asked), k), np.nan)
-        for block, positions, distances in asked.ask(engine, k):
-            distances = np.where(positions < 0, np.nan, distances)
-            distance[block, : distances.shape[1]] = distances
-        asked_for[name] = distance
-    truth = asked_for["exact"]
-    n_true = np.isfinite(truth).sum(axis=1)
-    farthest = np.nanmax(truth, axis=1, initial=-np.inf, keepdims=True)
-    # Two engines may round a distance differently.
-    margin = 1e-9 * np.maximum(1, np.abs(farthest))
-    with np.errstate(invalid="ignore"):
-        hits = (asked_for["model"] <= farthest + margin).sum(axis=1)
+    (true, true_distance), (found, distance) = (
+        _first_k(asked, engine, k) for engine in (exact, model)
+    )
+    n_true = (true >= 0).sum(axis=1)
+    hits = np.zeros(found.shape, bool)
+    re_ranked = any(getattr(m, "thumbnails_", None) is not None for m in (model, exact))
+    for block in measures.blocks_of_answers(found):
+        row, place, of_true = np.nonzero(measures.shared(found[block], true[block]))
+        hits[block][row, place] = True
+        ours = distance[block][row, place]
+        theirs = true_distance[block][row, of_true]
+        # Two engines may round a distance differently.
+        differ = ~np.isclose(ours, theirs, rtol=1e-4, atol=1e-6)
+        if differ.any() and not re_ranked:
+            raise ValueError(
+                "model and exact measure different distances, "
+                f"{ours[differ][0]:.6g} and {theirs[differ][0]:.6g} of the same two "
+                "pictures; give both the same features, dist_metric and orientation."
+            )
+    if not re_ranked:
+        farthest = true_distance.max(axis=1, where=true >= 0, initial=-np.inf)
+        farthest = farthest[:, None] + 1e-9 * np.maximum(1, np.abs(farthest[:, None]))
+        hits |= (found >= 0) & (distance <= farthest)
+    hits = hits.sum(axis=1)
     share = np.divide(hits, n_true, out=np.full(len(hits), np.nan), where=n_true > 0)
     index = asked.index()
     per_query = pd.DataFrame({f"recall@{k} of exact": share}, index=index)

@@ -1,5 +1,7 @@
 """How sure a mean over queries is, and whether two models truly differ."""
 
+import numbers
+
 import numpy as np
 from scipy.stats import norm, t
 from sklearn.utils import check_consistent_length, check_random_state
@@ -27,6 +29,11 @@ def _by_group(values, groups):
             f"One {of_what} can not tell how sure a mean is; give two or more."
         )
     return sums, sizes
+
+
+def _check_draws(name, number):
+    if not isinstance(number, numbers.Integral) or number < 1:
+        raise ValueError(f"{name} must be 1 or more draws, got {number!r}.")
 
 
 def bootstrap_interval(
@@ -65,7 +72,8 @@ def bootstrap_interval(
     Raises
     ------
     ValueError
-        If there are fewer than two queries or groups, or values are NaN.
+        If there are fewer than two queries or groups, values are NaN, or a number is
+        out of range.
 
     Notes
     -----
@@ -85,6 +93,7 @@ def bootstrap_interval(
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence!r}.")
+    _check_draws("n_resamples", n_resamples)
     sums, sizes = _by_group(values, groups)
     n, rng = len(sizes), check_random_state(random_state)
     means = []
@@ -136,7 +145,8 @@ def paired_permutation_test(
     Raises
     ------
     ValueError
-        If there are fewer than two queries or groups, or differences are NaN.
+        If there are fewer than two queries or groups, differences are NaN, or there
+        are no draws.
 
     References
     ----------
@@ -148,6 +158,7 @@ def paired_permutation_test(
     >>> float(paired_permutation_test([0.1, 0.2, 0.3, 0.1]))
     0.125
     """
+    _check_draws("n_permutations", n_permutations)
     sums, _ = _by_group(differences, groups)
     n, rng = len(sums), check_random_state(random_state)
     observed = np.abs(sums.sum(axis=0))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import numbers
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import combinations
@@ -274,23 +275,27 @@ def _check_queries(queries):
     queries = queries.keys if is_collection(queries) else queries
     if isinstance(queries, str):
         raise TypeError(f"queries is a list of keys, got the text {queries!r}.")
-    queries = list(dict.fromkeys(np.asarray(queries).tolist()))
-    if not queries or not all(isinstance(query, str) for query in queries):
+    keys = np.asarray(queries)
+    names = keys.tolist() if keys.ndim == 1 else []
+    if not names or not all(isinstance(name, str) for name in names):
+        got = repr(names[:3]) if keys.ndim == 1 else type(queries).__name__
         raise TypeError(
             "queries must be keys of the fitted pictures, as text, and at least one; "
-            f"got {queries[:3]!r}."
+            f"got {got}."
         )
-    return queries
+    return list(dict.fromkeys(names))
 
 
 def _quotas(n_trials, pairs, n_queries, rng):
     """How many trials each pair gets; they differ by one at most."""
     if n_trials is None:
         return [n_queries] * len(pairs)
-    if not len(pairs) <= n_trials <= len(pairs) * n_queries:
+    whole = isinstance(n_trials, numbers.Integral)
+    if not whole or not len(pairs) <= n_trials <= len(pairs) * n_queries:
         raise ValueError(
-            f"n_trials={n_trials!r} is not between {len(pairs)}, one for each pair of "
-            f"models, and {len(pairs) * n_queries}, one for each pair and query."
+            f"n_trials={n_trials!r} is not a whole number from {len(pairs)}, one for "
+            f"each pair of models, to {len(pairs) * n_queries}, one for each pair and "
+            "query."
         )
     share, rest = divmod(n_trials, len(pairs))
     extra = rng.permutation(len(pairs)) < rest
@@ -404,6 +409,8 @@ def blind_trials(
         If a query is not among a model's fitted keys.
     NotFittedError
         If a model is not fitted.
+    TypeError
+        If a model is none, or queries are no keys.
     ValueError
         If there are fewer than two models, `n_trials` or `repeats` is out of range, or
         the models agree on every query.
@@ -424,6 +431,12 @@ def blind_trials(
             "models must be a dict of two or more fitted models by name, got "
             f"{list(models) if isinstance(models, dict) else type(models).__name__}."
         )
+    for name, model in models.items():
+        if not hasattr(model, "predict") or isinstance(model, type):
+            raise TypeError(
+                f"{name!r} is no similarity model; give one such as PairwiseModel() or "
+                "KMeansModel()."
+            )
     if not all(isinstance(name, str) and name for name in models):
         raise ValueError(f"Models are named by text, got {list(models)!r}.")
     if not 0 <= repeats <= 1:

@@ -326,8 +326,8 @@ def triplets_from_votes(votes, *, per_vote=None, random_state=None):
         The votes.
     per_vote : int, optional
         Triplets drawn from each vote, so that each has the same say where weights are
-        not taken, as in `TripletEmbedding.fit_triplets`; drawn with replacement where a
-        vote has fewer. By default all, up to k² of a vote.
+        not taken; drawn with replacement where a vote has fewer. By default all, up to
+        k² of a vote.
     random_state : int, RandomState or None, default=None
         Seed of the draw.
 
@@ -338,6 +338,18 @@ def triplets_from_votes(votes, *, per_vote=None, random_state=None):
     weights : ndarray of shape (m,), float64
         One over the number of triplets of the same vote: each vote weighs 1.
 
+    Raises
+    ------
+    TypeError
+        If `votes` are no Votes.
+    ValueError
+        If `per_vote` is no number of triplets.
+
+    See Also
+    --------
+    TripletEmbedding.fit_triplets : Learns from both,
+        ``fit_triplets(X, *triplets_from_votes(votes))``.
+
     Examples
     --------
     A vote for (b, c) over (b, d) says that c is nearer than d.
@@ -346,6 +358,11 @@ def triplets_from_votes(votes, *, per_vote=None, random_state=None):
     >>> _triplets_of("a", ("b", "c"), ("b", "d"))
     [('a', 'c', 'd')]
     """
+    if not isinstance(votes, Votes):
+        raise TypeError(
+            f"votes must be Votes, got {type(votes).__name__}; record_votes(path) opens "
+            "a file."
+        )
     if per_vote is not None and (
         not isinstance(per_vote, numbers.Integral) or per_vote < 1
     ):

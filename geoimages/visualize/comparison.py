@@ -58,13 +58,14 @@ def _shown_measures(result, measures):
             for name in known
             if not name.startswith(("recall@", "nDCG@")) or name in deepest
         ]
+    measures = [measures] if isinstance(measures, str) else list(measures)
     unknown = [name for name in measures if name not in known]
     if unknown or not measures:
         raise ValueError(
-            f"measures={list(measures)!r} are not all among those compared: "
+            f"measures={measures!r} are not all among those compared: "
             f"{', '.join(known)}."
         )
-    return list(measures)
+    return measures
 
 
 def _shown_pairs(result):
@@ -155,7 +156,7 @@ def comparison(result, measures=None, *, figsize=None):
     ----------
     result : Comparison
         What `compare` returned.
-    measures : list of str, optional
+    measures : str or list of str, optional
         The measures to show; by default all but recall at k, and nDCG at the largest
         k only.
     figsize : tuple of float, optional
