@@ -45,7 +45,7 @@ def block_shares(candidates, rows, distance, metric, blocks):
     Parameters
     ----------
     candidates, rows : ndarray of shape (k, d)
-        Compared row by row.
+        Compared row by row; uint8 means 0–255 and float 0–1.
     distance : ndarray of shape (k,)
         Their distances.
     metric : {"correlation", "cosine", "cityblock", "sqeuclidean"}
@@ -77,7 +77,10 @@ def block_shares(candidates, rows, distance, metric, blocks):
             f"explain=True cannot share out {metric!r}, which is no sum over columns; "
             f"expected one of {', '.join(_EXPLAINED)}."
         )
-    a, b = (np.asarray(x, np.float64) for x in (candidates, rows))
+    a, b = (
+        np.asarray(x, np.float64) / (255 if x.dtype == np.uint8 else 1)
+        for x in (candidates, rows)
+    )
     if metric == "correlation":
         a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
     if metric in ("correlation", "cosine"):

@@ -1,9 +1,11 @@
 """The inverted index: the neighbors of every picture, as a file."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from .files import atomic_path, progress
@@ -15,7 +17,7 @@ def write_neighbors(model, path, k=None, *, exclude="lineage", vectors_path=None
     """Write the neighbors of every fitted picture as JSON.
 
     The file is ``{key: [[key, similarity], ...], ...}``, nearest first, written block
-    by block: it need not fit in memory.
+    by block: it need not fit in memory. A similarity that is undefined is null.
 
     Parameters
     ----------
@@ -63,15 +65,15 @@ def write_neighbors(model, path, k=None, *, exclude="lineage", vectors_path=None
             raise ValueError(f"{path} cannot hold both the neighbors and the vectors.")
     bar = progress(total=len(model.keys_), desc="finding neighbors", unit="picture")
     with bar, atomic_path(path) as temporary:
-        _write_object(temporary, _lists_of_neighbors(model, k, exclude, bar))
-        if vectors_path is not None:
+        if vectors_path is not None:  # first, for they take no time
             write_vectors(model, vectors_path)
+        _write_object(temporary, _lists_of_neighbors(model, k, exclude, bar))
     return len(model.keys_)
 
 
 def _lists_of_neighbors(model, k, exclude, bar):
     """Yield (key, [[key, similarity], ...]) of every fitted picture."""
-    pictures = iter(model.keys_.tolist())
+    pictures = iter(pd.Index(model.keys_).tolist())
     for table in model.neighbors_blocks(k, exclude=exclude):
         queries = table.index.get_level_values("query").tolist()
         keys = table.index.get_level_values("key").tolist()
@@ -81,7 +83,9 @@ def _lists_of_neighbors(model, k, exclude, bar):
             query = next(pictures)
             pairs = []
             while place < len(rows) and rows[place][0] == query:
-                pairs.append([rows[place][1], round(rows[place][2], 6)])
+                _, key, similarity = rows[place]
+                known = math.isfinite(similarity)  # JSON has no NaN
+                pairs.append([key, round(similarity, 6) if known else None])
                 place += 1
             yield query, pairs
             bar.update()
@@ -122,17 +126,26 @@ def write_vectors(model, path):
                     for block in blocks
                     for key, row in zip(
                         model.keys_[block].tolist(),
-                        model._stored(block).tolist(),
+                        _vectors(model, block).tolist(),
                         strict=True,
                     )
                 ),
             )
             return
-        rows = model.search_.rows
-        out = np.lib.format.open_memmap(temporary, "w+", rows.dtype, rows.shape)
+        first = _vectors(model, np.arange(1))
+        shape = (n, first.shape[1])
+        out = np.lib.format.open_memmap(temporary, "w+", first.dtype, shape)
         for block in blocks:
-            out[block] = model._stored(block)
+            out[block] = _vectors(model, block)
         out.flush()
+
+
+def _vectors(model, positions):
+    """Rows as the features gave them: the search keeps k/255 as uint8."""
+    rows = model._stored(positions)
+    if rows.dtype == np.uint8 and not model._compares_pixels:
+        return rows / np.float32(255)
+    return rows
 
 
 def _check_suffix(path):
@@ -146,6 +159,6 @@ def _write_object(path, items):
         file.write("{")
         for place, (key, value) in enumerate(items):
             name = json.dumps(str(key), ensure_ascii=False)
-            text = json.dumps(value, ensure_ascii=False)
+            text = json.dumps(value, ensure_ascii=False, default=str)
             file.write(f"{',' if place else ''}\n{name}: {text}")
         file.write("\n}\n")

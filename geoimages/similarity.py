@@ -1,10 +1,12 @@
 """What the similarity models share: stored rows, candidates and the ranked table."""
 
 import numbers
+import reprlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
@@ -43,12 +45,20 @@ def _keys_of(X):
 
 def _are_keys(X):
     """Whether X is a list of keys rather than of pixels."""
+    lists = (list, tuple, pd.Index, pd.Series, ExtensionArray, np.ndarray)
     return (
-        isinstance(X, list | tuple | pd.Index | pd.Series | np.ndarray)
+        isinstance(X, lists)
         and len(X) > 0
         and np.ndim(X) == 1
         and all(isinstance(key, str) for key in X)
     )
+
+
+def _are_numbers(values):
+    """Whether a 1-D array holds numbers only, whatever its dtype."""
+    if getattr(values.dtype, "kind", "f") not in "OUS":
+        return True
+    return all(isinstance(value, numbers.Number) for value in values)
 
 
 def _rank_keys(keys):
@@ -118,6 +128,12 @@ class SimilarityModel(BaseEstimator):
         rows = self._learn_rows(X, y)
         keys = _keys_of(X)
         keys = np.arange(len(rows)) if keys is None else keys
+        missing = np.flatnonzero(pd.isna(pd.Index(keys, tupleize_cols=False)))
+        if len(missing):
+            raise ValueError(
+                f"Row {missing[0]} has no key; give the DataFrame an index without "
+                "missing values."
+            )
         if len(set(keys)) < len(keys):
             twice = pd.Index(keys)[pd.Index(keys).duplicated()][0]
             raise ValueError(
@@ -150,6 +166,12 @@ class SimilarityModel(BaseEstimator):
         self.pictures_ = self.thumbnails_ = None
         if self._compares_pixels:
             return self._describe(images)
+        if isinstance(self.features, type) or not hasattr(self.features, "transform"):
+            given = " ".join(repr(self.features).split())  # on one line
+            raise TypeError(
+                f"features={given} is no transformer; give one, such as "
+                "RockFeatures(), or None to compare pixels."
+            )
         self.features_ = clone(self.features)
         hand_image_shape(self.features_, self.image_shape_)
         self.features_.fit(rows_for(self.features_, images), y)
@@ -157,7 +179,7 @@ class SimilarityModel(BaseEstimator):
         if self.rerank == "auto" and hasattr(self.features_, "verify"):
             self.thumbnails_ = self.features_.thumbnails(images)
         if is_collection(X):
-            return X.features(self.features_)
+            return self._check_rows(X.features(self.features_), len(images))
         return self._describe(images)
 
     def _check(self, X, reset):
@@ -168,9 +190,24 @@ class SimilarityModel(BaseEstimator):
         """Turn checked pictures into the rows that are compared."""
         if not self._compares_pixels:
             rows = self.features_.transform(rows_for(self.features_, images))
-            return np.asarray(rows)
+            return self._check_rows(np.asarray(rows), len(images))
         images = on_white(images) if images.shape[3] == 4 else images
         return images.reshape(len(images), -1)
+
+    def _check_rows(self, rows, n):
+        """Return what features gave, or say why it cannot be compared."""
+        name = type(self.features).__name__
+        if rows.ndim != 2 or len(rows) != n or rows.dtype.kind not in "buif":
+            raise ValueError(
+                f"{name} gave {rows.dtype} of the shape {rows.shape} for {n} pictures, "
+                f"expected numbers, ({n}, n_features), that are not sparse."
+            )
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            raise ValueError(
+                f"{name} gave NaN or infinity, which nothing can be compared with; mend "
+                "the features, or leave the picture out."
+            )
+        return rows
 
     def _stored(self, positions):
         """The stored rows at positions in the order given to `fit`."""
@@ -199,10 +236,16 @@ class SimilarityModel(BaseEstimator):
             X = X.to_numpy()
         single = False
         if not is_collection(X) and not isinstance(X, pd.DataFrame):
-            X = X if hasattr(X, "ndim") else np.asarray(X)
+            given, X = X, X if hasattr(X, "ndim") else np.asarray(X)
             if X.ndim == 1 and not len(X):
                 raise ValueError(
                     "X holds no candidate; give a key, a picture or a list of keys."
+                )
+            if X.ndim == 0 or (X.ndim == 1 and not _are_numbers(X)):
+                raise TypeError(
+                    f"{reprlib.repr(given)} is neither a key or keys, which are strings, "
+                    "nor pixels; a picture file is read first: "
+                    "model.predict(read_image(path))."
                 )
             single = X.ndim in (1, 3)
             X = X[None] if single else X
@@ -590,10 +633,15 @@ def find_similar(model, collection, candidate, where=None, *, explain=False):
         candidate = candidate if known else collection.read(candidate)
         return model.predict(candidate, explain=explain)
     positions = collection.where(**where)
+    inside = known and collection.position(candidate) in positions
+    if known and not inside:  # its turned copies may be there all the same
+        lineage = collection.table["lineage"]
+        copies = (lineage == lineage[candidate]).to_numpy()
+        positions = positions[~copies[positions]]
     if not len(positions):
         raise ValueError(f"No picture of {collection.path.name} has {where}.")
     model.fit(collection.to_frame("uint8", positions))
-    if known and candidate in set(collection.keys[positions].tolist()):
+    if inside:
         return model.predict(candidate, explain=explain)
     picture = collection[candidate] if known else collection.read(candidate)
     return model.predict(picture, explain=explain)

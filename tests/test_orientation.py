@@ -6,13 +6,14 @@ import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Binarizer, StandardScaler
 
 from geoimages import (
     Collection,
     ColorFeatures,
     KMeansModel,
     PairwiseModel,
+    PatternFeatures,
     RockFeatures,
     TextureFeatures,
 )
@@ -165,6 +166,26 @@ def test_any_features_in_blocks_are_explained(images):
     )
     assert list(table.columns[2:]) == ["paint", "grain"]
     assert table.iloc[0].tolist() == pytest.approx([0, 1, 0, 0], abs=1e-9)
+
+
+@pytest.mark.parametrize("orientation", ["fixed", "rotations", "any"])
+def test_a_lone_family_leaves_nothing_to_verify(images, orientation):
+    model = PairwiseModel(features=PatternFeatures(), orientation=orientation)
+    model.fit(pd.DataFrame(images[:1].reshape(1, -1), index=["a"]))
+    table = model.predict("a", explain=True)
+    assert len(table) == len(model.neighbors_table(3)) == 0
+    assert list(table.columns[:3]) == ["verification", "similarity", "correlation"]
+
+
+def test_a_picture_is_explained_as_its_key_is(images):
+    # Such features are 0 or 1, which the search keeps as uint8.
+    union = FeatureUnion([("dark", Binarizer(threshold=0.3)), ("light", Binarizer())])
+    for metric in ("cityblock", "sqeuclidean"):
+        model = PairwiseModel(4, metric, features=union).fit(images)
+        keys = [str(i) for i in range(len(images))]
+        model.keys_ = np.array(keys)
+        by_key = model.predict("3", explain=True, exclude=None)
+        pd.testing.assert_frame_equal(model.predict(images[3], explain=True), by_key)
 
 
 def test_constant_rows_have_shares_too():

@@ -460,6 +460,7 @@ def test_a_small_embedding_on_frozen_features(network, pictures):
     ("options", "error", "message"),
     [
         ({"layer": "relu2"}, ValueError, "no layer 'relu2'; near it are 'relu1'"),
+        ({"layer": 3}, TypeError, "layer is a name"),
         ({"layer": "apart"}, ValueError, "'apart' .* does not depend on the picture"),
         ({"layer": "best"}, ValueError, "'best' .* gives int64, expected floats"),
         ({"preset": "resnet"}, ValueError, "'resnet' is not known; .* resnet50,"),

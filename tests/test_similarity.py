@@ -1,13 +1,17 @@
 """PairwiseModel and KMeansModel: the contracts on fitting and on candidates."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.frozen import FrozenEstimator
+from sklearn.preprocessing import FunctionTransformer
 
 from geoimages import (
     Collection,
@@ -105,6 +109,20 @@ def test_one_candidate_however_it_is_given(model, frame, pictures):
         pd.testing.assert_frame_equal(table, tables[0])
     assert tables[0].index[0] == frame.index[3]
     assert tables[0]["similarity"].iloc[0] == 1
+
+
+@pytest.mark.parametrize("keys", [list, tuple, pd.Index, pd.Series, pd.array])
+def test_keys_come_in_any_kind_of_list(model, frame, keys):
+    names = frame.index[:2].tolist()
+    table = model.fit(frame).predict(keys(names))
+    assert list(table.index.unique("query")) == names
+
+
+@pytest.mark.parametrize("X", [7, None, Path("a.jpg"), ["marble.001", 5], [Path("a")]])
+def test_neither_keys_nor_pixels(model, frame, X):
+    with pytest.raises(TypeError, match="neither a key or keys.*nor pixels") as error:
+        model.fit(frame).predict(X)
+    assert "\n" not in str(error.value)
 
 
 def test_a_batch_has_a_query_level_even_for_one_row(model, frame, pictures):
@@ -221,6 +239,25 @@ def test_a_collection_brings_its_labels_to_the_features(model, rocks):
     assert list(model.features_.classes_) == list(rocks.classes)
 
 
+@pytest.mark.parametrize("features", ["rock", PCA, 5])
+def test_features_that_are_no_transformer(model, frame, features):
+    with pytest.raises(TypeError, match="is no transformer; give one"):
+        model.set_params(features=features).fit(frame)
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda X: X[:, 0], r"gave float32 of the shape \(120,\) for 120 pictures"),
+        (csr_matrix, r"expected numbers, \(120, n_features\), that are not sparse"),
+        (lambda X: X[:, :3] + np.nan, "gave NaN or infinity"),
+    ],
+)
+def test_features_that_cannot_be_compared(model, frame, function, says):
+    with pytest.raises(ValueError, match=says):
+        model.set_params(features=FunctionTransformer(function)).fit(frame)
+
+
 class TwiceTheMean(TransformerMixin, BaseEstimator):
     """Counts its fits; knows no image_shape."""
 
@@ -314,6 +351,13 @@ def test_order_of_rows_does_not_matter(model, frame):
     pd.testing.assert_frame_equal(model.fit(frame).predict(frame), other.predict(frame))
     if isinstance(model, KMeansModel):
         assert model.model_inertias([2, 5]) == other.model_inertias([2, 5])
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NaT])
+def test_a_missing_key_is_refused(model, frame, missing):
+    frame.index = [missing, *frame.index[1:]]
+    with pytest.raises(ValueError, match="Row 0 has no key"):
+        model.fit(frame)
 
 
 def test_mixed_keys_have_an_order():
@@ -485,6 +529,19 @@ class TestFindSimilar:
         assert {rocks.labels[rocks.position(k)] for k in table.index} == {outside}
         inside = find_similar(PairwiseModel(30), rocks, key, {"label": rocks.labels[0]})
         assert len(inside) == 9
+
+    def test_the_candidates_copies_are_left_out_wherever_it_is(
+        self, pictures, tmp_path
+    ):
+        images = np.concatenate(
+            [pictures[0][:6], np.rot90(pictures[0][:1], axes=(1, 2))]
+        )
+        keys = [f"a.{i}" for i in range(6)] + ["a.0.90"]
+        rocks = Collection.from_arrays(tmp_path / "a.h5", images, keys=keys)
+        where = {"sha256": rocks.table["sha256"].tolist()[1:]}
+        model = PairwiseModel(orientation="rotations")
+        assert sorted(find_similar(model, rocks, "a.0", where).index) == keys[1:6]
+        assert len(find_similar(model, rocks, "a.1", where)) == 5
 
     def test_the_model_given_stays_as_it_is(self, rocks):
         model = PairwiseModel(4)

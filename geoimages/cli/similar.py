@@ -1,11 +1,15 @@
 """Commands that find what is alike."""
 
+from pathlib import Path
+
 import click
+import numpy as np
 import pandas as pd
 
 from ..choices import FEATURES, make_features
 from ..cluster import KMeansModel
 from ..neighbors import write_neighbors
+from ..reading import on_white
 from ..similarity import find_similar
 from ..store import Collection
 from ..visualize import Plots, save_figure, suggest_elbow
@@ -81,6 +85,8 @@ def similar(collection, candidate, k, where, explain, plot, form, keep, **choice
 )
 def neighbors(collection, k, output, vectors, keep, **choice):
     """Write the nearest neighbors of every picture, as an inverted index."""
+    if Path(output).resolve() == Path(collection).resolve():
+        raise click.UsageError(f"{output} is the collection itself; name another file.")
     model = chosen_model(k, **choice)
     with Collection(collection, "r+" if keep else "r") as rocks:
         model.set_params(image_shape=rocks.image_shape).fit(rocks)
@@ -149,8 +155,11 @@ def map_(collection, features, color, keep, method, thumbnails, plot, animation,
     """Draw a map on which alike pictures lie together."""
     with Collection(collection, "r+" if keep else "r") as rocks:
         transformer = make_features(features, color)
-        vectors = rocks.to_frame().to_numpy()
-        if transformer is not None:
+        if transformer is None:
+            pictures = rocks[:]
+            pictures = on_white(pictures) if pictures.shape[3] == 4 else pictures
+            vectors = pictures.reshape(len(pictures), -1) / np.float32(255)
+        else:
             vectors = rocks.features(transformer.fit(rocks))
         labels = rocks.labels if len(rocks.classes) else None
         figure = Plots.embedding_plot(

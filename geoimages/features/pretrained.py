@@ -657,6 +657,10 @@ class PretrainedFeatures(PictureFeatures):
         ValueError
             If the file is no network of pictures, or has no such layer.
         """
+        if not isinstance(self.layer, str | None):
+            raise TypeError(
+                f"layer is a name, as layers() lists them, or None; got {self.layer!r}."
+            )
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {self.batch_size!r}.")
         if self.pool not in ("mean", "max"):

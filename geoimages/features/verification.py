@@ -225,6 +225,8 @@ def verify(candidate, shortlist, orientation="any"):
     upright, "rotations" turns it by quarters, "any" by any angle and mirrors it.
     """
     side, m = len(candidate), len(shortlist)
+    if not m:
+        return np.empty(0), np.empty(0), np.empty(0, bool)
     quarters = 1 if orientation == "fixed" else 4
     matrix, covered, poses = sampler(side, ANGLES if orientation == "any" else (0,))
     views = [candidate, candidate[:, ::-1]] if orientation == "any" else [candidate]
