@@ -6,6 +6,7 @@ from pathlib import Path
 from .cluster import KMeansModel
 from .datasets import write_rocks
 from .distance import PairwiseModel
+from .features import RockFeatures
 from .sources import open_source
 from .store import Collection
 from .visualize import Plots, save_figure, suggest_elbow
@@ -73,6 +74,7 @@ def run_demo(output="demo", source=None, echo=print):
         models = {
             "pairwise": PairwiseModel(k_candidates=6),
             "kmeans": KMeansModel(min(3, len(rocks)), 6, random_state=0),
+            "rock": PairwiseModel(k_candidates=6, features=RockFeatures()),
         }
         every = rocks.keys[:: max(1, len(rocks) // 200)].tolist()
         labels = rocks.labels[:: max(1, len(rocks) // 200)]
@@ -85,8 +87,9 @@ def run_demo(output="demo", source=None, echo=print):
                 if len(rocks.classes)
                 else ""
             )
+            compared = "pixels" if model.features is None else "RockFeatures"
             steps.done(
-                f"{type(model).__name__}: the pictures most like {candidates[0]}",
+                f"{type(model).__name__}, {compared}: the pictures most like {candidates[0]}",
                 f"{matches.loc[candidates[0]].to_string()}{precision}",
             )
             draw(Plots.plot_matches(matches, rocks), f"matches_{name}.png")

@@ -5,7 +5,8 @@ from PIL import Image
 
 from geoimages.demo import run_demo
 
-FIGURES = ["sample.png", "matches_pairwise.png", "matches_kmeans.png", "elbow.png"]
+MATCHES = ["matches_pairwise.png", "matches_kmeans.png", "matches_rock.png"]
+FIGURES = ["sample.png", *MATCHES, "elbow.png"]
 
 
 def check(output, lines, pictures):
@@ -15,7 +16,7 @@ def check(output, lines, pictures):
             assert min(image.size) > 100
             assert max(image.size) > 500
         assert any(line.strip() == str(path) for line in lines)
-    assert lines[-5] == "Pictures written:"
+    assert lines[-1 - len(FIGURES)] == "Pictures written:"
     assert (output / "rocks.h5").exists()
 
 
@@ -25,8 +26,9 @@ def test_on_the_drawn_sample(tmp_path):
     check(tmp_path / "demo", lines, pictures)
     text = "\n".join(lines)
     assert "603 files seen: 600 kept, 3 refused" in text
-    assert "PairwiseModel: the pictures most like" in text
-    assert text.count("precision at 6 over 200 candidates") == 2
+    assert "PairwiseModel, pixels: the pictures most like" in text
+    assert "PairwiseModel, RockFeatures: the pictures most like" in text
+    assert text.count("precision at 6 over 200 candidates") == 3
 
 
 def test_on_a_folder_without_classes(tmp_path, draw):
