@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.metrics import accuracy_score, log_loss
 
 from .evaluate import (
-    classification_table,
+    classification_report,
     disturbance_table,
     expected_calibration_error,
 )
@@ -219,7 +219,7 @@ def evaluate_classifier(model, collection, split=None):
         "on": f"{len(test):,} pictures: {on}",
         "accuracy": accuracy_score(y, predicted),
         "calibration_error": expected_calibration_error(y, proba, model.classes_),
-        "classes": classification_table(y, predicted),
+        "classes": classification_report(y, predicted),
         "disturbances": disturbance_table(model, images, y),
         "y": y,
         "proba": proba,

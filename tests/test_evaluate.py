@@ -10,7 +10,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.metrics import classification_report
 
 from geoimages import (
-    classification_table,
+    classification_report,
     disturbance_table,
     disturbances,
     expected_calibration_error,
@@ -89,10 +89,10 @@ def test_the_table_scores_each_disturbance():
     assert "quarter turn" not in wide.index
 
 
-def test_classification_table_agrees_with_scikit_learn():
+def test_classification_report_agrees_with_scikit_learn():
     rng = np.random.default_rng(0)
     y, predicted = rng.choice(["a", "b", "c"], (2, 50))
-    table = classification_table(y, predicted)
+    table = classification_report(y, predicted)
     report = classification_report(y, predicted, output_dict=True)
     for name, row in table.iterrows():
         assert row["precision"] == pytest.approx(report[name]["precision"])

@@ -2,7 +2,7 @@
 
 from .classification import (
     DISTURBANCES,
-    classification_table,
+    classification_report,
     disturbance_table,
     disturbances,
     expected_calibration_error,
@@ -43,7 +43,7 @@ __all__ = [
     "blind_trials",
     "bootstrap_interval",
     "bradley_terry",
-    "classification_table",
+    "classification_report",
     "compare",
     "disturbance_table",
     "disturbances",

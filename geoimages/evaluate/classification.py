@@ -121,7 +121,7 @@ def disturbance_table(model, images, y, random_state=0):
     )
 
 
-def classification_table(y_true, y_pred):
+def classification_report(y_true, y_pred):
     """Precision, recall and F1 of each class, as a DataFrame.
 
     Parameters
@@ -140,7 +140,7 @@ def classification_table(y_true, y_pred):
 
     Examples
     --------
-    >>> classification_table(["a", "a", "b"], ["a", "b", "b"])
+    >>> classification_report(["a", "a", "b"], ["a", "b", "b"])
            precision  recall        f1  pictures
     class
     a            1.0     0.5  0.666667         2
