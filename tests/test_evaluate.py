@@ -5,9 +5,9 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn import metrics
 from sklearn.calibration import calibration_curve
 from sklearn.dummy import DummyClassifier
-from sklearn.metrics import classification_report
 
 from geoimages import (
     classification_report,
@@ -93,7 +93,7 @@ def test_classification_report_agrees_with_scikit_learn():
     rng = np.random.default_rng(0)
     y, predicted = rng.choice(["a", "b", "c"], (2, 50))
     table = classification_report(y, predicted)
-    report = classification_report(y, predicted, output_dict=True)
+    report = metrics.classification_report(y, predicted, output_dict=True)
     for name, row in table.iterrows():
         assert row["precision"] == pytest.approx(report[name]["precision"])
         assert row["f1"] == pytest.approx(report[name]["f1-score"])
