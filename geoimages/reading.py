@@ -5,9 +5,11 @@ turned upright, converted and refused in one way.
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
+import struct
 import threading
 import warnings
 from io import BytesIO, TextIOBase
@@ -52,6 +54,11 @@ _EXIF_ORIENTATION = 0x0112
 _BIT_DEPTH = {"1": 1, "I": 32, "F": 32}
 # A marker with a segment, or the end; in compressed data 0xff stands before 0 or RST.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+_HEADER_BYTES = 1 << 12  # plain headers are about 600 bytes long
+_START_OF_SCAN = b"\xff\xda"
+_JFIF = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
+_FRAMES = (b"\xff\xc0", b"\xff\xc2")  # baseline and progressive
+_TABLES = (b"\xff\xc4", b"\xff\xdb", b"\xff\xdd")  # Huffman, quantization, restarts
 _SETTINGS = threading.Lock()  # warnings and Pillow's leniency are the whole process's
 
 
@@ -150,9 +157,8 @@ def _to_uint8(image, source, info):
     return np.asarray(image.convert("RGB"))
 
 
-def _jpeg_ends_early(data):
+def _jpeg_ends_early(data, at=2):
     """Whether the first picture's end marker is missing; what follows it is ignored."""
-    at = 2
     while marker := _JPEG_MARKER.search(data, at):
         if marker[0] == b"\xff\xd9":
             return False
@@ -218,10 +224,8 @@ def _strict_and_quiet():
             ImageFile.LOAD_TRUNCATED_IMAGES = lenient
 
 
-def _decode(data, name, info):
-    """Decode bytes into an upright uint8 array (h, w, 3 or 4), filling `info`."""
-    if not data:
-        raise ImageReadError("empty-file", name, info=info)
+def _decode_any(data, name, info):
+    """Decode whatever Pillow opens into an upright array, filling `info`."""
     try:
         with _strict_and_quiet(), Image.open(BytesIO(data)) as image:
             info.update(
@@ -250,6 +254,55 @@ def _decode(data, name, info):
         reason = "truncated" if "truncated" in text.lower() else "undecodable"
         raise ImageReadError(reason, name, text, info) from None
     return _turn_upright(pixels, info["exif_orientation"])
+
+
+@functools.lru_cache(16)
+def _plain_jpeg_size(header):
+    """(width, height) of a JPEG, by its bytes before the scan, or None if not plain.
+
+    Plain is a color picture whose header says nothing else: no EXIF, Adobe or color
+    profile, and no second picture. Files of one origin often share their header.
+    """
+    if not header.startswith(_JFIF):
+        return None
+    size, at = None, 20
+    while at < len(header):
+        marker = header[at : at + 2]
+        length = int.from_bytes(header[at + 2 : at + 4])
+        if marker in _FRAMES:
+            bits, height, width, channels = struct.unpack_from(">BHHB", header, at + 4)
+            if (bits, channels) != (8, 3) or size:
+                return None
+            size = width, height
+        elif marker not in _TABLES:
+            return None
+        at += 2 + length
+    return size if at == len(header) else None
+
+
+def _decode_plain_jpeg(data, info):
+    """Decode a plain JPEG as (h, w, 3) uint8, or return None: look more closely."""
+    scan = data.find(_START_OF_SCAN, 0, _HEADER_BYTES)
+    size = _plain_jpeg_size(data[:scan]) if scan > 0 else None
+    if size is None or not 0 < size[0] * size[1] <= (Image.MAX_IMAGE_PIXELS or 0):
+        return None
+    if _jpeg_ends_early(data, scan):
+        return None
+    try:
+        image = Image.frombytes("RGB", size, data, "jpeg", "RGB", "")
+    except (OSError, ValueError):
+        return None
+    width, height = size
+    info.update(mode="RGB", bit_depth=8, width=width, height=height, exif_orientation=1)
+    return np.asarray(image)
+
+
+def _decode(data, name, info):
+    """Decode bytes into an upright uint8 array (h, w, 3 or 4), filling `info`."""
+    if not data:
+        raise ImageReadError("empty-file", name, info=info)
+    pixels = _decode_plain_jpeg(data, info)
+    return _decode_any(data, name, info) if pixels is None else pixels
 
 
 def read_image(source, *, alpha=False, return_info=False, name=None):
@@ -313,5 +366,5 @@ def read_image(source, *, alpha=False, return_info=False, name=None):
         pixels = np.concatenate([pixels, opaque], axis=2)
     elif masked and not alpha:
         pixels = on_white(pixels)
-    image = np.require(pixels, requirements=["C", "W"])
+    image = pixels if pixels.flags.carray else pixels.copy()
     return (image, info) if return_info else image

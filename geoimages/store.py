@@ -17,7 +17,7 @@ from .files import atomic_path, progress
 from .lineage import TURNS, lineage_of
 from .reading import ImageReadError, read_image
 from .resizing import FITS, check_size, resize_image
-from .sources import is_picture_name, open_source, sample_groups
+from .sources import open_source, sample_groups
 from .validation import rows_for
 
 _FORMAT = "geoimages.collection"
@@ -128,7 +128,7 @@ class _Writer:
 
 def _majority_shape(source, alpha):
     """The most common (height, width) among up to 100 files spread over a source."""
-    entries = [entry for entry in source.entries if is_picture_name(entry.path)]
+    entries = [entry for entry in source.entries if entry.is_picture]
     shapes = Counter()
     for entry in entries[:: max(1, len(entries) // 100)]:
         try:
@@ -155,7 +155,7 @@ _UNREADABLE = (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, E
 def _read_entry(source, entry, alpha, size, fit):
     """Read one file: (image or None, its row of the ledger)."""
     row = {"path": entry.path, "status": "refused"}
-    if not is_picture_name(entry.path):
+    if not entry.is_picture:
         return None, row | {"reason": "not-a-picture", "detail": "by its name"}
     try:
         image, info = read_image(
@@ -234,7 +234,7 @@ def _match_metadata(table, column, entries):
     known = {}
     for i, entry in enumerate(entries):
         path = PurePosixPath(entry.path)
-        if not is_picture_name(entry.path):
+        if not entry.is_picture:
             continue
         for name in {entry.path, entry.key, path.name, path.stem}:
             # A name that two pictures share points at neither.
@@ -488,7 +488,7 @@ class Collection:
                 for i, row in row_of.items():
                     labels[i] = named[row] or labels[i]
             chosen = np.ones(len(entries), bool)  # what is no picture is refused below
-            pictures = [i for i, e in enumerate(entries) if is_picture_name(e.path)]
+            pictures = [i for i, e in enumerate(entries) if e.is_picture]
             keys = [entries[i].key for i in pictures]
             lineage = lineage_of(keys)
             chosen[pictures] = sample_groups(
@@ -521,7 +521,7 @@ class Collection:
                         if turn and key in original:  # the source holds this copy
                             continue
                         writer.add(
-                            np.rot90(image, turn // 90),
+                            np.rot90(image, turn // 90) if turn else image,
                             key,
                             labels[i],
                             source=entry.path,

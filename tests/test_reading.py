@@ -186,6 +186,52 @@ def test_a_jpeg_ends_at_its_own_end_marker(progressive):
     assert caught.value.reason == "truncated"
 
 
+def read_or_reason(read, data):
+    """What a reader makes of bytes: pixels and info, or the reason it refuses them."""
+    info = {}
+    try:
+        pixels = read(data, "a.jpg", info)
+    except ImageReadError as error:
+        return error.reason, str(error), info
+    return pixels.tobytes(), pixels.shape, info
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_plain_jpegs_are_read_as_all_others_are(progressive):
+    """Whatever byte is damaged or lost, the short way and the long one agree."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (28, 20, 3), dtype=np.uint8)
+    data = encode(noise, "JPEG", progressive=progressive, quality=50)
+    assert reading._decode_plain_jpeg(data, {}).shape == (28, 20, 3)
+    files = [data, data + b"trailer", data[:-2], b"\xff" + data]
+    for at in range(2, len(data), 5):
+        changed = bytearray(data)
+        changed[at] = rng.integers(256)
+        files += [bytes(changed), data[:at] + data[at + 1 :]]
+    for file in files:
+        expected = read_or_reason(reading._decode_any, file)
+        assert read_or_reason(reading._decode, file) == expected
+
+
+def test_jpegs_that_say_more_take_the_long_way(rgb, monkeypatch):
+    grey, cmyk = (Image.fromarray(rgb).convert(mode) for mode in ("L", "CMYK"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for data in (
+        encode(grey, "JPEG"),
+        encode(cmyk, "JPEG"),
+        encode(rgb, "JPEG", exif=exif),
+        encode(rgb, "JPEG", icc_profile=b"profile"),
+        encode(rgb, "JPEG", comment=b"core box 3"),
+        encode(rgb),
+    ):
+        assert reading._decode_plain_jpeg(data, {}) is None
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(ImageReadError) as caught:
+        read_image(encode(rgb, "JPEG"))
+    assert caught.value.reason == "too-large"
+
+
 def test_a_deep_pgm_has_16_bits():
     ramp = np.linspace(0, 65535, 16).astype(">u2")
     _, info = read_image(b"P5 4 4 65535\n" + ramp.tobytes(), return_info=True)

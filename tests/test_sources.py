@@ -1,12 +1,20 @@
 """Folders and zips of pictures, listed and named."""
 
 import zipfile
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
 
 from geoimages.lineage import lineage_of
-from geoimages.sources import open_source, open_zip, picture_key, sample_groups
+from geoimages.reading import PICTURE_SUFFIXES
+from geoimages.sources import (
+    is_picture_name,
+    open_source,
+    open_zip,
+    picture_key,
+    sample_groups,
+)
 
 
 def make_zip(path, names):
@@ -80,6 +88,65 @@ def test_copies_in_two_formats_know_their_original(tmp_path):
 def test_renamed_pictures_keep_their_key():
     assert picture_key("m/marble/marble.A.jpg") == picture_key("marble/A.jpg")
     assert picture_key("A.jpg") == ("A", "")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_members_are_read_whatever_their_names_and_packing(tmp_path, compression):
+    names = ["a/é.jpg", "a/plain.jpg", "岩/x.jpg"]
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name in names:
+            archive.writestr(name, name * 20)
+    path.write_bytes(b"something before" + path.read_bytes())
+    with open_source(path) as source:
+        assert [entry.path for entry in source.entries] == sorted(names)
+        for entry in source.entries:
+            assert source.read(entry).decode() == entry.path * 20
+
+
+def content_or_error(read, member):
+    try:
+        return read(member)
+    except (zipfile.BadZipFile, RuntimeError) as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("at", [0, 6, 26, 30, 42])
+def test_a_damaged_member_is_read_as_zipfile_does(tmp_path, at):
+    """The mark, flags, length of the name, name or content of a stored member."""
+    path = make_zip(tmp_path / "a.zip", ["marble/a.jpg", "marble/b.jpg"])
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(bytes(data))
+    with open_source(path) as source:
+        first, second = source.entries
+        with zipfile.ZipFile(path) as archive:
+            expected = content_or_error(archive.read, first.path)
+        assert content_or_error(source.read, first) == expected
+        assert source.read(second) == b"marble/b.jpg"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a/b.jpg",
+        "./a//b.JPG",
+        "b.jpg",
+        ".b.jpg",
+        "a/.png",
+        "a./b.",
+        "a.b/c",
+        "a/b..png",
+    ],
+)
+def test_names_are_taken_apart_as_pathlib_does(path):
+    expected = PurePosixPath(path)
+    assert is_picture_name(path) == (
+        expected.suffix.lower() in PICTURE_SUFFIXES and expected.name[0] != "."
+    )
+    key, label = picture_key(path)
+    assert label == expected.parent.name
+    assert key.removeprefix(f"{label}.") == expected.stem.removeprefix(f"{label}.")
 
 
 @pytest.mark.parametrize(
