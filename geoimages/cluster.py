@@ -2,17 +2,18 @@
 
 import numbers
 
-import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from .changing import Changing
 from .files import progress
-from .search import PartitionedSearch
-from .search.clustering import Clustering
+from .search import ExactSearch, PartitionedSearch
+from .search.clustering import Clustering, inertia_of
 from .search.metrics import check_metric
+from .search.partitioned import check_algorithm, choose_algorithm
 from .similarity import SimilarityModel, check_count
 
 
-class KMeansModel(SimilarityModel):
+class KMeansModel(Changing, SimilarityModel):
     """Find similar pictures in the k-means clusters nearest to the candidate.
 
     Parameters
@@ -55,6 +56,9 @@ class KMeansModel(SimilarityModel):
     n_init : int or "auto", default="auto"
         How often k-means starts anew, as in `sklearn.cluster.KMeans`; "auto" is 4
         times on block averages.
+    algorithm : {"partitioned", "exact", "auto"}, default="partitioned"
+        Whether the nearest clusters are searched or all of them. "auto" searches all
+        up to 200 million stored values (pictures × columns).
     random_state : int, RandomState or None, default=None
         Seed of k-means.
 
@@ -89,12 +93,18 @@ class KMeansModel(SimilarityModel):
         the stored pictures against exact search.
     recall_curve_ : ndarray of shape (num_clusters,)
         The same with 1, 2, … clusters searched.
+    n_rebuilds_ : int
+        How often `add` and `remove` made the clusters anew.
+    crowding_ : float
+        With how many pictures one shared its cluster, on average, when the clusters
+        were made.
     search_ : PartitionedSearch
         The stored rows, cluster by cluster.
 
     See Also
     --------
-    PairwiseModel : Compares the candidate with every stored picture.
+    PairwiseModel : Compares the candidate with every stored picture, or with those
+        of the nearest of very many clusters.
 
     Notes
     -----
@@ -131,6 +141,7 @@ class KMeansModel(SimilarityModel):
         metric_params=None,
         pooling="auto",
         n_init="auto",
+        algorithm="partitioned",
         random_state=None,
     ):
         self.num_clusters = num_clusters
@@ -145,6 +156,7 @@ class KMeansModel(SimilarityModel):
         self.metric_params = metric_params
         self.pooling = pooling
         self.n_init = n_init
+        self.algorithm = algorithm
         self.random_state = random_state
 
     def fit(self, X, y=None, *, num_clusters=None):
@@ -176,37 +188,57 @@ class KMeansModel(SimilarityModel):
         k = self.num_clusters if num_clusters is None else num_clusters
         check_count("num_clusters", k)
         check_count("clusters_searched", self.clusters_searched)
-        if self.recall_target is not None and not 0 < self.recall_target <= 1:
-            raise ValueError(
-                f"recall_target is a share in (0, 1], got {self.recall_target!r}."
-            )
+        check_algorithm(self.algorithm, self.recall_target)
         if self.pooling not in ("auto", None):
             raise ValueError(f"pooling must be 'auto' or None, got {self.pooling!r}.")
         super().fit(X, y)
-        stored, rank = self.search_.rows, self.search_.rank
+        stored = self.search_.rows
         if k > len(stored):
             raise ValueError(
                 f"num_clusters={k} is more than there are pictures "
                 f"(n_samples={len(stored)}); ask for {len(stored)} or fewer."
             )
+        self.n_rebuilds_ = 0
+        self._part(k)
+        return self
+
+    def _part(self, n_clusters):
+        """Part the stored rows."""
+        stored, rank = self.search_.rows, self.search_.rank
         self.labels_, self.cluster_centers_, self.inertia_ = self._clustering(
             stored
-        ).fit(k, self.random_state)
+        ).fit(n_clusters, self.random_state)
         self.search_ = PartitionedSearch(
             stored, rank, self.labels_, self.cluster_centers_, self.metric_params
         )
+        self.crowding_ = self.search_.crowding
         self._measure_recall()
-        return self
+
+    def _fewest_pictures(self):
+        return len(self.cluster_centers_)
+
+    def _follow(self, rows, kept):
+        """Search other rows: those kept, by positions, and any others below them."""
+        params, centers = self.metric_params, self.cluster_centers_
+        self.search_ = self.search_.changed(rows, self.search_rank_, kept, params)
+        self.labels_ = self.search_.labels
+        self.inertia_ = inertia_of(rows, self.labels_, centers)
+        if self._is_unbalanced():
+            self.n_rebuilds_ += 1
+            self.search_ = ExactSearch(rows, self.search_rank_, params)
+            self._part(len(centers))
 
     def _measure_recall(self):
         """Learn how many clusters to search, and what part of the neighbors they hold."""
         n_clusters = len(self.cluster_centers_)
         metric = check_metric(self.dist_metric)
-        self.recall_curve_ = self.search_.recall_curve(self.k_candidates, metric)
+        k = self.k_candidates
+        self.recall_curve_ = self.search_.aim(self.recall_target or 1, k, metric)
         searched = min(self.clusters_searched, n_clusters)
-        if self.recall_target is not None:
-            enough = np.flatnonzero(self.recall_curve_ >= self.recall_target)
-            searched = int(enough[0]) + 1 if len(enough) else n_clusters
+        if choose_algorithm(self.algorithm, self.search_.rows) == "exact":
+            searched = n_clusters
+        elif self.recall_target is not None:
+            searched = self.search_.clusters_searched
         self.clusters_searched_ = self.search_.clusters_searched = searched
         self.recall_ = float(self.recall_curve_[searched - 1])
 

@@ -89,7 +89,8 @@ def run_demo(output="demo", source=None, echo=print):
             )
             compared = "pixels" if model.features is None else "RockFeatures"
             steps.done(
-                f"{type(model).__name__}, {compared}: the pictures most like {candidates[0]}",
+                f"{type(model).__name__}, {compared}: the pictures most like "
+                f"{candidates[0]}",
                 f"{matches.loc[candidates[0]].to_string()}{precision}",
             )
             draw(Plots.plot_matches(matches, rocks), f"matches_{name}.png")

@@ -1,9 +1,14 @@
 """PairwiseModel: every stored picture is compared with the candidate."""
 
+from .changing import Changing
+from .search import PartitionedSearch
+from .search.clustering import part
+from .search.metrics import check_metric
+from .search.partitioned import check_algorithm, choose_algorithm
 from .similarity import SimilarityModel
 
 
-class PairwiseModel(SimilarityModel):
+class PairwiseModel(Changing, SimilarityModel):
     """Find similar pictures by comparing the candidate with every stored one.
 
     Parameters
@@ -31,6 +36,17 @@ class PairwiseModel(SimilarityModel):
         Keywords of the distance: ``p`` (minkowski), ``V`` (seuclidean), ``VI``
         (mahalanobis), ``w``. ``V`` and ``VI`` are learned from the stored rows when
         left out.
+    algorithm : {"exact", "partitioned", "auto"}, default="exact"
+        Whether each stored picture is compared, or those of the nearest of many
+        clusters, which finds `recall_target` of the true neighbors and pays from some
+        hundred thousand pictures on. "auto" is exact up to 200 million stored values
+        (pictures × columns): a tenth of a second a candidate.
+    recall_target : float, default=0.95
+        Share of the true ``k_candidates`` nearest that a partitioned search is to
+        find, in (0, 1]: as many clusters are searched as that takes on the stored
+        pictures.
+    random_state : int, RandomState or None, default=0
+        Seed of the partition.
 
     Attributes
     ----------
@@ -50,12 +66,26 @@ class PairwiseModel(SimilarityModel):
         The fitted pictures, where features describe them; no copy.
     thumbnails_ : ndarray or None
         What a short list is verified by, where it is.
-    search_ : ExactSearch
+    search_ : ExactSearch or PartitionedSearch
         The stored rows.
+    algorithm_ : {"exact", "partitioned"}
+        How they are searched.
+    recall_ : float
+        Share of the true ``k_candidates`` nearest found: 1 for exact search, else
+        measured at `fit` on 256 of the stored pictures against exact search.
+    clusters_searched_ : int or None
+        How many clusters are searched, of about 2 √n.
+    recall_curve_ : ndarray of shape (n_clusters,) or None
+        The recall with 1, 2, … clusters searched.
+    n_rebuilds_ : int
+        How often `add` and `remove` made the clusters anew.
+    crowding_ : float
+        With how many pictures one shared its cluster, on average, when the clusters
+        were made.
 
     See Also
     --------
-    KMeansModel : Searches the candidate's clusters only.
+    KMeansModel : Parts the pictures into few clusters that can be looked at.
 
     Notes
     -----
@@ -63,6 +93,11 @@ class PairwiseModel(SimilarityModel):
     uint8 pictures from exact integer products. Exactly equal distances are ordered by
     key. A constant picture (correlation) or a black one (cosine) is at distance 1
     from everything but an identical one.
+
+    A partition suits the distance it was fitted with: directions of centered rows for
+    correlation, of rows for cosine, the rows themselves otherwise. Another distance
+    asked of `predict` is searched in the same clusters, with a recall of its own. The
+    distances in the answer are as exact as ever.
 
     Examples
     --------
@@ -88,6 +123,9 @@ class PairwiseModel(SimilarityModel):
         rerank="auto",
         image_shape=None,
         metric_params=None,
+        algorithm="exact",
+        recall_target=0.95,
+        random_state=0,
     ):
         self.k_candidates = k_candidates
         self.dist_metric = dist_metric
@@ -96,6 +134,73 @@ class PairwiseModel(SimilarityModel):
         self.rerank = rerank
         self.image_shape = image_shape
         self.metric_params = metric_params
+        self.algorithm = algorithm
+        self.recall_target = recall_target
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        """Store the pictures that candidates will be compared with.
+
+        Parameters
+        ----------
+        X : DataFrame, Collection or array-like
+            Flat rows of shape (n, n_features) or pictures of shape
+            (n, height, width, channels). uint8 means 0–255 and float 0–1. The keys
+            are the index of a DataFrame, those of a Collection, else 0 to n − 1.
+        y : array-like of shape (n,), optional
+            Labels, which `score` needs; those of a Collection by default.
+
+        Returns
+        -------
+        self : PairwiseModel
+            The fitted model.
+
+        Raises
+        ------
+        ValueError
+            If an option is unknown, or keys are not unique.
+        """
+        check_algorithm(self.algorithm, self.recall_target)
+        super().fit(X, y)
+        self.n_rebuilds_ = 0
+        self._part()
+        return self
+
+    def _part(self):
+        """Part the stored rows, where they are to be."""
+        self.algorithm_ = choose_algorithm(self.algorithm, self.search_.rows)
+        self.recall_, self.clusters_searched_, self.recall_curve_ = 1.0, None, None
+        if self.algorithm_ == "exact":
+            return
+        rows, rank = self.search_.rows[:], self.search_.rank
+        metric = check_metric(self.dist_metric)
+        self.search_ = PartitionedSearch(
+            rows,
+            rank,
+            *part(rows, metric, random_state=self.random_state),
+            self.metric_params,
+            metric,
+        )
+        self.crowding_ = self.search_.crowding
+        target = 1 if self.recall_target is None else self.recall_target
+        self.recall_curve_ = self.search_.aim(target, self.k_candidates, metric)
+        self.clusters_searched_ = self.search_.clusters_searched
+        self.recall_ = float(self.recall_curve_[self.clusters_searched_ - 1])
+
+    def _fewest_pictures(self):
+        return 1
+
+    def _follow(self, rows, kept):
+        """Search other rows: those kept, by positions, and any others below them."""
+        if self.algorithm_ == "partitioned":
+            rank, params = self.search_rank_, self.metric_params
+            self.search_ = self.search_.changed(rows, rank, kept, params)
+            algorithm = choose_algorithm(self.algorithm, rows)
+            if algorithm == "partitioned" and not self._is_unbalanced():
+                return
+            self.n_rebuilds_ += 1
+        self.search_ = self._exact_search(rows)
+        self._part()
 
     def _find(self, rows, k, metric, leave_out, n_orientations):
         return self.search_.search(

@@ -23,6 +23,7 @@ from .validation import check_images, hand_image_shape, is_collection, rows_for
 
 _EXCLUDE = ("lineage", "self", None)
 _BLOCK_QUERIES = 2048  # described and ranked together
+_FEW = 16
 
 
 def check_count(name, value):
@@ -149,10 +150,14 @@ class SimilarityModel(BaseEstimator):
         self.y_ = y
         self.lineage_ = pd.factorize(lineage_of(keys.tolist()))[0]
         self.search_rank_ = _rank_keys(keys)
+        self.search_ = self._exact_search(rows)
+        return self
+
+    def _exact_search(self, rows):
+        """The engine that compares all rows."""
         if self._compares_pixels and self._keeps_turns_once:
             rows = keep_turns_once(as_uint8(rows), self.image_shape_)
-        self.search_ = ExactSearch(rows, self.search_rank_, self.metric_params)
-        return self
+        return ExactSearch(rows, self.search_rank_, self.metric_params)
 
     @property
     def _compares_pixels(self):
@@ -300,6 +305,8 @@ class SimilarityModel(BaseEstimator):
             return None
         if exclude == "self":
             return [np.array([position]) for position in own]
+        if len(own) < _FEW:  # to look for them is faster than to sort
+            return [np.flatnonzero(self.lineage_ == i) for i in self.lineage_[own]]
         order = np.argsort(self.lineage_, kind="stable")
         ends = np.searchsorted(self.lineage_[order], np.arange(self.lineage_.max() + 2))
         return [order[ends[family] : ends[family + 1]] for family in self.lineage_[own]]

@@ -30,6 +30,7 @@ EXPECTED = {
 @parametrize_with_checks(
     [
         PairwiseModel(),
+        PairwiseModel(algorithm="partitioned"),
         KMeansModel(),
         ColorFeatures(),
         TextureFeatures(),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from geoimages import KMeansModel, PairwiseModel, RockFeatures, make_rocks
-from geoimages.search import ExactSearch, PartitionedSearch
+from geoimages.search import ExactSearch, PartitionedSearch, partitioned
+from geoimages.search.clustering import directions, nearest_centers, part
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,101 @@ def test_a_target_sets_the_clusters_searched(images):
     assert KMeansModel(recall_target=1, **options).fit(images).recall_ == 1
 
 
+def test_directions_order_as_the_distance(parted):
+    rows = parted[0].astype(np.float32)
+    for metric in ("correlation", "cosine", "euclidean"):
+        ready = directions(rows, metric)
+        between = np.linalg.norm(ready[:1] - ready, axis=1)
+        ((_, positions, _),) = ExactSearch(rows, np.arange(300)).search(
+            rows[:1], 20, metric
+        )
+        np.testing.assert_array_equal(np.argsort(between)[:20], positions)
+    flat = np.full((2, 4), 7, np.uint8)
+    assert not directions(flat, "correlation").any()
+
+
+def test_the_partition_is_of_the_nearest_centers(parted):
+    rows = parted[0]
+    labels, centers = part(rows, "correlation", random_state=0)
+    assert 20 < len(centers) <= 35  # 2 √300, less what nobody is nearest to
+    between = directions(rows, "correlation")[:, None] - centers
+    np.testing.assert_array_equal(labels, (between**2).sum(axis=2).argmin(axis=1))
+    np.testing.assert_array_equal(labels, nearest_centers(rows, "correlation", centers))
+
+
+def test_the_partition_does_not_depend_on_the_order(parted):
+    rows = parted[0][:, :7].astype(np.float32)
+    order = np.random.default_rng(0).permutation(300)
+    labels, centers = part(rows, "cosine", 9, random_state=3)
+    shuffled, again = part(rows[order], "cosine", 9, random_state=3)
+    np.testing.assert_allclose(again, centers)
+    np.testing.assert_array_equal(shuffled, labels[order])
+
+
+def test_rows_that_are_alike_are_one_cluster():
+    labels, centers = part(np.ones((50, 3)), "euclidean", random_state=0)
+    assert len(centers) == 1
+    assert not labels.any()
+
+
+def test_each_orientation_searches_its_own_clusters(parted):
+    rows, labels, centers = parted
+    engine = PartitionedSearch(rows, np.arange(300), labels, centers)
+    queries = np.stack([centers[1], centers[4]])
+    ((_, positions, which),) = engine.search(
+        queries, 40, "euclidean", n_orientations=2, clusters_searched=1
+    )
+    nearest = nearest_centers(queries, "euclidean", centers)
+    np.testing.assert_array_equal(labels[positions], nearest[which])
+    assert set(which) == {0, 1}
+
+
+@pytest.mark.parametrize("metric", ["correlation", "cosine", "euclidean", "cityblock"])
+def test_pairwise_model_reaches_its_target(images, metric):
+    options = {"features": RockFeatures(), "dist_metric": metric}
+    exact = PairwiseModel(**options).fit(images)
+    assert (exact.recall_, exact.clusters_searched_) == (1, None)
+    model = PairwiseModel(algorithm="partitioned", **options).fit(images)
+    assert model.algorithm_ == "partitioned"
+    assert model.recall_ >= 0.95
+    assert 1 < model.clusters_searched_ < len(model.recall_curve_)
+    found, wanted = model.kneighbors()[1], exact.kneighbors()[1]
+    shared = [np.isin(a, b).mean() for a, b in zip(wanted, found, strict=True)]
+    most = 0.04 if metric != "cityblock" else 0.1  # measured on fewer rows
+    assert np.mean(shared) == pytest.approx(model.recall_, abs=most)
+
+
+def test_all_of_the_recall_is_the_exact_answer(images):
+    exact = PairwiseModel().fit(images)
+    model = PairwiseModel(algorithm="partitioned", recall_target=1).fit(images)
+    assert model.recall_ == 1
+    whole = model.search_.search(
+        images[:30].reshape(30, -1), 12, "correlation", clusters_searched=400
+    )
+    distances, positions = exact.kneighbors(images[:30], 12)
+    np.testing.assert_array_equal([found[1] for found in whole], positions)
+    np.testing.assert_array_equal([found[0] for found in whole], distances)
+
+
+def test_auto_parts_what_takes_long(images, monkeypatch):
+    assert PairwiseModel(algorithm="auto").fit(images).algorithm_ == "exact"
+    few = KMeansModel(5, algorithm="auto", random_state=0).fit(images)
+    assert (few.clusters_searched_, few.recall_) == (5, 1)
+    monkeypatch.setattr(partitioned, "_MOST_READ", images.size - 1)
+    assert PairwiseModel(algorithm="auto").fit(images).algorithm_ == "partitioned"
+    many = KMeansModel(5, algorithm="auto", random_state=0).fit(images)
+    assert many.clusters_searched_ == 1
+
+
+def test_exact_k_means_model(images):
+    model = KMeansModel(6, algorithm="exact", random_state=0).fit(images)
+    assert model.recall_ == 1
+    np.testing.assert_array_equal(
+        model.kneighbors(images[:20])[1],
+        PairwiseModel().fit(images).kneighbors(images[:20])[1],
+    )
+
+
 def test_one_picture_misses_nothing(images):
     assert KMeansModel(1).fit(images[:1]).recall_ == 1
 
@@ -94,3 +190,11 @@ def test_one_picture_misses_nothing(images):
 def test_mistakes(images, options, says):
     with pytest.raises(ValueError, match=says):
         KMeansModel(**options).fit(images[:20])
+
+
+@pytest.mark.parametrize("model", [PairwiseModel, KMeansModel])
+def test_mistakes_of_both_models(images, model):
+    with pytest.raises(ValueError, match="algorithm='faiss' is not known; expected"):
+        model(algorithm="faiss").fit(images[:20])
+    with pytest.raises(ValueError, match=r"recall_target is a share .* got -1"):
+        model(recall_target=-1).fit(images[:20])

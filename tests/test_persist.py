@@ -32,6 +32,7 @@ MODELS = [
     PairwiseModel(5),
     PairwiseModel(5, "euclidean", RockFeatures(hog=1, n_filters=4)),
     PairwiseModel(5, features=RockFeatures(n_filters=4), orientation="any"),
+    PairwiseModel(5, features=RockFeatures(n_filters=4), algorithm="partitioned"),
     KMeansModel(k_candidates=5, random_state=0),
     TripletEmbedding(4, max_epochs=2, random_state=0),
     ConvNetClassifier(**QUICK),

@@ -91,3 +91,18 @@ def test_the_model_keeps_turns_once(rows, orientation, monkeypatch, tmp_path):
     save(model, tmp_path / "model.skops")
     loaded = load(tmp_path / "model.skops")
     pd.testing.assert_frame_equal(found, loaded.predict(keys[:5]))
+
+
+def test_turned_pictures_are_parted_added_and_removed(rows):
+    keys = [f"rock.{i:03d}" for i in range(160)]
+    frame = pd.DataFrame(rows, index=keys)
+    exact = PairwiseModel(7).fit(frame)
+    wanted = exact.predict(keys[:5])
+    parted = PairwiseModel(7, algorithm="partitioned", recall_target=1).fit(frame)
+    pd.testing.assert_frame_equal(parted.predict(keys[:5]), wanted)
+    half = PairwiseModel(7).fit(frame.iloc[:100]).add(frame.iloc[100:])
+    assert isinstance(half.search_.rows, TurnedRows)
+    pd.testing.assert_frame_equal(half.predict(keys[:5]), wanted)
+    half.remove(keys[100:])
+    again = PairwiseModel(7).fit(frame.iloc[:100])
+    pd.testing.assert_frame_equal(half.predict(keys[:5]), again.predict(keys[:5]))

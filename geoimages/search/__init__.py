@@ -1,7 +1,15 @@
 """Search for the nearest rows."""
 
+from .disk import load_index, save_index
 from .exact import ExactSearch
 from .metrics import METRICS, similarity_from_distance
 from .partitioned import PartitionedSearch
 
-__all__ = ["METRICS", "ExactSearch", "PartitionedSearch", "similarity_from_distance"]
+__all__ = [
+    "METRICS",
+    "ExactSearch",
+    "PartitionedSearch",
+    "load_index",
+    "save_index",
+    "similarity_from_distance",
+]

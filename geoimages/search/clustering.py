@@ -1,18 +1,127 @@
 """K-means of stored rows: on block averages of pictures, with the exact inertia."""
 
+import warnings
+
 import numpy as np
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 
 from ..features.kernels import area_weights
 
 POOLED_SIDE = 2  # cells along each side of a picture
 _POOLED_STARTS = 4  # on twelve columns a start costs next to nothing
 _BLOCK_BYTES = 1 << 26
+_PER_CLUSTER = 25  # rows of each cluster that `part` learns from
+_ROUNDS = 10  # its steps of Lloyd's algorithm: more part hardly better
 
 
 def float_rows(rows):
     """Rows in 0–1 units for k-means: uint8 -> float32, floats as they are."""
     return rows / np.float32(255) if rows.dtype == np.uint8 else rows
+
+
+def directions(rows, metric):
+    """Rows whose euclidean distances order neighbors as a distance does.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+        uint8 means 0–255, everything else is taken as it is.
+    metric : str or None
+        For correlation rows are centered and scaled to length 1, for cosine scaled;
+        for the others they stay as they are.
+
+    Returns
+    -------
+    rows : ndarray of shape (n, d), float32 or float64
+        A row without direction is 0.
+    """
+    rows = float_rows(rows)
+    if metric not in ("correlation", "cosine"):
+        return rows
+    if metric == "correlation":
+        rows = rows - rows.mean(axis=1, keepdims=True)
+    length = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+
+
+def part(rows, metric, n_clusters=None, random_state=None):
+    """Part many rows into many clusters, quickly.
+
+    K-means is learned from 25 rows for each cluster, drawn by their content, so that
+    the result does not depend on the order of the rows; then each row joins its
+    nearest center.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d), uint8, float32 or float64
+        uint8 means 0–255, everything else is taken as it is.
+    metric : str
+        The distance that will be searched by; see `directions`.
+    n_clusters : int, optional
+        By default 2 √n: then finding the nearest clusters takes about as long as
+        scanning them.
+    random_state : int, RandomState or None
+
+    Returns
+    -------
+    labels : ndarray of shape (n,), int
+    centers : ndarray of shape (n_clusters, d), float32
+        Among the directions of the rows; fewer where rows are alike.
+    """
+    rng = check_random_state(random_state)
+    if n_clusters is None:
+        n_clusters = round(2 * len(rows) ** 0.5)
+    n_clusters = min(max(n_clusters, 1), len(rows))
+    drawn = _draw(rows, _PER_CLUSTER * n_clusters, rng)
+    kmeans = KMeans(
+        n_clusters, init="random", n_init=1, max_iter=_ROUNDS, random_state=rng
+    )
+    with warnings.catch_warnings():  # fewer rows that differ than clusters
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        kmeans.fit(directions(rows[drawn], metric).astype(np.float32, copy=False))
+    centers = kmeans.cluster_centers_
+    labels = nearest_centers(rows, metric, centers)
+    used, labels = np.unique(labels, return_inverse=True)
+    return labels, centers[used]
+
+
+def nearest_centers(rows, metric, centers):
+    """The center nearest to each row among its directions: (n, d) -> (n,) int."""
+    labels = np.empty(len(rows), np.int64)
+    half_squares = np.einsum("ij,ij->i", centers, centers) / 2
+    step = max(1, _BLOCK_BYTES // (8 * (rows.shape[1] + len(centers))))
+    for start in range(0, len(rows), step):
+        block = directions(rows[start : start + step], metric)
+        block = block.astype(centers.dtype, copy=False)
+        labels[start : start + step] = (half_squares - block @ centers.T).argmin(axis=1)
+    return labels
+
+
+def inertia_of(rows, labels, centers):
+    """Sum of squared distances of rows to the centers of their clusters."""
+    total, step = 0.0, max(1, _BLOCK_BYTES // (8 * max(1, rows.shape[1])))
+    for start in range(0, len(rows), step):
+        away = float_rows(rows[start : start + step]).astype(np.float64)
+        away -= centers[labels[start : start + step]]
+        total += float(np.einsum("ij,ij->", away, away))
+    return total
+
+
+def _draw(rows, most, rng):
+    """Positions of some rows, chosen and ordered by a random hash of their bytes."""
+    words = -(-rows.dtype.itemsize * rows.shape[1] // 8)
+    factors = rng.randint(1 << 32, size=(2, words), dtype=np.uint64)
+    factors = (factors[0] << np.uint64(32)) | factors[1] | np.uint64(1)
+    hashed = np.empty(len(rows), np.uint64)
+    step = max(1, _BLOCK_BYTES // (32 * words))
+    for start in range(0, len(rows), step):
+        block = np.ascontiguousarray(rows[start : start + step])
+        whole = np.zeros((len(block), 8 * words), np.uint8)
+        whole[:, : rows.dtype.itemsize * rows.shape[1]] = block.view(np.uint8)
+        hashed[start : start + step] = (whole.view(np.uint64) * factors).sum(axis=1)
+    return np.argsort(hashed, kind="stable")[:most]
 
 
 def pool(rows, image_shape, side=POOLED_SIDE):

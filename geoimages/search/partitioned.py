@@ -1,13 +1,32 @@
 """Partitioned search: rows sorted by cluster, of which the nearest are scanned."""
 
 import numpy as np
-from sklearn.metrics import pairwise_distances
 
-from .clustering import float_rows
-from .exact import PRODUCT_METRICS, ExactSearch
+from .clustering import directions, nearest_centers
+from .exact import PRODUCT_METRICS, ExactSearch, as_uint8
 
 _MOST_ASKED = 256  # queries that recall is measured with
 _FEW_ASKED = 16  # the same for distances that take long
+_MOST_READ = 200_000_000  # values: a tenth of a second for floats on one core
+_NOTHING = np.empty(0, np.int64)
+
+
+def check_algorithm(algorithm, recall_target):
+    """Raise a ValueError where a model's search is asked for what there is not."""
+    if algorithm not in ("exact", "partitioned", "auto"):
+        raise ValueError(
+            f"algorithm={algorithm!r} is not known; expected 'exact', 'partitioned' "
+            "or 'auto'."
+        )
+    if recall_target is not None and not 0 < recall_target <= 1:
+        raise ValueError(f"recall_target is a share in (0, 1], got {recall_target!r}.")
+
+
+def choose_algorithm(algorithm, rows):
+    """Settle "auto": exact up to 200 million stored values, partitioned beyond."""
+    if algorithm == "auto":
+        return "exact" if rows.size <= _MOST_READ else "partitioned"
+    return algorithm
 
 
 class PartitionedSearch:
@@ -25,6 +44,9 @@ class PartitionedSearch:
         Centers of the clusters, in 0–1 units.
     metric_params : dict, optional
         Keywords of `scipy.spatial.distance.cdist`.
+    parted_for : str, optional
+        The distance whose directions the centers lie among (see `part`): candidates
+        are made ready like the rows were. By default rows are parted as they are.
 
     Attributes
     ----------
@@ -32,15 +54,43 @@ class PartitionedSearch:
         Clusters that `search` scans unless told; 1 to begin with.
     """
 
-    def __init__(self, rows, rank, labels, centers, metric_params=None):
+    def __init__(
+        self, rows, rank, labels, centers, metric_params=None, parted_for=None
+    ):
+        # A cluster's rows lie together, so that to search it is to read a slice.
+        order = np.argsort(labels, kind="stable")
+        exact = ExactSearch(rows[order], rank[order], metric_params)
+        self._keep(exact, order, labels, centers, parted_for)
+
+    @classmethod
+    def of_sorted(cls, exact, order, labels, centers, parted_for, clusters_searched=1):
+        """Return an engine over rows that lie cluster by cluster already.
+
+        Parameters
+        ----------
+        exact : ExactSearch
+            The rows, sorted.
+        order : ndarray of shape (n,), int
+            The position of each of them when given.
+        labels, centers, parted_for, clusters_searched
+            As in `PartitionedSearch`; labels in the order given.
+        """
+        engine = cls.__new__(cls)
+        engine._keep(exact, order, labels, centers, parted_for)
+        engine.clusters_searched = clusters_searched
+        return engine
+
+    def _keep(self, exact, order, labels, centers, parted_for):
         self.labels = labels
         self.centers = centers
+        self.parted_for = parted_for
         self.clusters_searched = 1
-        # A cluster's rows lie together, so that to search it is to read a slice.
-        self._order = np.argsort(labels, kind="stable")
-        self._places = np.argsort(self._order)
-        self._bounds = np.searchsorted(labels[self._order], np.arange(len(centers) + 1))
-        self._exact = ExactSearch(rows[self._order], rank[self._order], metric_params)
+        self._half_squares = np.einsum("ij,ij->i", centers, centers) / 2
+        self._order, self._exact = order, exact
+        self._places = np.empty_like(order)
+        self._places[order] = np.arange(len(order))
+        sizes = np.bincount(self.labels, minlength=len(self.centers))
+        self._bounds = np.concatenate([[0], np.cumsum(sizes)])
 
     def __len__(self):
         return len(self._exact)
@@ -50,6 +100,33 @@ class PartitionedSearch:
         """The rows, cluster by cluster."""
         return self._exact.rows
 
+    @property
+    def crowding(self):
+        """How many rows a row shares its cluster with, itself too, on average."""
+        sizes = np.diff(self._bounds)
+        return float((sizes**2).sum() / sizes.sum())
+
+    def changed(self, rows, rank, kept, metric_params=None):
+        """Return an engine of other rows in the same clusters.
+
+        Parameters
+        ----------
+        rows, rank : as in `PartitionedSearch`
+            The rows kept, and any others below them.
+        kept : ndarray of int
+            Positions of those that are kept; the others join their nearest clusters.
+        metric_params : dict, optional
+            As in `PartitionedSearch`.
+        """
+        added = rows[len(kept) :]
+        joined = nearest_centers(added, self.parted_for, self.centers)
+        labels = np.concatenate([self.labels[kept], joined.astype(self.labels.dtype)])
+        engine = PartitionedSearch(
+            rows, rank, labels, self.centers, metric_params, self.parted_for
+        )
+        engine.clusters_searched = self.clusters_searched
+        return engine
+
     def take(self, positions):
         """Return rows by their positions when given."""
         return self.rows[self._places[positions]]
@@ -58,18 +135,40 @@ class PartitionedSearch:
         """Return the slice of `rows` that a cluster is."""
         return slice(*self._bounds[cluster : cluster + 2])
 
-    def _nearest_clusters(self, queries, n_orientations, n_searched):
-        """Clusters of each candidate, nearest first, and how many to search.
+    def _slices(self, clusters):
+        """Slices of `rows` that clusters are; of neighbors in one piece."""
+        starts, stops = self._bounds[clusters], self._bounds[clusters + 1]
+        breaks = starts[1:] != stops[:-1]
+        starts = starts[np.concatenate([[True], breaks])]
+        stops = stops[np.concatenate([breaks, [True]])]
+        return list(map(slice, starts.tolist(), stops.tolist()))
+
+    def _to_centers(self, queries, n_orientations):
+        """What orders the centers as their distances to each query do: (m, t, c)."""
+        queries = directions(np.asarray(queries), self.parted_for)
+        queries = queries.astype(self.centers.dtype, copy=False)
+        out = self._half_squares - queries @ self.centers.T
+        return out.reshape(-1, n_orientations, len(self.centers))
+
+    def _clusters_of(self, to_centers, n_searched, k, hidden):
+        """Clusters that one candidate searches, ascending: (t, c) -> (n,).
 
         Each orientation searches its own nearest clusters; the candidate, all of
-        those.
+        those, and further ones where they hold fewer than k rows.
         """
-        to_centers = pairwise_distances(float_rows(queries), self.centers)
-        to_centers = to_centers.reshape(-1, n_orientations, len(self.centers))
-        nearest = np.argsort(to_centers, axis=2, kind="stable")
-        place = np.argsort(nearest, axis=2, kind="stable").min(axis=1)
-        nearest = np.lexsort((to_centers.min(axis=1), place))
-        return nearest, (place < n_searched).sum(axis=1)
+        if n_searched >= len(self.centers):
+            return np.arange(len(self.centers))
+        near = np.argpartition(to_centers, n_searched - 1, axis=1)[:, :n_searched]
+        clusters = np.unique(near)
+        sizes = np.diff(self._bounds)
+        if sizes[clusters].sum() - len(hidden) >= k:
+            return clusters
+        held = sizes - np.bincount(self.labels[hidden], minlength=len(sizes))
+        rest = np.argsort(to_centers.min(axis=0), kind="stable")
+        rest = rest[~np.isin(rest, clusters)]
+        holds = held[clusters].sum() + np.concatenate([[0], np.cumsum(held[rest])])
+        further = rest[: np.searchsorted(holds, k)]
+        return np.sort(np.concatenate([clusters, further]))
 
     def search(
         self,
@@ -96,21 +195,16 @@ class PartitionedSearch:
             As `ExactSearch.search` returns it.
         """
         n_searched = clusters_searched or self.clusters_searched
-        queries = np.asarray(queries)
-        nearest, counts = self._nearest_clusters(queries, n_orientations, n_searched)
+        queries = as_uint8(np.asarray(queries))
+        to_centers = self._to_centers(queries, n_orientations)
         queries = queries.reshape(-1, n_orientations, queries.shape[1])
-        sizes = np.diff(self._bounds)
         searching = {}  # the candidates that search the same clusters, together
-        for i, clusters in enumerate(nearest):
-            held = sizes
-            if leave_out is not None:
-                hidden = self.labels[leave_out[i]]
-                held = sizes - np.bincount(hidden, minlength=len(sizes))
-            enough = np.searchsorted(np.cumsum(held[clusters]), k) + 1
-            searched = clusters[: max(counts[i], enough)]
-            searching.setdefault(tuple(sorted(searched)), []).append(i)
+        for i, distances in enumerate(to_centers):
+            hidden = _NOTHING if leave_out is None else leave_out[i]
+            clusters = self._clusters_of(distances, n_searched, k, hidden)
+            searching.setdefault(clusters.tobytes(), (clusters, []))[1].append(i)
         found = [None] * len(queries)
-        for clusters, members in searching.items():
+        for clusters, members in searching.values():
             hidden = leave_out and [
                 np.sort(self._places[leave_out[i]]) for i in members
             ]
@@ -118,13 +212,34 @@ class PartitionedSearch:
                 queries[members].reshape(-1, queries.shape[2]),
                 k,
                 metric,
-                [self.members(c) for c in clusters],
+                self._slices(clusters),
                 hidden,
                 n_orientations,
             )
             for i, (distances, places, which) in zip(members, matches, strict=True):
                 found[i] = distances, self._order[places], which
         return found
+
+    def aim(self, recall_target, k, metric):
+        """Search as many clusters as a recall takes on the rows themselves.
+
+        Parameters
+        ----------
+        recall_target : float
+            Share of the true k nearest to find, in (0, 1].
+        k, metric
+            As in `search`.
+
+        Returns
+        -------
+        recall : ndarray of shape (n_clusters,)
+            The `recall_curve`.
+        """
+        recall = self.recall_curve(k, metric)
+        # Rounding may leave the whole short of 1.
+        self.clusters_searched = int(np.searchsorted(recall, recall_target)) + 1
+        self.clusters_searched = min(self.clusters_searched, len(recall))
+        return recall
 
     def recall_curve(self, k, metric, random_state=0):
         """Measure what part of the true neighbors is found, on the rows themselves.
@@ -150,7 +265,7 @@ class PartitionedSearch:
         queries = self.take(asked)
         itself = [self._places[[position]] for position in asked]
         exact = self._exact.search(queries, k, metric, leave_out=itself)
-        nearest, _ = self._nearest_clusters(queries, 1, 1)
+        nearest = np.argsort(self._to_centers(queries, 1)[:, 0], axis=1, kind="stable")
         counts = np.zeros(len(self.centers))
         for clusters, (_, places, _) in zip(nearest, exact, strict=True):
             turn = np.argsort(clusters)[self.labels[self._order[places]]]
