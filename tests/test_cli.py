@@ -269,7 +269,7 @@ def test_elbow(run, rocks, tmp_path):
             ["similar", "{rocks}", "{key}", "--features", "color", "--color", ".3"],
             "weighs color against texture",
         ),
-        (["similar", "{rocks}", "{key}", "--explain"], "compares pixels"),
+        (["similar", "{rocks}", "{key}", "--explain"], "add --features rock"),
         (["neighbors", "{rocks}", "-o", "{tmp}/no/a.json"], "folder does not exist"),
         (["neighbors", "{rocks}", "-o", "{rocks}"], "is the collection itself"),
         (["compare", "{rocks}", "--models", "rock"], "names fewer than two models"),

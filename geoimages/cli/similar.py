@@ -46,6 +46,11 @@ from .options import (
 @format_options
 def similar(collection, candidate, k, where, explain, plot, form, keep, **choice):
     """Find the pictures most like a picture file or a key."""
+    if explain and choice["features"] == "pixels" and choice["color"] is None:
+        raise click.UsageError(
+            "--explain shares a distance out between blocks of features, and pixels "
+            "have none; add --features rock."
+        )
     model = chosen_model(k, **choice)
     with Collection(collection, "r+" if keep else "r") as rocks:
         matches = find_similar(model, rocks, candidate, where, explain=explain)
