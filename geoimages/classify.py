@@ -60,6 +60,11 @@ def holdout(collection, split=None, share=0.15, random_state=0):
         return np.intersect1d(parts.train, labelled), np.intersect1d(
             parts.test, labelled
         )
+    if not isinstance(split, pd.DataFrame) and not Path(split).is_file():
+        raise FileNotFoundError(
+            f"No split at {split}; give a CSV with the columns key and split, which "
+            "'geoimages split' writes."
+        )
     table = split if isinstance(split, pd.DataFrame) else pd.read_csv(split)
     if not {"key", "split"} <= set(table.columns):
         raise ValueError(

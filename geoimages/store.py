@@ -348,7 +348,8 @@ class Collection:
             self._file = h5py.File(self.path, mode)
         except OSError as error:
             raise ValueError(
-                f"{self.path} cannot be opened as an .h5 file ({error})."
+                f"{self.path} cannot be opened as an .h5 file ({error}); pictures "
+                "become one by 'geoimages etl'."
             ) from None
         try:
             self._open()

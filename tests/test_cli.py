@@ -280,7 +280,12 @@ def test_elbow(run, rocks, tmp_path):
             "'--trials': 0 is not in the range",
         ),
         (["votes", "{zip}"], "is not a file of votes"),
-        (["votes", "nothing.votes"], "No votes at nothing.votes"),
+        (["votes", "nothing.votes"], "geoimages vote"),
+        (
+            ["train", "{rocks}", "-o", "{tmp}/m", "--split", "no.csv"],
+            "No split at no.csv",
+        ),
+        (["info", "{zip}"], "become one by 'geoimages etl'"),
         (["split", "{rocks}", "-o", "{tmp}/a.csv", "--test", "2"], "test_size"),
         (["split", "{rocks}", "-o", "{tmp}/a.csv", "--column", "x"], "No column 'x'"),
         (["elbow", "{rocks}", "--clusters", "0-3"], "no range such as 1-10"),

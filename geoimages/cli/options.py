@@ -75,7 +75,8 @@ COLOR = click.option(
     "--color",
     type=float,
     metavar="SHARE",
-    help="Same color or same texture: 0 is texture only, 1 color only.",
+    help="Same color or same texture: 0 is texture only, 1 color only. Compares rock "
+    "features instead of pixels.",
 )
 KEEP = click.option(
     "--keep",

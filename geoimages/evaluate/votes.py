@@ -141,8 +141,8 @@ class Votes:
         self.path = Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(
-                f"No votes at {self.path}; draw trials first (blind_trials, then "
-                "record_votes(path, trials))."
+                f"No votes at {self.path}; draw trials first (geoimages vote, or "
+                "blind_trials and then record_votes(path, trials))."
             )
         with _opened(self.path) as db:
             if _is_new(db, self.path):
