@@ -6,7 +6,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from .lineage import lineage_of
 from .search.exact import as_uint8
-from .similarity import _keys_of, _rank_keys
+from .similarity import keys_of, rank_keys
 from .validation import is_collection
 
 _MOST_CHANGE = 2.0  # of the rows that share a cluster, before it is made anew
@@ -145,7 +145,7 @@ class Changing:
 
     def _keys_to_add(self, X, n_added):
         """Keys of pictures to add, as a list; none is there already."""
-        keys = _keys_of(X)
+        keys = keys_of(X)
         if keys is None:
             if self.keys_.dtype.kind not in "iu":
                 raise ValueError(
@@ -168,7 +168,7 @@ class Changing:
         """Learn what follows from the keys alone."""
         self.keys_ = keys
         self.lineage_ = pd.factorize(lineage_of(keys.tolist()))[0]
-        self.search_rank_ = _rank_keys(keys)
+        self.search_rank_ = rank_keys(keys)
 
     def _is_unbalanced(self):
         """Whether rows share their cluster with many more, or fewer, than at first."""

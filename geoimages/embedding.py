@@ -14,7 +14,6 @@ from sklearn.base import (
 )
 from sklearn.decomposition import PCA
 from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -22,6 +21,7 @@ from sklearn.utils.validation import (
 )
 
 from .files import progress
+from .neural import encode_labels
 
 _REFERENCES = 2000  # training rows that held-out rows are ranked against
 _DOUBT = 0.1  # squared distance by which judgements may differ and still be unsure
@@ -215,21 +215,7 @@ class _Adam:
 
 def _check_labels(y, n):
     """Return the codes of the labels, or say what is wrong with them."""
-    if y is None:
-        raise ValueError(
-            "requires y to be passed, but the target y is None: give one label for "
-            "each row, or teach judgements by fit_triplets."
-        )
-    y = column_or_1d(y, warn=True)
-    assert_all_finite(y, input_name="y")
-    check_consistent_length(np.empty(n), y)
-    check_classification_targets(y)
-    classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
-    if "" in classes.tolist():
-        raise ValueError(
-            f"{counts[classes == ''][0]} of {n} rows have no label; leave them out, "
-            "or label them."
-        )
+    classes, codes, counts = encode_labels(y, n)
     if len(classes) < 2 or counts.max() < 2:
         raise ValueError(
             "Triplets need two classes or more, and two rows of one of them; got "

@@ -36,8 +36,8 @@ _FEWEST_TO_CALIBRATE = 50
 _GATE_OPENS = 0.5  # how sure the gate must be before the expert is heard
 
 
-def check_labels(y, n):
-    """Return (classes, codes) of the labels, or say what is wrong with them."""
+def encode_labels(y, n):
+    """Return (classes, codes, counts) of n labels, or say what is wrong with them."""
     if y is None:
         raise ValueError(
             "requires y to be passed, but the target y is None: give one label for "
@@ -53,6 +53,12 @@ def check_labels(y, n):
             f"{counts[classes == ''][0]} of {n} pictures have no label; leave them out, "
             "or label them."
         )
+    return classes, codes, counts
+
+
+def check_labels(y, n):
+    """Return (classes, codes) of labels that a classifier can learn from."""
+    classes, codes, counts = encode_labels(y, n)
     if len(classes) < 2:
         raise ValueError(
             f"A classifier needs pictures of two classes or more, got one class: "

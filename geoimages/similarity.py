@@ -23,7 +23,7 @@ from .validation import check_images, hand_image_shape, is_collection, rows_for
 
 _EXCLUDE = ("lineage", "self", None)
 _BLOCK_QUERIES = 2048  # described and ranked together
-_FEW = 16
+_FEW = 16  # candidates whose families are looked for one by one
 
 
 def check_count(name, value):
@@ -35,7 +35,7 @@ def check_count(name, value):
     return int(value)
 
 
-def _keys_of(X):
+def keys_of(X):
     """The keys of what a model is given: a frame's index, or None."""
     if is_collection(X):
         return np.asarray(X.keys)
@@ -62,7 +62,7 @@ def _are_numbers(values):
     return all(isinstance(value, numbers.Number) for value in values)
 
 
-def _rank_keys(keys):
+def rank_keys(keys):
     """The place of each key in key order: (n,) -> (n,) int."""
     try:
         order = np.argsort(keys, kind="stable")
@@ -127,7 +127,7 @@ class SimilarityModel(BaseEstimator):
         if y is None and is_collection(X) and len(X.classes):
             y = X.labels
         rows = self._learn_rows(X, y)
-        keys = _keys_of(X)
+        keys = keys_of(X)
         keys = np.arange(len(rows)) if keys is None else keys
         missing = np.flatnonzero(pd.isna(pd.Index(keys, tupleize_cols=False)))
         if len(missing):
@@ -149,7 +149,7 @@ class SimilarityModel(BaseEstimator):
         self.keys_ = keys
         self.y_ = y
         self.lineage_ = pd.factorize(lineage_of(keys.tolist()))[0]
-        self.search_rank_ = _rank_keys(keys)
+        self.search_rank_ = rank_keys(keys)
         self.search_ = self._exact_search(rows)
         return self
 
@@ -254,7 +254,7 @@ class SimilarityModel(BaseEstimator):
                 )
             single = X.ndim in (1, 3)
             X = X[None] if single else X
-        names = _keys_of(X)
+        names = keys_of(X)
         images = self._check(X, reset=False)
         names = np.arange(len(images)) if names is None else names
         return _Candidates(images, None, None if single else names)

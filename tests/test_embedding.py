@@ -372,7 +372,7 @@ class TestMistakes:
             (None, "y is None: give one label"),
             (["a"] * 6, r"two classes or more.*got 1 class\(es\) of at most 6"),
             (list("abcdef"), r"got 6 class\(es\) of at most 1 row"),
-            (["a", "a", "b", "b", "", ""], "2 of 6 rows have no label"),
+            (["a", "a", "b", "b", "", ""], "2 of 6 pictures have no label"),
             (["a", "b"], "inconsistent"),
         ],
     )

@@ -76,11 +76,19 @@ def at_most(images, side, mask=None):
     What was uint8 in 0-255 comes back as float32 in 0-1. With a mask the average is
     over the rock, and a pixel is rock where half of it is.
     """
-    n, h, w, _ = images.shape
+    h, w = images.shape[1:3]
     if max(h, w) <= side:
         return images, mask
     scale = side / max(h, w)
-    high, wide = max(1, round(h * scale)), max(1, round(w * scale))
+    return average_to(images, max(1, round(h * scale)), max(1, round(w * scale)), mask)
+
+
+def average_to(images, high, wide, mask=None):
+    """Average pictures to another size: (n, h, w, c), mask -> (n, high, wide, c), mask.
+
+    Scale and mask are treated as by `at_most`.
+    """
+    n, h, w, _ = images.shape
     down, across = area_weights(h, high), area_weights(w, wide)
 
     def average(planes):

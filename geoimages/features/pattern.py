@@ -5,6 +5,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..augment import compress
+from ..orientation import check_orientation
 from . import kernels, verification
 from .base import SEEN, PictureFeatures, split_mask, spread, tone_scale, with_tone
 from .blocks import ColorFeatures, TextureFeatures
@@ -16,28 +17,6 @@ _VIEWS = 3  # of each
 _LIMIT = 5.0
 _SHRINKAGE = 0.1  # of a column's variance
 _FOLD = 4  # px: sides that texture scales and quarter turns leave whole
-_ORIENTATIONS = ("fixed", "rotations", "any")
-
-
-def _resample(images, height, width, mask):
-    """Average pictures to another size: (n, h, w, 3), mask -> (n, height, width, 3)."""
-    down = kernels.area_weights(images.shape[1], height)
-    across = kernels.area_weights(images.shape[2], width)
-
-    def average(planes):
-        return np.einsum("ai,nijc,bj->nabc", down, planes, across, optimize=True)
-
-    values = images.astype(np.float32)
-    if images.dtype == np.uint8:
-        values /= np.float32(255)
-    if mask is None:
-        return average(values), None
-    weight = mask[..., None].astype(np.float32)
-    count = average(weight)
-    values = average(values * weight) / np.maximum(count, np.float32(1e-6))
-    count = count[..., 0]
-    rock = count >= np.minimum(0.5, count.max(axis=(1, 2), keepdims=True))
-    return values * rock[..., None], rock
 
 
 def _fold(rgb, mask):
@@ -52,7 +31,7 @@ def _fold(rgb, mask):
     height, width = (side // _FOLD * _FOLD for side in rgb.shape[1:3])
     if (height, width) == rgb.shape[1:3]:
         return rgb, mask
-    return _resample(rgb, height, width, mask)
+    return kernels.average_to(rgb, height, width, mask)
 
 
 def _bilinear(image, rows, columns):
@@ -367,11 +346,7 @@ class PatternFeatures(PictureFeatures):
         ValueError
             If the orientation is unknown, or the thumbnails have several sizes.
         """
-        if orientation not in _ORIENTATIONS:
-            raise ValueError(
-                f"orientation={orientation!r} is not known; expected one of "
-                f"{_ORIENTATIONS}."
-            )
+        check_orientation(orientation)
         if candidate.shape != shortlist.shape[1:]:
             raise ValueError(
                 f"The candidate's thumbnail is {candidate.shape}, those of the short "

@@ -7,7 +7,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from ..features.kernels import area_weights
+from ..features.kernels import average_to
 
 POOLED_SIDE = 2  # cells along each side of a picture
 _POOLED_STARTS = 4  # on twelve columns a start costs next to nothing
@@ -141,17 +141,13 @@ def pool(rows, image_shape, side=POOLED_SIDE):
     pooled : ndarray of shape (n, side·side·c), float32
         In 0–1 units.
     """
-    height, width, channels = image_shape
-    weights = np.einsum(
-        "ah,bw->hwab", area_weights(height, side), area_weights(width, side)
-    ).reshape(height * width, side * side)
-    out = np.empty((len(rows), side * side, channels), np.float32)
+    out = np.empty((len(rows), side * side * image_shape[2]), np.float32)
     step = max(1, _BLOCK_BYTES // (4 * max(1, rows.shape[1])))
     for start in range(0, len(rows), step):
-        block = float_rows(rows[start : start + step]).astype(np.float32, copy=False)
-        block = block.reshape(len(block), height * width, channels)
-        out[start : start + step] = np.matmul(weights.T, block)
-    return out.reshape(len(rows), -1)
+        pictures = rows[start : start + step].reshape(-1, *image_shape)
+        cells, _ = average_to(pictures, side, side)
+        out[start : start + step] = cells.reshape(len(cells), -1)
+    return out
 
 
 class Clustering:

@@ -20,7 +20,7 @@ from .turned import TurnedRows
 
 PRODUCT_METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean")
 _BLOCK_BYTES = 1 << 26
-_MANY = 20
+_MANY = 20  # answers are many where this times their number exceeds the rows
 _MOST_COLUMNS = 8_000_000  # n · Σx² of longer rows would not fit 63 bits
 _LEVELS = np.arange(256)
 _AS_FLOAT32 = (_LEVELS / 255).astype(np.float32)
