@@ -46,7 +46,7 @@ class Changing:
 
         The features stay as they were fitted, and the clusters where they are: a
         picture joins the nearest. Taking the same pictures out again gives the answers
-        of before.
+        of before. What had stayed in the file of a large `Collection` is read.
 
         Parameters
         ----------
@@ -104,6 +104,8 @@ class Changing:
 
     def remove(self, keys):
         """Take pictures out of the fitted ones.
+
+        What had stayed in the file of a large `Collection` is read.
 
         Parameters
         ----------

@@ -61,6 +61,9 @@ class KMeansModel(Changing, SimilarityModel):
         up to 200 million stored values (pictures × columns).
     random_state : int, RandomState or None, default=None
         Seed of k-means.
+    n_jobs : int, optional
+        Threads that search, as `joblib.Parallel` counts them. The answers do not
+        depend on it.
 
     Attributes
     ----------
@@ -143,6 +146,7 @@ class KMeansModel(Changing, SimilarityModel):
         n_init="auto",
         algorithm="partitioned",
         random_state=None,
+        n_jobs=None,
     ):
         self.num_clusters = num_clusters
         self.k_candidates = k_candidates
@@ -158,6 +162,7 @@ class KMeansModel(Changing, SimilarityModel):
         self.n_init = n_init
         self.algorithm = algorithm
         self.random_state = random_state
+        self.n_jobs = n_jobs
 
     def fit(self, X, y=None, *, num_clusters=None):
         """Store the pictures and part them into clusters.
@@ -184,6 +189,13 @@ class KMeansModel(Changing, SimilarityModel):
             If `y` is a number: name it, ``num_clusters=4``.
         ValueError
             If there are fewer pictures than clusters, or an option is unknown.
+
+        Notes
+        -----
+        Pixels of a `Collection` that holds more than 1 GiB of them stay in its file,
+        which is mapped, as `PairwiseModel.fit` says. The pictures of a cluster lie
+        apart there, so that a candidate takes about twice as long; ``pooling=None``
+        reads them all.
         """
         k = self.num_clusters if num_clusters is None else num_clusters
         check_count("num_clusters", k)

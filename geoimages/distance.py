@@ -1,10 +1,11 @@
 """PairwiseModel: every stored picture is compared with the candidate."""
 
 from .changing import Changing
-from .search import PartitionedSearch
+from .search import FaissSearch, PartitionedSearch
 from .search.clustering import part
 from .search.metrics import check_metric
 from .search.partitioned import check_algorithm, choose_algorithm
+from .search.with_faiss import check_faiss
 from .similarity import SimilarityModel
 
 
@@ -36,17 +37,25 @@ class PairwiseModel(Changing, SimilarityModel):
         Keywords of the distance: ``p`` (minkowski), ``V`` (seuclidean), ``VI``
         (mahalanobis), ``w``. ``V`` and ``VI`` are learned from the stored rows when
         left out.
-    algorithm : {"exact", "partitioned", "auto"}, default="exact"
+    algorithm : {"exact", "partitioned", "faiss", "auto"}, default="exact"
         Whether each stored picture is compared, or those of the nearest of many
         clusters, which finds `recall_target` of the true neighbors and pays from some
         hundred thousand pictures on. "auto" is exact up to 200 million stored values
-        (pictures × columns): a tenth of a second a candidate.
+        (pictures × columns): a tenth of a second a candidate. "faiss" compares those
+        that an index of faiss names (`pip install 'geoimages[faiss]'`).
     recall_target : float, default=0.95
-        Share of the true ``k_candidates`` nearest that a partitioned search is to
-        find, in (0, 1]: as many clusters are searched as that takes on the stored
-        pictures.
+        Share of the true ``k_candidates`` nearest that a partitioned search or faiss
+        is to find, in (0, 1]: as many clusters are searched as that takes on the
+        stored pictures.
+    faiss_factory : str, optional
+        The index of faiss, as `faiss.index_factory` takes it, for example
+        "IVF1024,SQ8" or "HNSW32"; by default "Flat" for fewer than 10,000 pictures,
+        else 4 √n lists of whole rows.
     random_state : int, RandomState or None, default=0
         Seed of the partition.
+    n_jobs : int, optional
+        Threads that search, as `joblib.Parallel` counts them. The answers do not
+        depend on it; faiss takes one.
 
     Attributes
     ----------
@@ -66,19 +75,20 @@ class PairwiseModel(Changing, SimilarityModel):
         The fitted pictures, where features describe them; no copy.
     thumbnails_ : ndarray or None
         What a short list is verified by, where it is.
-    search_ : ExactSearch or PartitionedSearch
+    search_ : ExactSearch, PartitionedSearch or FaissSearch
         The stored rows.
-    algorithm_ : {"exact", "partitioned"}
+    algorithm_ : {"exact", "partitioned", "faiss"}
         How they are searched.
     recall_ : float
         Share of the true ``k_candidates`` nearest found: 1 for exact search, else
         measured at `fit` on 256 of the stored pictures against exact search.
     clusters_searched_ : int or None
-        How many clusters are searched, of about 2 √n.
+        How many clusters are searched, of about 2 √n; for faiss its ``nprobe``, None
+        where its index has no lists.
     recall_curve_ : ndarray of shape (n_clusters,) or None
-        The recall with 1, 2, … clusters searched.
+        The recall with 1, 2, … clusters searched; None for exact search and faiss.
     n_rebuilds_ : int
-        How often `add` and `remove` made the clusters anew.
+        How often `add` and `remove` made the clusters, or the index of faiss, anew.
     crowding_ : float
         With how many pictures one shared its cluster, on average, when the clusters
         were made.
@@ -98,6 +108,16 @@ class PairwiseModel(Changing, SimilarityModel):
     correlation, of rows for cosine, the rows themselves otherwise. Another distance
     asked of `predict` is searched in the same clusters, with a recall of its own. The
     distances in the answer are as exact as ever.
+
+    faiss keeps rows of its own beside the stored ones, in float32 or in as little as
+    its index does, and names a short list for each candidate. What is in the answer
+    is then computed and ordered as in exact search, so a "Flat" index gives the
+    answers of exact search. It serves correlation, cosine, euclidean and sqeuclidean,
+    each by an index of its own but the last two, runs on one thread, so that the
+    answer does not depend on their number, and is saved with a checksum that is
+    compared before faiss reads a byte. That tells of damage, not of malice: load
+    files of people you trust. A graph ("HNSW") cannot be taken from: `remove` makes
+    it anew.
 
     Examples
     --------
@@ -125,7 +145,9 @@ class PairwiseModel(Changing, SimilarityModel):
         metric_params=None,
         algorithm="exact",
         recall_target=0.95,
+        faiss_factory=None,
         random_state=0,
+        n_jobs=None,
     ):
         self.k_candidates = k_candidates
         self.dist_metric = dist_metric
@@ -136,7 +158,9 @@ class PairwiseModel(Changing, SimilarityModel):
         self.metric_params = metric_params
         self.algorithm = algorithm
         self.recall_target = recall_target
+        self.faiss_factory = faiss_factory
         self.random_state = random_state
+        self.n_jobs = n_jobs
 
     def fit(self, X, y=None):
         """Store the pictures that candidates will be compared with.
@@ -159,48 +183,76 @@ class PairwiseModel(Changing, SimilarityModel):
         ------
         ValueError
             If an option is unknown, or keys are not unique.
+        ImportError
+            If faiss is asked for and not installed.
+
+        Notes
+        -----
+        Pixels of a `Collection` that holds more than 1 GiB of them stay in its file,
+        which is mapped; keep it unchanged as long as the model is used. They are read
+        into memory where a mask puts them on white, where scikit-learn's transformers
+        are given them, where they are parted into clusters or indexed by faiss, for
+        seuclidean and mahalanobis, and where the model is saved, copied, sent to
+        another process or changed.
         """
-        check_algorithm(self.algorithm, self.recall_target)
+        check_algorithm(self.algorithm, self.recall_target, ["faiss"])
+        if self.algorithm == "faiss":
+            check_faiss(self.dist_metric, self.faiss_factory, self.metric_params)
         super().fit(X, y)
         self.n_rebuilds_ = 0
         self._part()
         return self
 
     def _part(self):
-        """Part the stored rows, where they are to be."""
+        """Part or index the stored rows, where they are to be."""
         self.algorithm_ = choose_algorithm(self.algorithm, self.search_.rows)
         self.recall_, self.clusters_searched_, self.recall_curve_ = 1.0, None, None
         if self.algorithm_ == "exact":
             return
-        rows, rank = self.search_.rows[:], self.search_.rank
         metric = check_metric(self.dist_metric)
-        self.search_ = PartitionedSearch(
-            rows,
-            rank,
-            *part(rows, metric, random_state=self.random_state),
-            self.metric_params,
-            metric,
-        )
-        self.crowding_ = self.search_.crowding
         target = 1 if self.recall_target is None else self.recall_target
-        self.recall_curve_ = self.search_.aim(target, self.k_candidates, metric)
+        if self.algorithm_ == "faiss":
+            self.search_ = FaissSearch(
+                self.search_, metric, self.faiss_factory, self.random_state
+            )
+            self.recall_ = self.search_.aim(target, self.k_candidates, metric)
+        else:
+            rows, rank = self.search_.rows[:], self.search_.rank
+            self.search_ = PartitionedSearch(
+                rows,
+                rank,
+                *part(rows, metric, random_state=self.random_state),
+                self.metric_params,
+                metric,
+            )
+            self.recall_curve_ = self.search_.aim(target, self.k_candidates, metric)
+            searched = self.search_.clusters_searched
+            self.recall_ = float(self.recall_curve_[searched - 1])
+        self.crowding_ = self.search_.crowding
         self.clusters_searched_ = self.search_.clusters_searched
-        self.recall_ = float(self.recall_curve_[self.clusters_searched_ - 1])
 
     def _fewest_pictures(self):
         return 1
 
     def _follow(self, rows, kept):
         """Search other rows: those kept, by positions, and any others below them."""
+        engine = None
         if self.algorithm_ == "partitioned":
             rank, params = self.search_rank_, self.metric_params
-            self.search_ = self.search_.changed(rows, rank, kept, params)
+            engine = self.search_.changed(rows, rank, kept, params)
+        elif self.algorithm_ == "faiss":
+            engine = self.search_.changed(self._exact_search(rows), kept)
+        if engine is not None:
+            self.search_ = engine
             algorithm = choose_algorithm(self.algorithm, rows)
-            if algorithm == "partitioned" and not self._is_unbalanced():
+            if algorithm == self.algorithm_ and not self._is_unbalanced():
                 return
-            self.n_rebuilds_ += 1
+        self.n_rebuilds_ += self.algorithm_ != "exact"
         self.search_ = self._exact_search(rows)
-        self._part()
+        try:
+            self._part()
+        except ValueError:  # too few rows are left for an index of faiss
+            self.algorithm_ = "exact"
 
     def _find(self, rows, k, metric, leave_out, n_orientations):
         return self.search_.search(

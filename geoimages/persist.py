@@ -28,8 +28,10 @@ TRUSTED = (
     "geoimages.neural.ConvNetClassifier",
     "geoimages.neural.MLPEmbedding",
     "geoimages.search.exact.ExactSearch",
+    "geoimages.search.mapped.MappedRows",
     "geoimages.search.partitioned.PartitionedSearch",
     "geoimages.search.turned.TurnedRows",
+    "geoimages.search.with_faiss.FaissSearch",
 )
 """What a model file may hold beside what skops trusts by itself."""
 

@@ -5,11 +5,8 @@ turned upright, converted and refused in one way.
 """
 
 import contextlib
-import functools
 import hashlib
 import os
-import re
-import struct
 import threading
 import warnings
 from io import BytesIO, TextIOBase
@@ -17,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
+
+from . import jpegs
 
 REASONS = {
     "missing": "no such file",
@@ -52,13 +51,6 @@ PICTURE_SUFFIXES = frozenset(
 
 _EXIF_ORIENTATION = 0x0112
 _BIT_DEPTH = {"1": 1, "I": 32, "F": 32}
-# A marker with a segment, or the end; in compressed data 0xff stands before 0 or RST.
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
-_HEADER_BYTES = 1 << 12  # plain headers are about 600 bytes long
-_START_OF_SCAN = b"\xff\xda"
-_JFIF = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
-_FRAMES = (b"\xff\xc0", b"\xff\xc2")  # baseline and progressive
-_TABLES = (b"\xff\xc4", b"\xff\xdb", b"\xff\xdd")  # Huffman, quantization, restarts
 _SETTINGS = threading.Lock()  # warnings and Pillow's leniency are the whole process's
 
 
@@ -157,20 +149,10 @@ def _to_uint8(image, source, info):
     return np.asarray(image.convert("RGB"))
 
 
-def _jpeg_ends_early(data, at=2):
-    """Whether the first picture's end marker is missing; what follows it is ignored."""
-    while marker := _JPEG_MARKER.search(data, at):
-        if marker[0] == b"\xff\xd9":
-            return False
-        at = marker.end()
-        at += int.from_bytes(data[at : at + 2])  # a segment begins with its length
-    return True
-
-
 def _ends_early(data, kind):
     """Whether a JPEG or PNG lacks its end marker; Pillow forgives a lost tail."""
     if kind in ("JPEG", "MPO"):
-        return _jpeg_ends_early(data)
+        return jpegs.ends_early(data)
     return kind == "PNG" and b"IEND\xaeB`\x82" not in data[-65536:]
 
 
@@ -256,53 +238,35 @@ def _decode_any(data, name, info):
     return _turn_upright(pixels, info["exif_orientation"])
 
 
-@functools.lru_cache(16)
-def _plain_jpeg_size(header):
-    """(width, height) of a JPEG, by its bytes before the scan, or None if not plain.
+def _decode(data, name, info, pixels=None):
+    """Decode bytes into an upright uint8 array (h, w, 3 or 4), filling `info`.
 
-    Plain is a color picture whose header says nothing else: no EXIF, Adobe or color
-    profile, and no second picture. Files of one origin often share their header.
+    `pixels` are those of a plain JPEG, where they have been decoded before.
     """
-    if not header.startswith(_JFIF):
-        return None
-    size, at = None, 20
-    while at < len(header):
-        marker = header[at : at + 2]
-        length = int.from_bytes(header[at + 2 : at + 4])
-        if marker in _FRAMES:
-            bits, height, width, channels = struct.unpack_from(">BHHB", header, at + 4)
-            if (bits, channels) != (8, 3) or size:
-                return None
-            size = width, height
-        elif marker not in _TABLES:
-            return None
-        at += 2 + length
-    return size if at == len(header) else None
-
-
-def _decode_plain_jpeg(data, info):
-    """Decode a plain JPEG as (h, w, 3) uint8, or return None: look more closely."""
-    scan = data.find(_START_OF_SCAN, 0, _HEADER_BYTES)
-    size = _plain_jpeg_size(data[:scan]) if scan > 0 else None
-    if size is None or not 0 < size[0] * size[1] <= (Image.MAX_IMAGE_PIXELS or 0):
-        return None
-    if _jpeg_ends_early(data, scan):
-        return None
-    try:
-        image = Image.frombytes("RGB", size, data, "jpeg", "RGB", "")
-    except (OSError, ValueError):
-        return None
-    width, height = size
-    info.update(mode="RGB", bit_depth=8, width=width, height=height, exif_orientation=1)
-    return np.asarray(image)
-
-
-def _decode(data, name, info):
-    """Decode bytes into an upright uint8 array (h, w, 3 or 4), filling `info`."""
     if not data:
         raise ImageReadError("empty-file", name, info=info)
-    pixels = _decode_plain_jpeg(data, info)
-    return _decode_any(data, name, info) if pixels is None else pixels
+    if pixels is None:
+        pixels = jpegs.decode_plain(data)
+    if pixels is None:
+        return _decode_any(data, name, info)
+    height, width, _ = pixels.shape
+    info.update(mode="RGB", bit_depth=8, width=width, height=height, exif_orientation=1)
+    return pixels
+
+
+def _read(data, name, alpha, pixels=None):
+    """Read one picture's bytes: (image, info)."""
+    info = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    pixels = _decode(data, name, info, pixels)
+    masked = pixels.shape[2] == 4
+    if alpha and masked and not (pixels[..., 3] > 127).any():
+        raise ImageReadError("empty-mask", name, info=info)
+    if alpha and not masked:
+        opaque = np.full((*pixels.shape[:2], 1), 255, np.uint8)
+        pixels = np.concatenate([pixels, opaque], axis=2)
+    elif masked and not alpha:
+        pixels = on_white(pixels)
+    return pixels, info
 
 
 def read_image(source, *, alpha=False, return_info=False, name=None):
@@ -356,15 +320,34 @@ def read_image(source, *, alpha=False, return_info=False, name=None):
     """
     data, source_name = _get_bytes(source)
     name = source_name if name is None else name
-    info = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-    pixels = _decode(data, name, info)
-    masked = pixels.shape[2] == 4
-    if alpha and masked and not (pixels[..., 3] > 127).any():
-        raise ImageReadError("empty-mask", name, info=info)
-    if alpha and not masked:
-        opaque = np.full((*pixels.shape[:2], 1), 255, np.uint8)
-        pixels = np.concatenate([pixels, opaque], axis=2)
-    elif masked and not alpha:
-        pixels = on_white(pixels)
+    pixels, info = _read(data, name, alpha)
     image = pixels if pixels.flags.carray else pixels.copy()
     return (image, info) if return_info else image
+
+
+def read_images(files, names, *, alpha=False):
+    """Read many pictures as `read_image` does, small JPEGs of one kind in one call.
+
+    Parameters
+    ----------
+    files : list of bytes
+        The content of each file.
+    names : list of str
+        What to call each in messages.
+    alpha : bool, default=False
+        As in `read_image`.
+
+    Yields
+    ------
+    result : tuple of (ndarray, dict), or ImageReadError
+        For each file, in order, the picture and what is known of the file, as
+        `read_image` returns under ``return_info=True``, or the error it raises. The
+        picture is not to be written to.
+    """
+    together = jpegs.decode_alike(files)
+    for i, (data, name) in enumerate(zip(files, names, strict=True)):
+        try:
+            result = _read(data, name, alpha, together.get(i))
+        except ImageReadError as error:
+            result = error
+        yield result

@@ -17,6 +17,7 @@ from .ranking import Matches, ranked_table
 from .reading import on_white
 from .search import ExactSearch
 from .search.exact import as_uint8
+from .search.mapped import mapped_rows
 from .search.metrics import check_metric, check_metric_params
 from .search.turned import keep_turns_once
 from .validation import check_images, hand_image_shape, is_collection, rows_for
@@ -24,6 +25,7 @@ from .validation import check_images, hand_image_shape, is_collection, rows_for
 _EXCLUDE = ("lineage", "self", None)
 _BLOCK_QUERIES = 2048  # described and ranked together
 _FEW = 16  # candidates whose families are looked for one by one
+_BLOCK_BYTES = 1 << 24
 
 
 def check_count(name, value):
@@ -75,6 +77,31 @@ def rank_keys(keys):
     return rank
 
 
+def _on_white(images):
+    """Put pictures on white, some megabytes at a time: (n, h, w, 4) -> (n, h, w, 3)."""
+    out = np.empty((*images.shape[:3], 3), images.dtype)
+    step = max(1, _BLOCK_BYTES // max(1, images[:1].nbytes))
+    for start in range(0, len(images), step):
+        out[start : start + step] = on_white(images[start : start + step])
+    return out
+
+
+def _positions_in(keys, rank, asked):
+    """Positions of those asked for among unique keys, −1 for others: (m,) int.
+
+    `rank` is the place of each key in key order.
+    """
+    wanted = np.asarray(asked)
+    kinds = {keys.dtype.kind, wanted.dtype.kind}
+    if len(keys) == 0 or not (kinds == {"U"} or kinds <= {"i", "u"}):
+        return pd.Index(keys).get_indexer(asked)
+    # By bisection: an index would take longer to make than to search a collection.
+    order = np.empty(len(keys), np.int64)
+    order[rank] = np.arange(len(keys))
+    places = np.searchsorted(keys, wanted, sorter=order).clip(max=len(keys) - 1)
+    return np.where(keys[order[places]] == wanted, order[places], -1)
+
+
 class _Candidates:
     """What is asked about: pictures, or positions of fitted ones.
 
@@ -113,6 +140,14 @@ class SimilarityModel(BaseEstimator):
         -------
         self : object
             The fitted model.
+
+        Notes
+        -----
+        Pixels of a `Collection` that holds more than 1 GiB of them stay in its file,
+        which is mapped; keep it unchanged as long as the model is used. They are read
+        into memory where a mask puts them on white, where scikit-learn's transformers
+        are given them, for seuclidean and mahalanobis, and where the model is saved,
+        copied, sent to another process or changed.
         """
         if isinstance(y, numbers.Number | str):
             raise TypeError(
@@ -157,7 +192,8 @@ class SimilarityModel(BaseEstimator):
         """The engine that compares all rows."""
         if self._compares_pixels and self._keeps_turns_once:
             rows = keep_turns_once(as_uint8(rows), self.image_shape_)
-        return ExactSearch(rows, self.search_rank_, self.metric_params)
+        shape = self.image_shape_ if self._compares_pixels else None
+        return ExactSearch(rows, self.search_rank_, self.metric_params, shape)
 
     @property
     def _compares_pixels(self):
@@ -167,10 +203,14 @@ class SimilarityModel(BaseEstimator):
 
     def _learn_rows(self, X, y):
         """Check X, fit the features and return the rows to store."""
-        images = self._check(X, reset=True)
+        mapped = None
+        # What has a mask is put on white, which makes new rows.
+        if self._compares_pixels and is_collection(X) and X.image_shape[2] != 4:
+            mapped = mapped_rows(X)
+        images = self._check(X if mapped is None else X[:1], reset=True)
         self.pictures_ = self.thumbnails_ = None
         if self._compares_pixels:
-            return self._describe(images)
+            return self._describe(images) if mapped is None else mapped
         if isinstance(self.features, type) or not hasattr(self.features, "transform"):
             given = " ".join(repr(self.features).split())  # on one line
             raise TypeError(
@@ -188,7 +228,9 @@ class SimilarityModel(BaseEstimator):
         return self._describe(images)
 
     def _check(self, X, reset):
-        X = X[:] if is_collection(X) else X
+        if is_collection(X):
+            rows = mapped_rows(X)
+            X = X[:] if rows is None else rows[:].reshape(-1, *X.image_shape)
         return check_images(self, X, reset=reset, dtype=None)
 
     def _describe(self, images):
@@ -196,7 +238,7 @@ class SimilarityModel(BaseEstimator):
         if not self._compares_pixels:
             rows = self.features_.transform(rows_for(self.features_, images))
             return self._check_rows(np.asarray(rows), len(images))
-        images = on_white(images) if images.shape[3] == 4 else images
+        images = _on_white(images) if images.shape[3] == 4 else images
         return images.reshape(len(images), -1)
 
     def _check_rows(self, rows, n):
@@ -220,7 +262,7 @@ class SimilarityModel(BaseEstimator):
 
     def _position_of(self, keys):
         """Positions of keys among the fitted rows."""
-        positions = pd.Index(self.keys_).get_indexer(keys)
+        positions = _positions_in(self.keys_, self.search_rank_, keys)
         if (positions < 0).any():
             missing = keys[int(np.flatnonzero(positions < 0)[0])]
             example = f", for example {str(self.keys_[0])!r}" if len(self.keys_) else ""
@@ -410,6 +452,7 @@ class SimilarityModel(BaseEstimator):
         if reranked and getattr(self.features_, "turns_alike", False):
             searched = orientations[:1]
         depth = max(k, self.features_.shortlist) if reranked else k
+        self.search_.n_jobs = self.n_jobs
         found = []
         for start in range(0, len(candidates), _BLOCK_QUERIES):
             these = np.arange(start, min(start + _BLOCK_QUERIES, len(candidates)))

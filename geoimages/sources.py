@@ -1,6 +1,7 @@
 """Where pictures come from: a folder or a zip of class folders, listed and named."""
 
 import contextlib
+import functools
 import os
 import struct
 import zipfile
@@ -13,16 +14,20 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from .lineage import split_turn
+from .lineage import TURNS, split_turn
 from .reading import PICTURE_SUFFIXES
 
 _HEADER = struct.Struct("<4s2xH18x2H")  # of a member: mark, flags, two lengths
+_TURNED = tuple(f".{turn}" for turn in TURNS)
 _UTF8 = 0x800  # the flag of a name that is not in code page 437
 
 
 def _parts(path):
     """Split a path into folders and name; pathlib's parts, ten times as fast."""
     return [part for part in path.split("/") if part not in ("", ".")]
+
+
+_folders = functools.lru_cache(1024)(_parts)  # shared by neighbors, not to be changed
 
 
 def _split_suffix(name):
@@ -58,20 +63,24 @@ def picture_key(path):
     >>> picture_key("marble/marble.MGN0Z.90.jpg")
     ('marble.MGN0Z.90', 'marble')
     """
-    *folders, name = _parts(path) or [""]
+    folder, _, name = path.rpartition("/")
+    folders = _folders(folder)
+    if name in ("", "."):
+        *folders, name = folders or [""]
     label = folders[-1] if folders else ""
     stem, _ = _split_suffix(name)
     named = not label or stem.startswith(f"{label}.")
     return stem if named else f"{label}.{stem}", label
 
 
-def _picture_keys(paths):
-    """Name pictures uniquely: their folders tell apart what shares a key, then formats.
+def _picture_keys(keys):
+    """Name pictures uniquely: {path: key} -> {path: key}.
 
-    A picture and its turned copies are told apart from others in the same way, and
-    the turn stays at the end, so that `lineage_of` knows them by their keys.
+    Their folders tell apart what shares a key, then formats. A picture and its turned
+    copies are told apart from others in the same way, and the turn stays at the end,
+    so that `lineage_of` knows them by their keys.
     """
-    names = {path: split_turn(picture_key(path)[0]) for path in paths}
+    names = {path: split_turn(key) for path, key in keys.items()}
     folders = {}
     for path, (base, _) in names.items():
         folders.setdefault(base, set()).add(tuple(_parts(path)[:-1]))
@@ -90,12 +99,26 @@ def _picture_keys(paths):
 
 def _entries(paths):
     """Name every path."""
-    keys = _picture_keys([path for path in paths if is_picture_name(path)])
-    entries = []
-    for path in paths:
-        key, label = picture_key(path)
-        entries.append(Entry(path, keys.get(path, key), label, path in keys))
-    return entries
+    named = [(path, *picture_key(path), is_picture_name(path)) for path in paths]
+    keys = {path: key for path, key, _, is_picture in named if is_picture}
+    unique = len(set(keys.values())) == len(keys)
+    if not unique or any(key.endswith(_TURNED) for key in keys.values()):
+        keys = _picture_keys(keys)
+    return [
+        Entry(path, keys.get(path, key), label, is_picture)
+        for path, key, label, is_picture in named
+    ]
+
+
+def _files_below(folder, prefix=""):
+    """Paths of the files below a folder; links to folders are not followed."""
+    with contextlib.suppress(PermissionError), os.scandir(folder) as found:
+        for item in found:
+            path = prefix + item.name
+            if item.is_dir(follow_symlinks=False):
+                yield from _files_below(item.path, f"{path}/")
+            elif item.is_file(follow_symlinks=False) or os.path.isfile(item.path):
+                yield path
 
 
 class _Folder:
@@ -103,16 +126,11 @@ class _Folder:
 
     def __init__(self, root):
         self.root = root
-        self.entries = _entries(
-            sorted(
-                path.relative_to(root).as_posix()
-                for path in root.rglob("*")
-                if path.is_file()
-            )
-        )
+        self.entries = _entries(sorted(_files_below(root)))
 
     def read(self, entry):
-        return (self.root / entry.path).read_bytes()
+        with open(os.path.join(self.root, entry.path), "rb", buffering=0) as file:
+            return file.read()
 
     def close(self):
         pass
@@ -143,7 +161,10 @@ class _Zip:
             or member.flag_bits & ~_UTF8
         ):
             return None
-        name = member.orig_filename.encode("utf-8" if member.flag_bits else "cp437")
+        name = member.orig_filename
+        # As ASCII is the same in both and utf-8 is the faster, it is for ASCII, too.
+        is_utf8 = member.flag_bits or name.isascii()
+        name = name.encode("utf-8" if is_utf8 else "cp437")
         self._file.seek(member.header_offset)
         header = self._file.read(_HEADER.size + len(name))
         if header[_HEADER.size :] != name:
@@ -158,6 +179,16 @@ class _Zip:
     def close(self):
         self._file.close()
         self._zip.close()
+
+
+def _climbs_out(name):
+    """Whether a member's path is absolute, names a drive or goes up."""
+    if name.startswith(("/", "\\")):
+        return True
+    if ".." not in name and ":" not in name:
+        return False
+    parts = _parts(name.replace("\\", "/"))
+    return ".." in parts or ":" in (*parts, "")[0]
 
 
 def open_zip(path):
@@ -179,8 +210,7 @@ def open_zip(path):
             f"{path} is not a whole zip ({error}); give a folder or a whole zip."
         ) from None
     for name in archive.namelist():
-        parts = _parts(name.replace("\\", "/"))
-        if ".." in parts or name.startswith(("/", "\\")) or ":" in (*parts, "")[0]:
+        if _climbs_out(name):
             archive.close()
             raise ValueError(
                 f"{path} holds {name!r}, which climbs out of the folder it is unpacked "

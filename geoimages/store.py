@@ -1,6 +1,8 @@
 """Collection: pictures, labels and the ledger of every file seen, in one .h5 file."""
 
+import contextlib
 import hashlib
+import mmap
 import os
 import re
 import zipfile
@@ -14,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from .files import atomic_path, progress
+from .html import collection_html
 from .lineage import TURNS, lineage_of
-from .reading import ImageReadError, read_image
+from .reading import ImageReadError, read_image, read_images
 from .resizing import FITS, check_size, resize_image
 from .sources import open_source, sample_groups
 from .validation import rows_for
@@ -23,6 +26,9 @@ from .validation import rows_for
 _FORMAT = "geoimages.collection"
 _FORMAT_VERSION = 1
 _BLOCK_BYTES = 1 << 24
+_WRITE_BYTES = 1 << 21
+_BATCH_BYTES, _BATCH_FILES = 1 << 22, 1024  # of the files that are read ahead
+_INDEX_BYTES = 72  # that the .h5 file takes to find one picture, at most
 _TEXT = h5py.string_dtype("utf-8")
 _LEDGER = {
     "path": _TEXT,
@@ -50,40 +56,54 @@ _TAKEN = {*_PICTURES, "key", "query", "lineage", "similarity"}
 _NUMBER = re.compile(r"[+-]?(?!0\d)\d{0,15}(?:\.\d*)?(?:[eE][+-]?\d+)?")
 
 
-class _Columns:
-    """Datasets of one group that grow together, a block of rows at a time."""
+def _encoded(texts):
+    """Encode texts as UTF-8 of one width, or leave them if few are far longer: (n,)."""
+    encoded = [text.encode("utf-8", "backslashreplace") for text in texts]
+    width = max([1, *map(len, encoded)])
+    if width * len(encoded) > 4 * (sum(map(len, encoded)) + (1 << 16)):
+        return np.array(encoded, _TEXT)
+    return np.array(encoded, h5py.string_dtype("utf-8", width))
 
-    def __init__(self, group, dtypes):
-        self.rows = []
-        self.columns = {
-            name: group.create_dataset(
-                name,
-                (0,),
-                dtype,
-                maxshape=(None,),
-                chunks=(4096,),
-                compression=None if dtype is _TEXT else "gzip",
-            )
-            for name, dtype in dtypes.items()
-        }
+
+class _Columns:
+    """Columns that grow row by row in memory, to be written together."""
+
+    def __init__(self, dtypes):
+        self.dtypes, self.rows = dtypes, []
+        self.packed = {name: [] for name in dtypes}
 
     def append(self, row):
         self.rows.append(row)
-        if len(self.rows) >= 4096:
-            self.flush()
+        if len(self.rows) == 4096:
+            self._pack()
 
-    def flush(self):
-        for name, column in self.columns.items():
-            empty = 0 if column.dtype.kind == "i" else ""
+    def _pack(self):
+        for name, dtype in self.dtypes.items():
+            empty = 0 if np.dtype(dtype).kind == "i" else ""
             values = [row.get(name, empty) for row in self.rows]
-            start = len(column)
-            column.resize(start + len(values), axis=0)
-            column[start:] = np.array(values, column.dtype)
+            self.packed[name].append(np.array(values, dtype))
         self.rows = []
+
+    def write(self, group, names):
+        self._pack()
+        for name in names:
+            column = np.concatenate(self.packed[name])
+            is_text = column.dtype.kind == "O"
+            group.create_dataset(
+                name,
+                data=_encoded(column) if is_text else column,
+                maxshape=(None,),
+                chunks=(4096,),
+                # A hash hardly shrinks, and a text is short.
+                compression=None if is_text or name == "sha256" else "gzip",
+            )
 
 
 class _Writer:
-    """A collection in the making: pictures go in one by one."""
+    """A collection in the making: pictures go in one by one.
+
+    What is known of them follows them at the end, so that nothing lies between them.
+    """
 
     def __init__(self, file, image_shape):
         self.file = file
@@ -94,36 +114,48 @@ class _Writer:
             maxshape=(None, *image_shape),
             chunks=(1, *image_shape),
         )
-        self.names = _Columns(file, {"keys": _TEXT, "labels": _TEXT})
-        self.pictures = _Columns(file.create_group("pictures"), _PICTURES)
-        self.ledger = _Columns(file.create_group("ledger"), _LEDGER)
-        self.block = []
-        self.capacity = max(1, _BLOCK_BYTES // int(np.prod(image_shape)))
+        self.pictures = _Columns({"keys": _TEXT, "labels": _TEXT} | _PICTURES)
+        self.ledger = _Columns(_LEDGER)
+        capacity = max(1, _WRITE_BYTES // int(np.prod(image_shape)))
+        self.block = np.empty((capacity, *image_shape), np.uint8)
+        self.filled = 0
 
-    def add(self, image, key, label, **picture):
-        self.block.append(image)
-        self.names.append({"keys": key, "labels": label})
-        self.pictures.append(picture)
-        if len(self.block) >= self.capacity:
-            self.flush()
+    def add(self, image, **row):
+        self.block[self.filled] = image
+        self.filled += 1
+        self.pictures.append(row)
+        if self.filled == len(self.block):
+            self._flush()
 
-    def flush(self):
-        if self.block:
-            start = len(self.images)
-            self.images.resize(start + len(self.block), axis=0)
-            self.images[start:] = np.stack(self.block)
-            self.block = []
+    def _flush(self):
+        start = len(self.images)
+        self.images.resize(start + self.filled, axis=0)
+        if self.filled:
+            self.images[start:] = self.block[: self.filled]
+            self.filled = 0
 
     def finish(self, **attributes):
-        self.flush()
-        for columns in (self.names, self.pictures, self.ledger):
-            columns.flush()
+        self._flush()
+        self.pictures.write(self.file, ("keys", "labels"))
+        self.pictures.write(self.file.create_group("pictures"), _PICTURES)
+        self.ledger.write(self.file.create_group("ledger"), _LEDGER)
         self.file.attrs.update(
             format=_FORMAT,
             format_version=_FORMAT_VERSION,
             created_by=f"geoimages {version('geoimages')}",
             **attributes,
         )
+
+
+@contextlib.contextmanager
+def _writer(path, image_shape, most):
+    """Open a file for a number of pictures at most: a `_Writer`.
+
+    They can be mapped in one piece, as where each one lies has its room before them.
+    """
+    room = (1 << 14) + _INDEX_BYTES * most
+    with h5py.File(path, "w", rdcc_nbytes=0, meta_block_size=room) as file:
+        yield _Writer(file, image_shape)
 
 
 def _majority_shape(source, alpha):
@@ -152,31 +184,62 @@ def _majority_shape(source, alpha):
 _UNREADABLE = (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError)
 
 
-def _read_entry(source, entry, alpha, size, fit):
-    """Read one file: (image or None, its row of the ledger)."""
-    row = {"path": entry.path, "status": "refused"}
-    if not entry.is_picture:
-        return None, row | {"reason": "not-a-picture", "detail": "by its name"}
-    try:
-        image, info = read_image(
-            source.read(entry), alpha=alpha, return_info=True, name=entry.path
-        )
-    except ImageReadError as error:
-        return None, row | error.info | {"reason": error.reason, "detail": error.detail}
-    except _UNREADABLE as error:
-        return None, row | {"reason": "unreadable", "detail": str(error)}
-    row |= info
-    if image.shape[:2] != size or fit == "pad":
-        if fit is None:
-            return None, row | {
-                "reason": "other-size",
-                "detail": f"expected {size[0]} × {size[1]}; give a size to fit it",
-            }
-        row["fit"] = fit if image.shape[:2] != size else ""
-        image = resize_image(image, size, fit)
-        if image.shape[2] == 4 and not (image[..., 3] > 127).any():
-            return None, row | {"reason": "empty-mask", "detail": "once resized"}
-    return image, row | {"status": "kept"}
+_SKIPPED = {"status": "skipped", "reason": "not-sampled"}
+_REFUSED = {"status": "refused"}
+_NO_PICTURE = _REFUSED | {"reason": "not-a-picture", "detail": "by its name"}
+
+
+def _batches(source, entries, chosen):
+    """Read files, some megabytes at a time: lists of (path, bytes or why not)."""
+    batch, held = [], 0
+    for entry, is_chosen in zip(entries, chosen, strict=True):
+        if not is_chosen:
+            data = _SKIPPED
+        elif not entry.is_picture:
+            data = _NO_PICTURE
+        else:
+            try:
+                data = source.read(entry)
+                held += len(data)
+            except _UNREADABLE as error:
+                data = _REFUSED | {"reason": "unreadable", "detail": str(error)}
+        batch.append((entry.path, data))
+        if len(batch) == _BATCH_FILES or held >= _BATCH_BYTES:
+            yield batch
+            batch, held = [], 0
+    yield batch
+
+
+def _account(path, result, size, fit):
+    """What became of a file: (image or None, its row of the ledger)."""
+    if isinstance(result, dict):
+        return None, {"path": path} | result
+    if isinstance(result, ImageReadError):
+        why = {"path": path, "reason": result.reason, "detail": result.detail}
+        return None, _REFUSED | result.info | why
+    image, row = result
+    row["path"], row["status"] = path, "kept"
+    if image.shape[:2] == size and fit != "pad":
+        return image, row
+    if fit is None:
+        detail = f"expected {size[0]} × {size[1]}; give a size to fit it"
+        return None, row | _REFUSED | {"reason": "other-size", "detail": detail}
+    row["fit"] = fit if image.shape[:2] != size else ""
+    image = resize_image(image, size, fit)
+    if image.shape[2] == 4 and not (image[..., 3] > 127).any():
+        why = {"reason": "empty-mask", "detail": "once resized"}
+        return None, row | _REFUSED | why
+    return image, row
+
+
+def _read_entries(source, entries, chosen, alpha, size, fit):
+    """Read files: (image or None, its row of the ledger) of each, in order."""
+    for batch in _batches(source, entries, chosen):
+        files = {path: data for path, data in batch if isinstance(data, bytes)}
+        read = read_images(list(files.values()), list(files), alpha=alpha)
+        for path, data in batch:
+            result = next(read) if isinstance(data, bytes) else data
+            yield _account(path, result, size, fit)
 
 
 def _refuse_to_overwrite(path, **inputs):
@@ -351,6 +414,7 @@ class Collection:
                 f"{self.path} cannot be opened as an .h5 file ({error}); pictures "
                 "become one by 'geoimages etl'."
             ) from None
+        self._opened = self.path.stat()
         try:
             self._open()
         except (KeyError, ValueError) as error:
@@ -420,9 +484,9 @@ class Collection:
     ):
         """Read a folder or zip of pictures into a collection, in one pass.
 
-        A picture's folder is its class. Memory does not grow with the number of
-        pictures. A file that cannot be read is refused with a reason, and the rest
-        goes on.
+        A picture's folder is its class. Of the files that have been read only names
+        and rows of the ledger stay in memory. A file that cannot be read is refused
+        with a reason, and the rest goes on.
 
         Parameters
         ----------
@@ -496,36 +560,31 @@ class Collection:
                 [labels[i] for i in pictures], lineage, sample, random_state
             )
             original = dict(zip(keys, lineage, strict=True))
-            with h5py.File(temporary, "w") as file:
-                writer = _Writer(file, (*size, 4 if alpha else 3))
+            most = int(chosen.sum()) * (1 + len(TURNS) if rotate else 1)
+            shape = (*size, 4 if alpha else 3)
+            with _writer(temporary, shape, most) as writer:
                 metadata_rows = []
-                bar = progress(entries, desc="reading pictures", unit="file")
-                for i, entry in enumerate(bar):
-                    if not chosen[i]:
-                        writer.ledger.append(
-                            {
-                                "path": entry.path,
-                                "status": "skipped",
-                                "reason": "not-sampled",
-                            }
-                        )
-                        continue
-                    image, row = _read_entry(
-                        opened, entry, alpha, size, fit if given else None
-                    )
+                read = _read_entries(
+                    opened, entries, chosen, alpha, size, fit if given else None
+                )
+                bar = progress(
+                    read, desc="reading pictures", total=len(entries), unit="file"
+                )
+                for i, (image, row) in enumerate(bar):
                     writer.ledger.append(row)
                     if image is None:
                         continue
-                    turned = rotate and original[entry.key] == entry.key
+                    original_key = entries[i].key
+                    turned = rotate and original[original_key] == original_key
                     for turn in (0, *TURNS) if turned else (0,):
-                        key = f"{entry.key}.{turn}" if turn else entry.key
+                        key = f"{original_key}.{turn}" if turn else original_key
                         if turn and key in original:  # the source holds this copy
                             continue
                         writer.add(
                             np.rot90(image, turn // 90) if turn else image,
-                            key,
-                            labels[i],
-                            source=entry.path,
+                            keys=key,
+                            labels=labels[i],
+                            source=row["path"],
                             sha256=row["sha256"],
                             ledger_row=i,
                             turn=turn,
@@ -536,12 +595,12 @@ class Collection:
                         f"None of the {len(entries)} files of {source} is a picture "
                         "that can be read; nothing was written."
                     )
+                writer.finish(source=Path(source).name, fit=fit, sized=given)
                 if table is not None:
                     own = ["label", *(["key"] if table[1] == "key" else [])]
                     kept = table[0].drop(columns=own, errors="ignore")
-                    _write_metadata(file, kept, metadata_rows)
-                    file["unmatched"] = np.array(unmatched, dtype=_TEXT)
-                writer.finish(source=Path(source).name, fit=fit, sized=given)
+                    _write_metadata(writer.file, kept, metadata_rows)
+                    writer.file["unmatched"] = np.array(unmatched, dtype=_TEXT)
         return cls(path)
 
     @classmethod
@@ -601,8 +660,10 @@ class Collection:
                     "has an alpha over 127; leave the picture out."
                 )
         turned = {key: int(key.rsplit(".", 1)[1]) for key in _turned_keys(keys)}
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-            writer = _Writer(file, images.shape[1:])
+        with (
+            atomic_path(path) as temporary,
+            _writer(temporary, images.shape[1:], len(images)) as writer,
+        ):
             for i, (image, key, label) in enumerate(
                 zip(images, keys, labels, strict=True)
             ):
@@ -611,8 +672,8 @@ class Collection:
                 writer.ledger.append(row)
                 writer.add(
                     image,
-                    key,
-                    label,
+                    keys=key,
+                    labels=label,
                     sha256=sha256,
                     ledger_row=i,
                     turn=turned.get(key, 0),
@@ -640,6 +701,13 @@ class Collection:
         return (
             f"Collection({str(self.path)!r}: {len(self)} pictures, {shape}; {counts})"
         )
+
+    def _repr_html_(self):
+        if not self._file:  # closed
+            return None
+        n_bytes = self._file.id.get_filesize()
+        files, refused = _accounts(self._read_ledger("status", "reason"))
+        return collection_html(self, n_bytes, files, refused)
 
     @property
     def images(self):
@@ -689,15 +757,54 @@ class Collection:
         wanted, back = np.unique(positions, return_inverse=True)
         out = np.empty((len(wanted), *self.image_shape), np.uint8)
         for i, part in enumerate(self._parts):
-            here = (wanted >= self._starts[i]) & (wanted < self._starts[i + 1])
-            if here.any():
-                inside = wanted[here] - self._starts[i]
-                out[here] = _read_rows(part, inside, self._scales[i])
+            first, stop = np.searchsorted(wanted, self._starts[i : i + 2])
+            for start in range(first, stop, self._block):
+                # HDF5 takes kilobytes for each chunk of what it reads at once.
+                these = slice(start, min(start + self._block, stop))
+                inside = wanted[these] - self._starts[i]
+                out[these] = _read_rows(part, inside, self._scales[i])
         if len(wanted) != positions.size or not np.array_equal(
             back.ravel(), np.arange(positions.size)
         ):
             out = out[back.ravel()]
         return out[0] if single else out
+
+    def mapped(self):
+        """Map the file, and tell where its pictures lie, without reading them.
+
+        Returns
+        -------
+        content : ndarray of shape (n_bytes,), uint8, or None
+            The file, read-only. It outlives `close`, and where the system allows that
+            (not on Windows) the removal of the file. None where the pictures do not lie
+            there as they are (compressed, not uint8) or another file has taken the
+            place of this one.
+        offsets : ndarray of shape (n,), int64, or None
+            The byte that each picture begins at; those of a file that this version
+            wrote follow each other.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> from geoimages import Collection, make_rocks
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "rocks.h5"
+        >>> rocks = Collection.from_arrays(path, *make_rocks(12, random_state=0))
+        >>> content, offsets = rocks.mapped()
+        >>> picture = content[offsets[7] : offsets[7] + 28 * 28 * 3]
+        >>> bool((picture == rocks[7].ravel()).all())
+        True
+        """
+        found = [_offsets(part) for part in self._parts]
+        if any(offsets is None for offsets in found):
+            return None, None
+        try:
+            with open(self.path, "rb") as file:
+                if not os.path.samestat(os.fstat(file.fileno()), self._opened):
+                    return None, None
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError:  # it has been removed, say
+            return None, None
+        return np.frombuffer(content, np.uint8), np.concatenate(found)
 
     def __iter__(self):
         for start in range(0, len(self), self._block):
@@ -726,9 +833,12 @@ class Collection:
     @property
     def ledger(self):
         """What became of every file."""
+        return self._read_ledger(*_LEDGER)
+
+    def _read_ledger(self, *names):
         group = self._file.get("ledger", {})
         return pd.DataFrame(
-            {name: _read_column(group[name]) for name in _LEDGER if name in group}
+            {name: _read_column(group[name]) for name in names if name in group}
         )
 
     @property
@@ -852,10 +962,7 @@ class Collection:
         summary : str or dict
         """
         ledger = self.ledger
-        status = Counter(ledger.get("status", []))
-        refused = (
-            Counter(ledger["reason"][ledger["status"] == "refused"]) if status else {}
-        )
+        status, refused = _accounts(ledger)
         about = {
             "path": str(self.path),
             "pictures": len(self),
@@ -989,6 +1096,14 @@ def _original_labels(y, classes, n):
     return [classes[v] if v < len(classes) else str(v) for v in y.tolist()]
 
 
+def _accounts(ledger):
+    """Count the files by status, and those refused by reason."""
+    if not len(ledger):
+        return Counter(), Counter()
+    refused = ledger["reason"][ledger["status"] == "refused"]
+    return Counter(ledger["status"]), Counter(refused)
+
+
 def _read_column(column):
     """Read a column of text or numbers."""
     if h5py.check_string_dtype(column.dtype):
@@ -999,6 +1114,29 @@ def _read_column(column):
 def _in_255(part):
     """Whether float pictures lie in 0–1, told by the first of them: 255 or 1."""
     return 255 if part.dtype.kind == "f" and part[:256].max(initial=0) <= 1 else 1
+
+
+def _offsets(part):
+    """Where in the file each picture of a dataset begins: (n,), or None."""
+    filters = part.id.get_create_plist().get_nfilters()
+    if part.dtype != np.uint8 or filters or part.file.userblock_size:
+        return None
+    size = int(np.prod(part.shape[1:]))
+    if part.chunks is None:
+        first = part.id.get_offset()
+        return None if first is None else first + size * np.arange(len(part))
+    each = part.chunks[0]
+    if part.chunks[1:] != part.shape[1:]:
+        return None
+    firsts = np.full(-(-len(part) // each), -1)
+
+    def note(chunk):
+        firsts[chunk.chunk_offset[0] // each] = chunk.byte_offset
+
+    part.id.chunk_iter(note)
+    if (firsts < 0).any():  # never written
+        return None
+    return (firsts[:, None] + size * np.arange(each)).ravel()[: len(part)]
 
 
 def _read_rows(part, positions, scale):

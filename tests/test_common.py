@@ -31,6 +31,7 @@ EXPECTED = {
     [
         PairwiseModel(),
         PairwiseModel(algorithm="partitioned"),
+        PairwiseModel(algorithm="faiss"),
         KMeansModel(),
         ColorFeatures(),
         TextureFeatures(),

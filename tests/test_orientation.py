@@ -182,9 +182,8 @@ def test_a_picture_is_explained_as_its_key_is(images):
     union = FeatureUnion([("dark", Binarizer(threshold=0.3)), ("light", Binarizer())])
     for metric in ("cityblock", "sqeuclidean"):
         model = PairwiseModel(4, metric, features=union).fit(images)
-        keys = [str(i) for i in range(len(images))]
-        model.keys_ = np.array(keys)
-        by_key = model.predict("3", explain=True, exclude=None)
+        model.keys_ = np.array([f"{i:02d}" for i in range(len(images))])
+        by_key = model.predict("03", explain=True, exclude=None)
         pd.testing.assert_frame_equal(model.predict(images[3], explain=True), by_key)
 
 

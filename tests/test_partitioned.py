@@ -194,7 +194,7 @@ def test_mistakes(images, options, says):
 
 @pytest.mark.parametrize("model", [PairwiseModel, KMeansModel])
 def test_mistakes_of_both_models(images, model):
-    with pytest.raises(ValueError, match="algorithm='faiss' is not known; expected"):
-        model(algorithm="faiss").fit(images[:20])
+    with pytest.raises(ValueError, match="algorithm='annoy' is not known; expected"):
+        model(algorithm="annoy").fit(images[:20])
     with pytest.raises(ValueError, match=r"recall_target is a share .* got -1"):
         model(recall_target=-1).fit(images[:20])

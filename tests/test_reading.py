@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import re
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from geoimages import ImageReadError, read_image, reading
+from geoimages import ImageReadError, jpegs, read_image, reading
 from geoimages.reading import REASONS, on_white
 
 
@@ -202,7 +203,7 @@ def test_plain_jpegs_are_read_as_all_others_are(progressive):
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (28, 20, 3), dtype=np.uint8)
     data = encode(noise, "JPEG", progressive=progressive, quality=50)
-    assert reading._decode_plain_jpeg(data, {}).shape == (28, 20, 3)
+    assert jpegs.decode_plain(data).shape == (28, 20, 3)
     files = [data, data + b"trailer", data[:-2], b"\xff" + data]
     for at in range(2, len(data), 5):
         changed = bytearray(data)
@@ -225,11 +226,48 @@ def test_jpegs_that_say_more_take_the_long_way(rgb, monkeypatch):
         encode(rgb, "JPEG", comment=b"core box 3"),
         encode(rgb),
     ):
-        assert reading._decode_plain_jpeg(data, {}) is None
+        assert jpegs.decode_plain(data) is None
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(ImageReadError) as caught:
         read_image(encode(rgb, "JPEG"))
     assert caught.value.reason == "too-large"
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_many_are_read_as_each_one_is(rgb, alpha):
+    """Pictures of many kinds, and damaged ones, among JPEGs that are decoded together."""
+    rng = np.random.default_rng(0)
+    alike = [encode(x, "JPEG") for x in rng.integers(0, 256, (40, 9, 7, 3), np.uint8)]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files = [
+        b"",
+        *alike[:13],
+        encode(rgb, "JPEG"),
+        encode(rgb, "JPEG", exif=exif),
+        alike[13][:-9],
+        encode(np.zeros((9, 7, 4), np.uint8)),
+        b"no picture",
+        *alike[14:],
+        encode(rgb),
+    ]
+    assert len(jpegs.decode_alike(files)) == 39
+    names = [f"{i}.jpg" for i in range(len(files))]
+    results = list(reading.read_images(files, names, alpha=alpha))
+    assert len(results) == len(files)
+    for result, data, name in zip(results, files, names, strict=True):
+        if isinstance(result, ImageReadError):
+            with pytest.raises(
+                ImageReadError, match=f"^{re.escape(str(result))}$"
+            ) as e:
+                read_image(data, alpha=alpha, name=name)
+            assert result.info == e.value.info
+        else:
+            image, info = read_image(data, alpha=alpha, return_info=True, name=name)
+            np.testing.assert_array_equal(result[0], image)
+            assert result[1] == info
+    kept = [i for i, result in enumerate(results) if type(result) is tuple]
+    assert len(kept) == (42 if alpha else 43)
 
 
 def test_a_deep_pgm_has_16_bits():

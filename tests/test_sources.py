@@ -54,6 +54,29 @@ def test_zip_and_folder_list_the_same(tmp_path):
             assert source.read(source.entries[1]) == b"rocks/marble/A.jpg"
 
 
+def test_links_to_files_are_listed_and_to_folders_are_not(tmp_path):
+    (tmp_path / "rocks/a/b").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("rocks/a/b/x.jpg", "rocks/y.jpg", "elsewhere/z.jpg"):
+        (tmp_path / name).write_text(name)
+    links = {
+        "rocks/a/z.jpg": "elsewhere/z.jpg",
+        "rocks/more": "elsewhere",
+        "rocks/a/all": "rocks",
+        "rocks/gone.jpg": "nowhere.jpg",
+        "rocks/itself.jpg": "rocks/itself.jpg",
+    }
+    for link, target in links.items():
+        try:
+            (tmp_path / link).symlink_to(tmp_path / target)
+        except OSError:
+            pytest.skip("this system lets nobody link")
+    with open_source(tmp_path / "rocks") as source:
+        paths = [entry.path for entry in source.entries]
+        assert paths == ["a/b/x.jpg", "a/z.jpg", "y.jpg"]
+        assert source.read(source.entries[1]) == b"elsewhere/z.jpg"
+
+
 def test_pictures_of_one_key_are_told_apart_by_more_of_their_path(tmp_path):
     assert keys_of(
         tmp_path,
@@ -75,6 +98,11 @@ def test_turned_copies_of_colliding_pictures_know_their_original(tmp_path, prefi
     assert sorted(lineage_of(keys)) == ["BH1.core.0"] * 4 + ["BH2.core.0"]
 
 
+def test_a_copy_of_another_folder_is_no_copy_of_a_namesake(tmp_path):
+    keys = keys_of(tmp_path, ["marble/A.jpg", "x/marble/A.90.jpg", "x/marble/B.jpg"])
+    assert sorted(keys) == ["marble.A", "marble.B", "x.marble.A.90"]
+
+
 def test_copies_in_two_formats_know_their_original(tmp_path):
     names = ["m/m.A.jpg", *(f"m/m.A.90.{end}" for end in ("jpg", "PNG"))]
     keys = keys_of(tmp_path, names)
@@ -88,6 +116,7 @@ def test_copies_in_two_formats_know_their_original(tmp_path):
 def test_renamed_pictures_keep_their_key():
     assert picture_key("m/marble/marble.A.jpg") == picture_key("marble/A.jpg")
     assert picture_key("A.jpg") == ("A", "")
+    assert picture_key("marble//./A.jpg/.") == ("marble.A", "marble")
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -150,12 +179,28 @@ def test_names_are_taken_apart_as_pathlib_does(path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../out.jpg", "a/../../out.jpg", "/etc/out.jpg", "C:/x"]
+    "name",
+    [
+        "../out.jpg",
+        "a/../../out.jpg",
+        "a\\..\\out.jpg",
+        "a/..",
+        "/etc/out.jpg",
+        "\\out.jpg",
+        "C:/x",
+        "./C:x",
+    ],
 )
 def test_a_zip_that_climbs_out_is_refused(tmp_path, name):
     path = make_zip(tmp_path / "a.zip", ["marble/a.jpg", name])
     with pytest.raises(ValueError, match="climbs out"):
         open_zip(path)
+
+
+def test_dots_and_colons_within_a_name_do_not_climb(tmp_path):
+    names = ["a..b/c...jpg", "a/12:30.jpg"]
+    with open_zip(make_zip(tmp_path / "a.zip", names)) as archive:
+        assert archive.namelist() == names
 
 
 def test_no_zip_at_all(tmp_path):

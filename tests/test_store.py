@@ -14,8 +14,17 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import FunctionTransformer
 
-from geoimages import Collection, Labels, read_image, write_rocks
-from geoimages.store import _Writer
+from geoimages import (
+    Collection,
+    ImageReadError,
+    Labels,
+    jpegs,
+    read_image,
+    store,
+    write_rocks,
+)
+from geoimages.resizing import resize_image
+from geoimages.store import _writer
 
 
 def test_the_zip_becomes_a_collection(rocks, rock_zip):
@@ -47,6 +56,124 @@ def test_the_ledger_has_a_row_for_every_file(rocks, rock_zip):
     assert set(kept["mode"]) == {"RGB"}
     assert set(kept["bit_depth"]) == {8}
     assert set(kept["width"]) == {28}
+
+
+@pytest.fixture
+def everything(draw):
+    """A folder with pictures of many kinds, damaged ones and other files."""
+    path = write_rocks(draw("rocks/x.png").parent / "a.zip", 60, n_damaged=9)
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(path.parent)
+    path.unlink()
+    for i in range(20):
+        draw(f"rocks/other/{i}.jpg", quality=30, seed=i)
+    for i in range(3):
+        draw(f"rocks/other/{i}.png", channels=3 + i % 2, seed=i)
+        draw(f"rocks/other/wide{i}.jpg", size=(28, 40), seed=i)
+    (path.parent / "other/note.txt").write_text("seen in 1931")
+    (path.parent / "other/empty.jpg").write_text("")
+    return path.parent
+
+
+def read_or_reason(data):
+    try:
+        return read_image(data), ""
+    except ImageReadError as error:
+        return None, error.reason
+
+
+@pytest.mark.parametrize("n_files", [1, 7, 50, 1024])
+@pytest.mark.parametrize("options", [{}, {"size": (28, 28)}, {"sample": 0.7}])
+def test_each_file_is_accounted_for_as_if_read_alone(
+    everything, tmp_path, monkeypatch, options, n_files
+):
+    """Whatever is read and decoded together, pictures and ledger are the same."""
+    monkeypatch.setattr("geoimages.store._BATCH_FILES", n_files)
+    sized = "size" in options
+    with Collection.create(
+        tmp_path / "a.h5", everything, random_state=0, **options
+    ) as rocks:
+        ledger = rocks.ledger
+        images = dict(zip(rocks.table["source"], rocks, strict=True))
+    assert sorted(ledger["path"]) == list(ledger["path"])
+    assert len(ledger) == sum(path.is_file() for path in everything.rglob("*"))
+    for row in ledger.itertuples():
+        path = everything / row.path
+        if row.status == "skipped":
+            assert "sample" in options
+            assert row.reason == "not-sampled"
+            continue
+        if row.reason == "not-a-picture" and row.detail == "by its name":
+            assert path.suffix == ".txt"
+            continue
+        data = path.read_bytes()
+        assert row.sha256 == hashlib.sha256(data).hexdigest()
+        assert row.size == len(data)
+        image, reason = read_or_reason(data)
+        if image is None:
+            assert (row.status, row.reason) == ("refused", reason)
+            continue
+        if image.shape != (28, 28, 3) and not sized:
+            assert (row.status, row.reason) == ("refused", "other-size")
+            continue
+        assert (row.status, row.reason) == ("kept", "")
+        image = resize_image(image, (28, 28), "crop")
+        np.testing.assert_array_equal(images[row.path], image)
+    kept = ledger["status"] == "kept"
+    assert list(images) == ledger["path"][kept].tolist()
+    assert kept.sum() == len(images) > 50
+
+
+def test_small_jpegs_are_decoded_together(rock_zip, tmp_path, monkeypatch):
+    """Of 60 pictures two are decoded by themselves, to compare."""
+    assert jpegs._sheets_are_sound()
+    decode, alone = jpegs._decode_one, []
+    monkeypatch.setattr(
+        jpegs, "_decode_one", lambda *given: [alone.append(1), decode(*given)][1]
+    )
+    with Collection.create(tmp_path / "a.h5", rock_zip, size=(28, 28)) as rocks:
+        assert len(rocks) == 60
+    assert len(alone) == 2
+
+
+def test_many_bytes_are_not_read_ahead(everything, tmp_path, monkeypatch):
+    """A batch ends as soon as it holds enough."""
+    read, sizes = store.read_images, []
+
+    def note(files, names, **options):
+        sizes.append([len(data) for data in files])
+        return read(files, names, **options)
+
+    monkeypatch.setattr("geoimages.store._BATCH_BYTES", 5000)
+    monkeypatch.setattr("geoimages.store.read_images", note)
+    Collection.create(tmp_path / "a.h5", everything).close()
+    assert len(sizes) > 5
+    assert all(sum(batch[:-1]) < 5000 for batch in sizes)
+    assert all(sum(batch) >= 5000 for batch in sizes[:-1])
+
+
+def test_file_names_that_are_no_text_are_spelled_out(draw, tmp_path):
+    path = draw("rocks/a/x.png")
+    name = os.fsdecode(b"\xe9.png")  # é, in the code page of old
+    try:
+        path.rename(path.with_name(name))
+    except OSError:
+        pytest.skip("this system knows no such names")
+    draw("rocks/a/é.png")
+    with Collection.create(tmp_path / "a.h5", tmp_path / "rocks") as rocks:
+        assert sorted(rocks.keys) == ["a.\\udce9", "a.é"]
+        assert rocks.ledger["path"].tolist() == ["a/é.png", "a/\\udce9.png"]
+
+
+@pytest.mark.parametrize("length", [20, 50_000])
+def test_texts_of_any_length_are_kept(tmp_path, length):
+    keys = [str(i) for i in range(100)]
+    keys[50] = "é" * length
+    images = np.zeros((100, 2, 2, 3), np.uint8)
+    path = tmp_path / "a.h5"
+    with Collection.from_arrays(path, images, labels=keys, keys=keys) as rocks:
+        assert rocks.keys.tolist() == rocks.labels.tolist() == keys
+    assert path.stat().st_size < 1_000_000  # one long text makes no other long
 
 
 def test_reading_by_position_slice_mask_and_key(rocks):
@@ -508,12 +635,12 @@ def test_a_killed_run_leaves_the_old_file(rock_zip, tmp_path):
     script = (
         "import sys, time\n"
         "import geoimages.store as store\n"
-        "read = store._read_entry\n"
+        "read = store._account\n"
         "def slow(*args):\n"
         "    print('reading', flush=True)\n"
         "    time.sleep(1)\n"
         "    return read(*args)\n"
-        "store._read_entry = slow\n"
+        "store._account = slow\n"
         "store.Collection.create(sys.argv[1], sys.argv[2])\n"
     )
     process = subprocess.Popen(
@@ -527,16 +654,16 @@ def test_a_killed_run_leaves_the_old_file(rock_zip, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        writer = _Writer(file, (200, 200, 3))
+    with _writer(tmp_path / "a.h5", (200, 200, 3), 500) as writer:
         held = []
         for i in range(500):
-            writer.add(np.full((200, 200, 3), i % 256, np.uint8), f"a.{i}", "a")
-            held.append(len(writer.block))
+            image = np.full((200, 200, 3), i % 256, np.uint8)
+            writer.add(image, keys=f"a.{i}", labels="a")
+            held.append(writer.block.nbytes)
         writer.finish()
-        assert max(held) <= 140
-        assert len(file["images"]) == 500
-        assert file["images"][300, 0, 0, 0] == 300 % 256
+        assert max(held) <= 1 << 21
+        assert len(writer.file["images"]) == 500
+        assert writer.file["images"][300, 0, 0, 0] == 300 % 256
 
 
 def test_repr_counts_the_classes(rocks):

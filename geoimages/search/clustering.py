@@ -74,7 +74,7 @@ def part(rows, metric, n_clusters=None, random_state=None):
     if n_clusters is None:
         n_clusters = round(2 * len(rows) ** 0.5)
     n_clusters = min(max(n_clusters, 1), len(rows))
-    drawn = _draw(rows, _PER_CLUSTER * n_clusters, rng)
+    drawn = draw(rows, _PER_CLUSTER * n_clusters, rng)
     kmeans = KMeans(
         n_clusters, init="random", n_init=1, max_iter=_ROUNDS, random_state=rng
     )
@@ -109,7 +109,7 @@ def inertia_of(rows, labels, centers):
     return total
 
 
-def _draw(rows, most, rng):
+def draw(rows, most, rng):
     """Positions of some rows, chosen and ordered by a random hash of their bytes."""
     words = -(-rows.dtype.itemsize * rows.shape[1] // 8)
     factors = rng.randint(1 << 32, size=(2, words), dtype=np.uint64)

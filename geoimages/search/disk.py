@@ -11,6 +11,7 @@ import numpy as np
 
 from .exact import ExactSearch
 from .partitioned import PartitionedSearch
+from .with_faiss import FaissSearch
 
 _FORMAT, _VERSION = "geoimages.index", 1
 _ABOUT = "index.json"
@@ -23,7 +24,7 @@ def save_index(engine, path):
 
     Parameters
     ----------
-    engine : ExactSearch or PartitionedSearch
+    engine : ExactSearch, PartitionedSearch or FaissSearch
         For example ``model.search_``.
     path : str or path-like
         The folder; it appears when it is whole, and takes the place of an older index.
@@ -75,8 +76,7 @@ def save_index(engine, path):
 
 def _write(engine, folder):
     """Write the arrays of an engine, and last what is in them."""
-    parted = isinstance(engine, PartitionedSearch)
-    exact = engine._exact if parted else engine
+    exact = engine if isinstance(engine, ExactSearch) else engine._exact
     arrays = {"rows": exact.rows, "rank": exact.rank}
     for centered, measures in exact._known.items():
         arrays["centered" if centered else "measured"] = np.stack(measures)
@@ -86,8 +86,22 @@ def _write(engine, folder):
             arrays[f"param_{name}"] = np.asarray(value)
         else:
             params[name] = float(value)
-    about = {"format": _FORMAT, "version": _VERSION, "metric_params": params}
-    if parted:
+    about = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "metric_params": params,
+        "image_shape": exact.image_shape and list(map(int, exact.image_shape)),
+    }
+    if isinstance(engine, FaissSearch):
+        state = engine.__getstate__()
+        del state["_exact"]
+        about["faiss"] = {}
+        for name, value in state.items():
+            if isinstance(value, np.ndarray):
+                arrays[f"faiss_{name.lstrip('_')}"] = value
+            else:
+                about["faiss"][name] = value
+    if isinstance(engine, PartitionedSearch):
         arrays |= {
             "labels": engine.labels,
             "centers": engine.centers,
@@ -136,7 +150,7 @@ def load_index(path, *, memory_map=True, verify=False):
 
     Returns
     -------
-    engine : ExactSearch or PartitionedSearch
+    engine : ExactSearch, PartitionedSearch or FaissSearch
         It answers as the one that was saved.
 
     Raises
@@ -193,11 +207,22 @@ def _engine(about, arrays):
     for name in arrays:
         if name.startswith("param_"):
             params[name.removeprefix("param_")] = arrays[name]
-    exact = ExactSearch(arrays["rows"], arrays["rank"], params or None)
+    shape = about["image_shape"] and tuple(about["image_shape"])
+    exact = ExactSearch(arrays["rows"], arrays["rank"], params or None, shape)
     n = len(exact)
     for name, centered in (("centered", True), ("measured", False)):
         if name in arrays:
             exact._known[centered] = list(arrays[name])
+    if "faiss" in about:
+        state = {
+            "_exact": exact,
+            "_center": arrays.get("faiss_center"),
+            "_ids": arrays["faiss_ids"],
+            "index": arrays["faiss_index"],
+        }
+        engine = FaissSearch.__new__(FaissSearch)
+        engine.__setstate__(about["faiss"] | state)
+        return engine
     if "order" not in arrays:
         return exact
     order, labels, centers = arrays["order"], arrays["labels"], arrays["centers"]

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
 
 from . import integers
+from .coarse import CoarseRows
 from .metrics import (
     BOUNDED_BY_ONE,
     check_metric,
@@ -16,10 +18,30 @@ from .metrics import (
     distances,
     learn_metric_params,
 )
+from .near import Near, near_at_once
+from .rounded import RoundedRows
+from .scans import (
+    Block,
+    DistanceScan,
+    ProductScan,
+    RowFactors,
+    blocks_of,
+    measure,
+    nearest_turn,
+)
 from .turned import TurnedRows
 
 PRODUCT_METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean")
 _BLOCK_BYTES = 1 << 26
+_MEASURE_BYTES = 1 << 22  # stays in the cache
+_SCAN_VALUES = 1 << 20  # distances looked at together
+_FEW_DISTANCES = 1 << 17  # quicker looked at once than bounded step by step
+_QUERIES_AT_ONCE = 1024
+_WORTH_A_THREAD = 1 << 23  # values multiplied: about a millisecond
+_REPAID = 16  # queries after which to have rounded float rows has paid,
+_WIDE = 256  # if they have so many columns
+_FEW_QUERIES = 8  # and are not read for more at a time, which is work for the processor
+_MEANS_FIRST = 4  # times k rows bound the rest of a scan of block means
 _MANY = 20  # answers are many where this times their number exceeds the rows
 _MOST_COLUMNS = 8_000_000  # n · Σx² of longer rows would not fit 63 bits
 _LEVELS = np.arange(256)
@@ -38,6 +60,8 @@ def as_uint8(rows):
     rows : ndarray of shape (n, d)
         uint8 if every value is exactly ``k / 255`` in float32 or in its own type.
     """
+    if not isinstance(rows, np.ndarray):  # turned, or read, when asked for
+        return rows
     if rows.dtype == np.uint8:
         return np.ascontiguousarray(rows)
     levels = (
@@ -81,8 +105,11 @@ def _settle_ties(distance, rank, tolerance, fraction=None):
     with np.errstate(invalid="ignore"):
         gaps = np.diff(distance)
     joined = gaps <= tolerance[1:]
+    unsettled = joined & (gaps > 0)
+    if not unsettled.any():
+        return order, distance
     group = np.concatenate([[0], np.cumsum(~joined)])
-    for g in np.unique(group[1:][joined & (gaps > 0)]):
+    for g in np.unique(group[1:][unsettled]):
         run = np.flatnonzero(group == g)
         if fraction is None:
             order[run] = order[run][np.argsort(rank[order[run]], kind="stable")]
@@ -106,36 +133,6 @@ def _nearest_turn(distance, tolerance):
     return best, (~(distance > best + tolerance)).argmax(axis=0)
 
 
-def _near(distance, error, visible, k):
-    """Places of the rows that can be among a candidate's k nearest.
-
-    Distances and how far off they may be are (t, n), a row for each orientation.
-    """
-    if not 0 < k < len(visible):
-        return visible
-    lower = (distance - error).min(axis=0)[visible]
-    upper = (distance + error).min(axis=0)[visible]
-    kth = np.partition(upper, k - 1)[k - 1]
-    # ~(>) keeps undefined distances (NaN), which come last.
-    return visible[~(lower > kth)]
-
-
-def _measure(rows, metric):
-    """Length of each row (about its mean for correlation), its mean, and its length.
-
-    A length that is nothing but rounding is 0. uint8 rows are measured in 0–255.
-    """
-    whole = rows.astype(np.float64)
-    center = np.zeros(len(rows))
-    length = full = np.linalg.norm(whole, axis=1)
-    if metric == "correlation":
-        center = whole.mean(axis=1)
-        whole -= center[:, None]
-        length = np.linalg.norm(whole, axis=1)
-        length[length <= 1e-6 * full] = 0
-    return length, center, full
-
-
 def _visible(positions, leave_out):
     """Places in `positions`, ascending, of what is not left out."""
     visible = np.ones(len(positions), bool)
@@ -143,6 +140,14 @@ def _visible(positions, leave_out):
         places = np.searchsorted(positions, leave_out).clip(max=len(positions) - 1)
         visible[places[positions[places] == leave_out]] = False
     return np.flatnonzero(visible)
+
+
+def _inside(positions, parts):
+    """Which of some positions lie in parts of the rows: (n,) bool."""
+    out = np.zeros(len(positions), bool)
+    for part in parts:
+        out |= (positions >= part.start) & (positions < part.stop)
+    return out
 
 
 def _as_float(rows):
@@ -181,22 +186,36 @@ class ExactSearch:
 
     Parameters
     ----------
-    rows : ndarray or TurnedRows of shape (n, d), uint8, float32 or float64
+    rows : ndarray, TurnedRows or MappedRows of shape (n, d), uint8, float32 or float64
         uint8 means 0–255, everything else is compared as it is. Float rows that hold
         nothing but k/255 are kept as uint8.
     rank : ndarray of shape (n,), int
         The place of each row's key in key order.
     metric_params : dict, optional
         Keywords of `scipy.spatial.distance.cdist`.
+    image_shape : tuple of int, optional
+        (height, width, channels), where uint8 rows are pictures: few columns then tell
+        which cannot be near by cityblock distance.
+    n_jobs : int, optional
+        Threads for what takes more than a millisecond, as joblib counts them. The
+        answers do not depend on it.
     """
 
-    def __init__(self, rows, rank, metric_params=None):
+    def __init__(self, rows, rank, metric_params=None, image_shape=None, n_jobs=None):
         check_metric_params(metric_params)
-        self.rows = rows if isinstance(rows, TurnedRows) else as_uint8(rows)
+        self.rows = as_uint8(rows)
         self.rank = rank
         self.metric_params = metric_params
-        self._params = {}
-        self._known = {}
+        self.image_shape = image_shape
+        self.n_jobs = n_jobs
+        self._params, self._known, self._factors = {}, {}, {}
+        self._coarse = self._rounded = None
+        self._n_asked = 0
+
+    def __getstate__(self):
+        """Leave out what is quickly learned again."""
+        learned = {"_factors": {}, "_coarse": None, "_rounded": None, "_n_asked": 0}
+        return self.__dict__ | learned
 
     def __len__(self):
         return len(self.rows)
@@ -232,69 +251,167 @@ class ExactSearch:
             of its orientations is the nearest: the first of several.
         """
         metric = check_metric(metric)
-        queries = as_uint8(np.asarray(queries))
+        queries = np.asarray(queries)
+        if self.rows.dtype == np.uint8:
+            queries = as_uint8(queries)
         parts = [slice(0, len(self))] if within is None else within
-        positions = np.concatenate([np.arange(p.start, p.stop) for p in parts])
-        scan = (
-            self._scan_products if self._has_products(queries, metric) else self._scan
-        )
+        parts = [part for part in parts if part.stop > part.start]
+        n_searched = sum(part.stop - part.start for part in parts)
         # Where many rows are wanted, most would be computed again for each candidate.
-        at_once = _MANY * k > len(positions)
-        found = []
-        most = _BLOCK_BYTES // (16 * max(1, len(positions)))
-        step = max(1, most // n_orientations) * n_orientations
-        for start in range(0, len(queries), step):
-            block = queries[start : start + step]
-            if at_once:
-                computed = self._compute(block, parts, metric)
-            else:
-                distance, error_of = scan(block, metric, parts)
-            for first in range(0, len(block), n_orientations):
-                turns = slice(first, first + n_orientations)
-                out = leave_out[(start + first) // n_orientations] if leave_out else ()
-                near = _visible(positions, out)
-                if at_once:
-                    exact = computed.part(turns, near)
-                else:
-                    near = _near(distance[turns], error_of(turns), near, k)
-                    exact = self._compute(block[turns], [positions[near]], metric)
-                found.append(self._settle(exact, positions[near], k, metric))
+        at_once = _MANY * k > n_searched
+        step = _QUERIES_AT_ONCE
+        if at_once or isinstance(self.rows, TurnedRows):
+            n_compared = n_searched if at_once else len(self.rows)
+            step = min(step, _BLOCK_BYTES // (16 * max(1, n_compared)))
+        step = max(1, step // n_orientations)
+        n_candidates, found = len(queries) // n_orientations, []
+        for start in range(0, n_candidates, step):
+            stop = min(start + step, n_candidates)
+            block = queries[start * n_orientations : stop * n_orientations]
+            hidden = leave_out[start:stop] if leave_out else [()] * (stop - start)
+            look = self._compute_all if at_once else self._compute_near
+            for exact, positions in look(block, k, metric, parts, hidden):
+                found.append(self._settle(exact, positions, k, metric))
         return found
+
+    def _compute_all(self, queries, k, metric, parts, hidden):
+        """Yield for each candidate its distances to all rows, and their positions."""
+        positions = [np.arange(part.start, part.stop) for part in parts]
+        positions = np.concatenate([np.empty(0, np.int64), *positions])
+        computed = self._compute(queries, parts, metric)
+        n_orientations = len(queries) // len(hidden)
+        for i, out in enumerate(hidden):
+            visible = _visible(positions, out)
+            turns = slice(i * n_orientations, (i + 1) * n_orientations)
+            yield computed.part(turns, visible), positions[visible]
+
+    def _compute_near(self, queries, k, metric, parts, hidden):
+        """Yield for each candidate its distances to rows that may be near, and those."""
+        n_orientations = len(queries) // len(hidden)
+        in_integers = self._in_integers(queries)
+        if metric == "cityblock" and in_integers and self._coarse_rows().side:
+            near = self._near_by_means(queries, k, parts, hidden)
+        else:
+            near = self._near(queries, k, metric, parts, hidden)
+        for i, positions in enumerate(near):
+            turns = queries[i * n_orientations : (i + 1) * n_orientations]
+            yield self._compute(turns, [positions], metric), positions
+
+    def _near(self, queries, k, metric, parts, hidden):
+        """Positions, ascending, that can be among each candidate's k nearest."""
+        n_searched = sum(part.stop - part.start for part in parts)
+        rounded = self._rounded_rows(len(queries))
+        scan, flat = self._scan(queries, metric, len(queries) // len(hidden), rounded)
+        most = _SCAN_VALUES // len(queries)
+        if isinstance(scan, DistanceScan):
+            most = min(most, _BLOCK_BYTES // (8 * max(1, self.rows.shape[1])))
+
+        def look_at(block):
+            distance, *bounds = scan.look_at(block)
+            for i, out in enumerate(hidden):
+                if len(out):
+                    distance[i, block.places(np.asarray(out))] = np.inf
+            return distance, *bounds
+
+        def look_through(parts):
+            near = Near(len(hidden), k)
+            for block in blocks_of(parts, max(1, most)):
+                distance, *bounds = look_at(block)
+                near.offer(distance, block.positions, *bounds)
+            return near
+
+        if n_searched * len(queries) <= _FEW_DISTANCES:
+            block = Block(parts)
+            distance, _, margin_of = look_at(block)
+            who, places = near_at_once(distance, k, margin_of)
+            near = [block.positions(places)]
+            if len(hidden) > 1:
+                near = np.split(near[0], np.searchsorted(who, range(1, len(hidden))))
+        else:
+            near, *others = self._in_threads(look_through, parts, len(queries))
+            for other in others:
+                near.join(other)
+            near = near.positions()
+        if len(flat):  # nothing bounds their distances
+            flat = flat[_inside(flat, parts)]
+            near = [np.union1d(positions, flat) for positions in near]
+        return [
+            positions[_visible(positions, out)] if len(out) else positions
+            for positions, out in zip(near, hidden, strict=True)
+        ]
+
+    def _scan(self, queries, metric, n_orientations, rounded=None):
+        """What scans the rows for queries, and rows that it has no distances of."""
+        if self._has_products(queries, metric):
+            if self.rows.dtype != np.uint8:
+                queries = _as_float(queries)
+            factors = self._factors_of(metric, rounded)
+            scan = ProductScan(
+                self.rows, factors, queries, metric, n_orientations, rounded
+            )
+            return scan, factors.flat
+        bounded = metric in BOUNDED_BY_ONE
+        unit = self._tolerance(np.ones(()), metric)
+        if metric == "cityblock" and self._in_integers(queries):
+            unit = 0.0
+
+            def compute(part):
+                return integers.absolute_differences(self.rows[part], queries).T / 255
+        else:
+
+            def compute(part):
+                return self._distances(queries, self.rows[part], metric)
+
+        scan = DistanceScan(compute, float(unit), bounded, n_orientations)
+        return scan, np.empty(0, np.int64)
+
+    def _near_by_means(self, queries, k, parts, hidden):
+        """`_near` for cityblock distances of pictures, by those of block means."""
+        n_orientations = len(queries) // len(hidden)
+        bounds_of = self._coarse_rows().bounds(queries)
+        bounds = self._in_threads(
+            lambda parts: np.concatenate([bounds_of(part) for part in parts]),
+            parts,
+            len(queries) / 16,
+        )
+        bounds = nearest_turn(np.concatenate(bounds).T, n_orientations)
+        everything = np.concatenate([np.arange(p.start, p.stop) for p in parts])
+        out = []
+        for i, left_out in enumerate(hidden):
+            visible = _visible(everything, left_out)
+            bound, positions = bounds[i, visible], everything[visible]
+            few = _MEANS_FIRST * k
+            if few < len(positions):
+                turns = slice(i * n_orientations, (i + 1) * n_orientations)
+                best = positions[np.argpartition(bound, few)[:few]]
+                exact = self._compute(queries[turns], [best], "cityblock").distance
+                kth = 255 * np.partition(exact.min(axis=0), k - 1)[k - 1]
+                positions = positions[bound <= kth + 0.5]  # sums are whole numbers
+            out.append(positions)
+        return out
+
+    def _coarse_rows(self):
+        """Block means of the rows, learned on first use."""
+        if self._coarse is None:
+            self._coarse = CoarseRows(self.rows, self.image_shape)
+        return self._coarse
+
+    def _in_threads(self, function, parts, n_queries):
+        """Call a function with parts of the rows, dealt out to threads."""
+        n = sum(part.stop - part.start for part in parts)
+        work = n * n_queries * max(1, self.rows.shape[1])
+        n_threads = int(min(effective_n_jobs(self.n_jobs), work // _WORTH_A_THREAD))
+        if n_threads < 2:
+            return [function(parts)]
+        blocks = blocks_of(parts, -(-n // n_threads))
+        threads = Parallel(n_threads, require="sharedmem")
+        return threads(delayed(function)(block.slices) for block in blocks)
 
     def _has_products(self, queries, metric):
         """Whether distances follow from inner products."""
         if metric not in PRODUCT_METRICS or "w" in (self.metric_params or {}):
             return False
         return self.rows.dtype != np.uint8 or self._in_integers(queries)
-
-    def _scan(self, queries, metric, parts):
-        """Distances of (m, d) queries to the rows of `parts`, one part after the other.
-
-        Returns the distances, (m, n), and a function: slice of queries -> how far off
-        their distances may be, of a shape that goes with (t, n).
-        """
-        if metric == "cityblock" and self._in_integers(queries):
-            distance = np.concatenate(
-                [
-                    self._compare(integers.absolute_differences, part, queries)
-                    for part in parts
-                ]
-            ).T
-            return distance, lambda turns: 0
-        out = [np.empty((len(queries), 0))]
-        step = max(1, _BLOCK_BYTES // (8 * max(1, self.rows.shape[1])))
-        for part in parts:
-            for start in range(part.start, part.stop, step):
-                block = self.rows[start : min(start + step, part.stop)]
-                out.append(self._distances(queries, block, metric))
-        distance = np.concatenate(out, axis=1)
-        return distance, lambda turns: 2 * self._tolerance(distance[turns], metric)
-
-    def _compare(self, compare, part, queries):
-        """Compare a part of the rows with queries in integers."""
-        if isinstance(self.rows, TurnedRows):
-            return self.rows.compare(compare, part, queries)
-        return compare(self.rows[part], queries)
 
     def _in_integers(self, queries):
         return (
@@ -303,56 +420,39 @@ class ExactSearch:
             and self.rows.shape[1] <= _MOST_COLUMNS
         )
 
-    def _scan_products(self, queries, metric, parts):
-        """Distances by inner products, in single precision or the rows' own."""
-        exact = self.rows.dtype == np.uint8
-        dtype = np.float32 if exact else self.rows.dtype
-        length, center, whole = (
-            np.concatenate([values[p] for p in parts])
-            for values in self._measures(metric)
-        )
-        query_length, query_center, query_whole = _measure(queries, metric)
-        if exact:
-            product = np.concatenate(
-                [self._compare(integers.dots, part, queries) for part in parts]
-            ).T.astype(dtype, order="C")
-        else:
-            # Centered, so that the centers of the rows drop out.
-            queries = (_as_float(queries) - query_center[:, None]).astype(dtype)
-            product = np.concatenate([queries @ self.rows[p].T for p in parts], axis=1)
-        # |fl(x·y) - x·y| <= d u |x||y| (Higham 2002, section 3.1); integers are exact.
-        unit = (16 if exact else 2 * self.rows.shape[1] + 32) * np.finfo(dtype).eps
-        if metric not in BOUNDED_BY_ONE:
-            product *= -2
-            product += np.square(length).astype(dtype)
-            product += np.square(query_length)[:, None].astype(dtype)
-            row_error = 2 * unit * np.square(whole)
-            query_error = 2 * unit * np.square(query_whole)
-            return product, lambda turns: row_error + query_error[turns, None]
-        if exact and metric == "correlation":
-            root = math.sqrt(self.rows.shape[1])
-            product -= np.outer(query_center * root, center * root).astype(dtype)
-        flat, query_flat = length == 0, query_length == 0
-        scale = 1 / np.where(flat, 1, length)
-        query_scale = 1 / np.where(query_flat, 1, query_length)
-        product *= -scale.astype(dtype)
-        product *= query_scale[:, None].astype(dtype)
-        product += 1
-        row_error = np.where(flat, np.inf, unit * whole * scale)
-        factor = query_whole * query_scale if exact else np.ones(len(query_flat))
-        factor = np.where(query_flat, np.inf, factor)[:, None]
-        return product, lambda turns: row_error * factor[turns]
+    def _factors_of(self, metric, rounded=None):
+        """What a scan by products needs of the rows, learned on first use."""
+        kind = metric, rounded is not None
+        if kind not in self._factors:
+            n_columns, dtype = self.rows.shape[1], np.dtype(self.rows.dtype)
+            measures = self._measures(metric)
+            self._factors[kind] = RowFactors(
+                measures, metric, n_columns, dtype, rounded
+            )
+        return self._factors[kind]
+
+    def _rounded_rows(self, n_queries):
+        """Bytes to scan in place of wide float rows, once enough was asked to repay."""
+        few, wide = n_queries <= _FEW_QUERIES, self.rows.shape[1] >= _WIDE
+        if self.rows.dtype == np.uint8 or not few or not wide:
+            return None
+        if self._rounded is None:
+            self._n_asked += n_queries
+            in_memory = not isinstance(self.rows, np.memmap)
+            if self._n_asked >= _REPAID and in_memory and integers.is_fast():
+                self._rounded = RoundedRows(self.rows)
+        return self._rounded
 
     def _measures(self, metric):
-        """What `_measure` says of the stored rows, learned on first use."""
+        """What `measure` says of the stored rows, learned on first use."""
         centered = metric == "correlation"
         if centered not in self._known:
-            step = max(1, _BLOCK_BYTES // (8 * max(1, self.rows.shape[1])))
+            step = max(1, _MEASURE_BYTES // (8 * max(1, self.rows.shape[1])))
             parts = [
-                _measure(self.rows[start : start + step], metric)
+                measure(self.rows[start : start + step], metric)
                 for start in range(0, len(self.rows), step)
             ]
-            parts = parts or [_measure(self.rows, metric)]
+            parts = parts or [measure(self.rows, metric)]
             self._known[centered] = [
                 np.concatenate(part) for part in zip(*parts, strict=True)
             ]

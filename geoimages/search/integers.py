@@ -1,4 +1,4 @@
-"""Exact products of uint8 rows, by numkong where it is sound and NumPy elsewhere.
+"""Exact products of bytes, by numkong where it is sound and NumPy elsewhere.
 
 numkong's 8-bit kernels are several times faster than a float product and read a
 quarter of the memory, but the library is young: its 32-bit sums wrap beyond 66,051
@@ -11,30 +11,44 @@ import functools
 import numpy as np
 
 _CHUNK_COLUMNS = 65_536
-_BLOCK_BYTES = 1 << 25
+_BLOCK_BYTES = 1 << 22
+_CACHE_BYTES = 1 << 19  # stays in the cache of a core
 
 
-def _dots_numpy(rows, queries):
-    """Products by float64, exact below 2**53: (n, d), (m, d) uint8 -> (n, m) int64."""
-    out = np.empty((len(rows), len(queries)), np.int64)
+def _with_numpy(queries):
+    """rows -> products by float64, exact below 2**53: (n, d) -> (n, m) int64."""
     transposed = queries.T.astype(np.float64)
-    step = max(1, _BLOCK_BYTES // (8 * rows.shape[1]))
-    for start in range(0, len(rows), step):
-        block = rows[start : start + step].astype(np.float64)
-        out[start : start + step] = block @ transposed
-    return out
+
+    def products(rows):
+        out = np.empty((len(rows), len(queries)), np.int64)
+        step = max(1, _BLOCK_BYTES // (8 * rows.shape[1]))
+        for start in range(0, len(rows), step):
+            block = rows[start : start + step].astype(np.float64)
+            out[start : start + step] = block @ transposed
+        return out
+
+    return products
 
 
-def _dots_numkong(numkong, rows, queries):
-    """Products by numkong; only C-contiguous arrays go in."""
-    out = None
-    for start in range(0, rows.shape[1], _CHUNK_COLUMNS):
-        columns = slice(start, start + _CHUNK_COLUMNS)
-        packed = numkong.dots_pack(np.ascontiguousarray(queries[:, columns]))
-        rows_part = np.ascontiguousarray(rows[:, columns])
-        part = np.asarray(numkong.dots_packed(rows_part, packed))
-        out = part if out is None else out + part.astype(np.int64)
-    return out
+def _with_numkong(numkong, queries):
+    """rows -> products by numkong; only C-contiguous arrays go in."""
+    pieces = [
+        slice(start, start + _CHUNK_COLUMNS)
+        for start in range(0, queries.shape[1], _CHUNK_COLUMNS)
+    ]
+    packed = [numkong.dots_pack(np.ascontiguousarray(queries[:, p])) for p in pieces]
+
+    def products(rows):
+        if not len(rows):
+            return np.empty((0, len(queries)), np.uint32)
+        out = None
+        for columns, pack in zip(pieces, packed, strict=True):
+            part = numkong.dots_packed(np.ascontiguousarray(rows[:, columns]), pack)
+            part = np.asarray(part)
+            out = part if out is None else out + part.astype(np.int64)
+        return out
+
+    return products
 
 
 @functools.cache
@@ -48,31 +62,45 @@ def _load_numkong():
     for n_columns in (1, 63, 2352, _CHUNK_COLUMNS):
         rows = rng.integers(0, 256, (5, n_columns), dtype=np.uint8)
         rows[0], rows[1] = 255, 0
-        try:
-            out = _dots_numkong(numkong, rows, rows[:3])
-        except Exception:
-            return None
-        if not np.array_equal(out, _dots_numpy(rows, rows[:3])):
-            return None
+        signed = (rows // 2).astype(np.int8) * rng.choice([-1, 1], rows.shape)
+        for some in (rows, signed.astype(np.int8)):
+            try:
+                out = _with_numkong(numkong, some[:3])(some)
+            except Exception:
+                return None
+            if not np.array_equal(out, _with_numpy(some[:3])(some)):
+                return None
     return numkong
 
 
-def dots(rows, queries):
-    """Compute the exact inner products of uint8 rows.
+def is_fast():
+    """Whether products of bytes are quicker than those of floats."""
+    return _load_numkong() is not None
+
+
+def products_with(queries):
+    """Make ready for the exact inner products of bytes with queries.
 
     Parameters
     ----------
-    rows : ndarray of shape (n, d), uint8
-    queries : ndarray of shape (m, d), uint8
+    queries : ndarray of shape (m, d), uint8 or int8
+        int8 without −128.
 
     Returns
     -------
-    products : ndarray of shape (n, m), int64 or uint32
+    products : callable
+        Rows of shape (n, d), of the same type -> their products, (n, m), int64, int32
+        or uint32.
     """
     numkong = _load_numkong()
-    if numkong is None or 0 in (len(rows), len(queries)):
-        return _dots_numpy(rows, queries)
-    return _dots_numkong(numkong, rows, queries)
+    if numkong is None or not len(queries):
+        return _with_numpy(queries)
+    return _with_numkong(numkong, queries)
+
+
+def dots(rows, queries):
+    """Compute the exact inner products of uint8 rows: (n, d), (m, d) -> (n, m)."""
+    return products_with(queries)(rows)
 
 
 def row_sums(rows):
@@ -93,13 +121,15 @@ def row_squares(rows):
 
 def absolute_differences(rows, queries):
     """Sum |x - q|: (n, d), (m, d) uint8 -> (n, m) int64, by Σx + Σq − 2 Σ min(x, q)."""
-    shared = np.empty((len(rows), len(queries)), np.int64)
-    step = max(1, _BLOCK_BYTES // rows.shape[1])
+    out = np.empty((len(rows), len(queries)), np.int64)
+    step = max(1, _CACHE_BYTES // rows.shape[1])
+    lesser = np.empty((min(step, len(rows)), rows.shape[1]), np.uint8)
+    total = products_with(np.ones((1, rows.shape[1]), np.uint8))
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
-        lesser = np.empty_like(block)
         for j, query in enumerate(queries):
-            shared[start : start + step, j] = row_sums(
-                np.minimum(block, query, out=lesser)
-            )
-    return row_sums(rows)[:, None] + row_sums(queries) - 2 * shared
+            least = np.minimum(block, query, out=lesser[: len(block)])
+            out[start : start + step, j] = total(least)[:, 0]
+        out[start : start + step] *= -2
+        out[start : start + step] += total(block)
+    return out + row_sums(queries)

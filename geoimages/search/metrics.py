@@ -157,7 +157,7 @@ def learn_metric_params(rows, metric, metric_params=None):
     return params
 
 
-def _constant(rows, metric):
+def without_direction(rows, metric):
     """Which rows have no direction: constant (correlation) or zero (cosine)."""
     if metric == "correlation":
         return rows.max(axis=1) == rows.min(axis=1)
@@ -173,7 +173,8 @@ def distances(queries, rows, metric, metric_params=None):
     """
     out = cdist(queries, rows, metric, **(metric_params or {}))
     if metric in BOUNDED_BY_ONE:
-        flat = _constant(queries, metric)[:, None] | _constant(rows, metric)
+        flat = without_direction(queries, metric)[:, None]
+        flat = flat | without_direction(rows, metric)
         out[flat] = 1
         # Identical rows are at distance 0, whatever rounding left of it.
         for i, j in zip(*np.nonzero(flat | (out < 1e-9)), strict=True):

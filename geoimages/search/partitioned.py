@@ -1,9 +1,13 @@
 """Partitioned search: rows sorted by cluster, of which the nearest are scanned."""
 
+from copy import copy
+
 import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
 
 from .clustering import directions, nearest_centers
-from .exact import PRODUCT_METRICS, ExactSearch, as_uint8
+from .exact import PRODUCT_METRICS, ExactSearch
+from .mapped import rows_at
 
 _MOST_ASKED = 256  # queries that recall is measured with
 _FEW_ASKED = 16  # the same for distances that take long
@@ -11,12 +15,16 @@ _MOST_READ = 200_000_000  # values: a tenth of a second for floats on one core
 _NOTHING = np.empty(0, np.int64)
 
 
-def check_algorithm(algorithm, recall_target):
-    """Raise a ValueError where a model's search is asked for what there is not."""
-    if algorithm not in ("exact", "partitioned", "auto"):
+def check_algorithm(algorithm, recall_target, further=()):
+    """Raise a ValueError where a model's search is asked for what there is not.
+
+    `further` are algorithms that the model takes beside those of all models.
+    """
+    known = ("exact", "partitioned", *further, "auto")
+    if algorithm not in known:
         raise ValueError(
-            f"algorithm={algorithm!r} is not known; expected 'exact', 'partitioned' "
-            "or 'auto'."
+            f"algorithm={algorithm!r} is not known; expected "
+            f"{', '.join(map(repr, known[:-1]))} or 'auto'."
         )
     if recall_target is not None and not 0 < recall_target <= 1:
         raise ValueError(f"recall_target is a share in (0, 1], got {recall_target!r}.")
@@ -59,7 +67,7 @@ class PartitionedSearch:
     ):
         # A cluster's rows lie together, so that to search it is to read a slice.
         order = np.argsort(labels, kind="stable")
-        exact = ExactSearch(rows[order], rank[order], metric_params)
+        exact = ExactSearch(rows_at(rows, order), rank[order], metric_params)
         self._keep(exact, order, labels, centers, parted_for)
 
     @classmethod
@@ -89,8 +97,8 @@ class PartitionedSearch:
         self._order, self._exact = order, exact
         self._places = np.empty_like(order)
         self._places[order] = np.arange(len(order))
-        sizes = np.bincount(self.labels, minlength=len(self.centers))
-        self._bounds = np.concatenate([[0], np.cumsum(sizes)])
+        self._sizes = np.bincount(self.labels, minlength=len(self.centers))
+        self._bounds = np.concatenate([[0], np.cumsum(self._sizes)])
 
     def __len__(self):
         return len(self._exact)
@@ -101,10 +109,18 @@ class PartitionedSearch:
         return self._exact.rows
 
     @property
+    def n_jobs(self):
+        """Threads, as `ExactSearch` counts them."""
+        return self._exact.n_jobs
+
+    @n_jobs.setter
+    def n_jobs(self, n_jobs):
+        self._exact.n_jobs = n_jobs
+
+    @property
     def crowding(self):
         """How many rows a row shares its cluster with, itself too, on average."""
-        sizes = np.diff(self._bounds)
-        return float((sizes**2).sum() / sizes.sum())
+        return float((self._sizes**2).sum() / self._sizes.sum())
 
     def changed(self, rows, rank, kept, metric_params=None):
         """Return an engine of other rows in the same clusters.
@@ -159,8 +175,8 @@ class PartitionedSearch:
         if n_searched >= len(self.centers):
             return np.arange(len(self.centers))
         near = np.argpartition(to_centers, n_searched - 1, axis=1)[:, :n_searched]
-        clusters = np.unique(near)
-        sizes = np.diff(self._bounds)
+        clusters = np.sort(near[0]) if len(near) == 1 else np.unique(near)
+        sizes = self._sizes
         if sizes[clusters].sum() - len(hidden) >= k:
             return clusters
         held = sizes - np.bincount(self.labels[hidden], minlength=len(sizes))
@@ -195,7 +211,7 @@ class PartitionedSearch:
             As `ExactSearch.search` returns it.
         """
         n_searched = clusters_searched or self.clusters_searched
-        queries = as_uint8(np.asarray(queries))
+        queries = np.asarray(queries)
         to_centers = self._to_centers(queries, n_orientations)
         queries = queries.reshape(-1, n_orientations, queries.shape[1])
         searching = {}  # the candidates that search the same clusters, together
@@ -204,20 +220,33 @@ class PartitionedSearch:
             clusters = self._clusters_of(distances, n_searched, k, hidden)
             searching.setdefault(clusters.tobytes(), (clusters, []))[1].append(i)
         found = [None] * len(queries)
-        for clusters, members in searching.values():
-            hidden = leave_out and [
-                np.sort(self._places[leave_out[i]]) for i in members
-            ]
-            matches = self._exact.search(
-                queries[members].reshape(-1, queries.shape[2]),
-                k,
-                metric,
-                self._slices(clusters),
-                hidden,
-                n_orientations,
-            )
-            for i, (distances, places, which) in zip(members, matches, strict=True):
-                found[i] = distances, self._order[places], which
+
+        def look(exact, groups):
+            for clusters, members in groups:
+                hidden = leave_out and [
+                    np.sort(self._places[leave_out[i]]) for i in members
+                ]
+                matches = exact.search(
+                    queries[members].reshape(-1, queries.shape[2]),
+                    k,
+                    metric,
+                    self._slices(clusters),
+                    hidden,
+                    n_orientations,
+                )
+                for i, (distances, places, which) in zip(members, matches, strict=True):
+                    found[i] = distances, self._order[places], which
+
+        groups, exact = list(searching.values()), self._exact
+        n_threads = min(effective_n_jobs(self.n_jobs), len(groups))
+        if n_threads < 2:
+            look(exact, groups)
+            return found
+        alone = copy(exact)
+        alone.n_jobs = None  # the threads are here
+        Parallel(n_threads, require="sharedmem")(
+            delayed(look)(alone, groups[i::n_threads]) for i in range(n_threads)
+        )
         return found
 
     def aim(self, recall_target, k, metric):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import integers
+from .mapped import in_pieces, rows_at
 
 _BLOCK_BYTES = 1 << 26
 _WORTH = 0.7  # share of the rows that may be left for it to pay
@@ -24,7 +25,7 @@ class TurnedRows:
 
     Parameters
     ----------
-    base : ndarray of shape (m, d), uint8
+    base : ndarray or MappedRows of shape (m, d), uint8
         The pictures kept.
     image_shape : tuple of int
         (side, side, channels).
@@ -47,6 +48,10 @@ class TurnedRows:
         return len(self.source), self.base.shape[1]
 
     @property
+    def size(self):
+        return len(self.source) * self.base.shape[1]
+
+    @property
     def itemsize(self):
         return 1
 
@@ -67,20 +72,19 @@ class TurnedRows:
             out[turned] = _turn_rows(out[turned], self.image_shape, k)
         return out
 
-    def compare(self, compare, part, queries):
-        """Compare some rows with queries, by turning the queries instead.
+    def comparer(self, compare, queries):
+        """Compare with queries, by turning the queries instead of the rows.
 
         Parameters
         ----------
         compare : callable
             (rows, queries) -> (n, m), which does not mind what place a column has.
-        part : slice
-            Rows.
         queries : ndarray of shape (m, d), uint8
 
         Returns
         -------
-        compared : ndarray of shape (n, m)
+        compared : callable
+            Slice of the rows -> (n, m).
         """
         place, asked = {}, []
         for k in range(4):
@@ -88,9 +92,14 @@ class TurnedRows:
                 place.setdefault(query.tobytes(), len(place))
                 asked.append(place[query.tobytes()])
         distinct = np.frombuffer(b"".join(place), np.uint8).reshape(len(place), -1)
-        compared = compare(self.base, distinct)
+        everything = slice(0, len(self.base))
+        compared = in_pieces(
+            lambda rows: compare(rows, distinct), self.base, everything
+        )
         asked = np.array(asked).reshape(4, len(queries))
-        return compared[self.source[part, None], asked[self.quarters[part]]]
+        return lambda part: compared[
+            self.source[part, None], asked[self.quarters[part]]
+        ]
 
 
 def keep_turns_once(rows, image_shape):
@@ -98,7 +107,7 @@ def keep_turns_once(rows, image_shape):
 
     Parameters
     ----------
-    rows : ndarray of shape (n, d), uint8
+    rows : ndarray or MappedRows of shape (n, d), uint8
         Flat pictures.
     image_shape : tuple of int
         (height, width, channels).
@@ -134,7 +143,8 @@ def keep_turns_once(rows, image_shape):
         if sum(map(len, kept)) > _WORTH * len(rows):
             return rows
     kept = np.sort(np.concatenate(kept))
-    return TurnedRows(rows[kept], image_shape, np.searchsorted(kept, source), quarters)
+    source = np.searchsorted(kept, source)
+    return TurnedRows(rows_at(rows, kept), image_shape, source, quarters)
 
 
 def _signatures(rows, image_shape):
@@ -142,7 +152,9 @@ def _signatures(rows, image_shape):
     rng = np.random.default_rng(0)
     mask = rng.integers(0, 256, (1, rows.shape[1]), dtype=np.uint8)
     masks = np.concatenate([_turn_rows(mask, image_shape, k) for k in range(4)])
-    signature = np.sort(integers.dots(rows, masks).astype(np.int64), axis=1)
+    products = integers.products_with(masks)
+    signature = in_pieces(products, rows, slice(0, len(rows))).astype(np.int64)
+    signature.sort(axis=1)
     return np.unique(signature, axis=0, return_inverse=True)[1].ravel()
 
 

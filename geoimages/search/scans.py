@@ -1,0 +1,320 @@
+"""Distances to block after block of rows, with what rounding may have done to them."""
+
+import math
+
+import numpy as np
+
+from . import integers
+from .mapped import in_pieces
+from .metrics import BOUNDED_BY_ONE
+from .turned import TurnedRows
+
+_CACHE_BYTES = 1 << 20  # of rows, stays in the cache of a core
+_TILE_VALUES = 1 << 18  # products, likewise
+_FEW = 4  # queries that are quicker multiplied one by one
+
+
+class Block:
+    """Some slices of the rows, one after the other.
+
+    Parameters
+    ----------
+    slices : list of slice
+        Ascending.
+    """
+
+    def __init__(self, slices):
+        self.slices = slices
+        self._starts = np.array([part.start for part in slices])
+        sizes = np.array([part.stop for part in slices]) - self._starts
+        self._ends = sizes.cumsum()
+        self._offsets = self._starts - self._ends + sizes
+
+    def __len__(self):
+        return int(self._ends[-1])
+
+    def take(self, values):
+        """Return what belongs to the rows of the block: (n, …) -> (len, …)."""
+        if len(self.slices) == 1:
+            return values[self.slices[0]]
+        return np.concatenate([values[part] for part in self.slices])
+
+    def positions(self, places):
+        """Positions of the rows at places in the block."""
+        if len(self.slices) == 1:
+            return places + self._offsets[0]
+        which = np.searchsorted(self._ends, places, side="right")
+        return places + self._offsets[which]
+
+    def places(self, positions):
+        """Places of those positions, an array, that the block holds."""
+        which = np.searchsorted(self._starts, positions, side="right") - 1
+        places = positions - self._offsets[which]
+        return places[(which >= 0) & (places < self._ends[which])]
+
+
+def blocks_of(parts, most):
+    """Yield a `Block` of no more than so many rows after the other."""
+    slices, room = [], most
+    for part in parts:
+        start = part.start
+        while start < part.stop:
+            stop = min(part.stop, start + room)
+            slices.append(slice(start, stop))
+            room -= stop - start
+            start = stop
+            if room == 0:
+                yield Block(slices)
+                slices, room = [], most
+    if slices:
+        yield Block(slices)
+
+
+def measure(rows, metric):
+    """Length of each row (about its mean for correlation), its mean, and its length.
+
+    A length that is nothing but rounding is 0. uint8 rows are measured in 0–255.
+    """
+    whole = rows.astype(np.float64)
+    center = np.zeros(len(rows))
+    length = full = np.sqrt(np.einsum("ij,ij->i", whole, whole))
+    if metric == "correlation":
+        center = whole.mean(axis=1)
+        whole -= center[:, None]
+        length = np.sqrt(np.einsum("ij,ij->i", whole, whole))
+        length[length <= 1e-6 * full] = 0
+    return length, center, full
+
+
+class RowFactors:
+    """What a scan by products needs to know of each row.
+
+    Parameters
+    ----------
+    measures : list of ndarray of shape (n,)
+        What `measure` says of the rows.
+    metric : str
+    n_columns : int
+    dtype : dtype
+        Of the rows.
+    rounded : RoundedRows, optional
+        What is scanned in place of the rows.
+
+    Attributes
+    ----------
+    factor : ndarray of shape (n,)
+        What products are multiplied by; for euclidean distances, what is added.
+    center : ndarray of shape (n,) or None
+        √d times the mean of the row, where products are not of centered queries.
+    error : ndarray of shape (n,)
+        The row's part in how far off a distance may be.
+    lost : ndarray of shape (n,) or None
+        Another part, times the length of the query; for euclidean distances.
+    flat : ndarray of int
+        Rows without direction, whose distances have no bounds.
+    """
+
+    def __init__(self, measures, metric, n_columns, dtype, rounded=None):
+        whole_numbers = dtype == np.uint8 or rounded is not None
+        self.dtype = np.dtype(np.float32) if whole_numbers else dtype
+        # |fl(x·y) - x·y| <= d u |x||y| (Higham 2002, section 3.1); integers are exact.
+        terms = 16 if whole_numbers else 2 * n_columns + 32
+        self.unit = unit = float(np.finfo(self.dtype).eps * terms)
+        length, center, full = measures
+        lost = 0
+        if rounded is not None:
+            lost = rounded.lost + rounded.query_lost * (full + rounded.lost)
+        self.flat, self.lost, self.center = np.empty(0, np.int64), None, None
+        if metric in BOUNDED_BY_ONE:
+            self.flat = np.flatnonzero(length == 0)
+            factor = 1 / np.where(length == 0, 1, length)
+            error = unit * np.maximum(full * factor, 1) + lost * factor
+        else:
+            factor, error = np.square(length), 2 * unit * np.square(full)
+            if rounded is not None:
+                self.lost = (2.002 * lost).astype(self.dtype)
+        self.factor = factor.astype(self.dtype)
+        self.error = (1.001 * error).astype(self.dtype)
+        if dtype == np.uint8 and metric == "correlation":
+            self.center = (center * math.sqrt(n_columns)).astype(self.dtype)
+
+
+class ProductScan:
+    """Distances by inner products, in single precision or the rows' own.
+
+    They order as the metric's distances do, and are those but for a constant.
+
+    Parameters
+    ----------
+    rows : array-like of shape (n, d)
+        Stored rows.
+    factors : RowFactors
+        What is known of them for the metric.
+    queries : ndarray of shape (m · t, d)
+        uint8 where the rows are, else float in their units. The t orientations of each
+        candidate follow each other.
+    metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}
+    n_orientations : int
+        t.
+    rounded : RoundedRows, optional
+        The rows, to be scanned in their place.
+    """
+
+    def __init__(self, rows, factors, queries, metric, n_orientations, rounded=None):
+        self._rows, self._factors = rows, factors
+        self._n_orientations = n_orientations
+        self._bounded = metric in BOUNDED_BY_ONE
+        length, center, full = measure(queries, metric)
+        dtype, direct = factors.dtype, np.where(length == 0, 1, length)
+        if self._bounded:
+            scale, error = -1 / direct, full / direct
+        else:
+            scale = np.full(len(queries), -2.0)
+            error = 2 * factors.unit * np.square(full)
+            self._squares = np.square(length)[:, None].astype(dtype)
+        self._scale = self._compare = self._rounded = None
+        if rows.dtype == np.uint8:
+            self._compare = comparer(rows, queries)
+            self._scale = scale[:, None].astype(dtype)
+            self._center = (center * math.sqrt(rows.shape[1])).astype(dtype)[:, None]
+        else:
+            if self._bounded:
+                # Centered, in double precision, so that the centers of the rows drop out.
+                queries = queries - center[:, None]
+                error = 1 + error * np.finfo(np.float64).eps / np.finfo(dtype).eps
+            queries = queries * scale[:, None]
+            if rounded is not None:
+                self._rounded = rounded.products_with(queries)
+            self._queries = queries.astype(dtype)
+        self._n_queries = len(queries)
+        if self._bounded:
+            error = np.where(length == 0, np.inf, error)
+        self._error, self._length = (
+            values.reshape(-1, n_orientations).max(axis=1) for values in (error, full)
+        )
+
+    def look_at(self, block):
+        """Return distances of a block and its bounds, as `Near.offer` takes them."""
+        factors = self._factors
+        distance = self._products(block)
+        factor = block.take(factors.factor)
+        if self._bounded:
+            distance *= factor
+        else:
+            distance += factor
+            distance += self._squares
+        if len(factors.flat):
+            distance[:, block.places(factors.flat)] = np.inf
+        error = block.take(factors.error)
+        lost = None if factors.lost is None else block.take(factors.lost)
+
+        def bounded(row_error, query_error):
+            return row_error * query_error if self._bounded else row_error + query_error
+
+        def error_of(who, places):
+            out = bounded(error[places].astype(np.float64), self._error[who])
+            return out if lost is None else out + lost[places] * self._length[who]
+
+        def margin_of(bound):
+            out = bounded(float(error.max()), self._error)
+            return out if lost is None else out + float(lost.max()) * self._length
+
+        return nearest_turn(distance, self._n_orientations), error_of, margin_of
+
+    def _products(self, block):
+        """Products with the rows of a block, times what each query is scaled by."""
+        if self._rounded is not None:
+            return self._rounded(block)
+        if self._compare is None and self._n_queries == 1:
+            query = self._queries[0]
+            products = [self._rows[part] @ query for part in block.slices]
+            return np.concatenate(products)[None]
+        out = np.empty((self._n_queries, len(block)), self._factors.dtype)
+        stop = 0
+        for part in block.slices:
+            start, stop = stop, stop + part.stop - part.start
+            if self._compare is None:
+                multiply(self._rows[part], self._queries, out[:, start:stop])
+            else:
+                self._transpose(part, out[:, start:stop])
+        if self._factors.center is not None:
+            out -= self._center * block.take(self._factors.center)
+        if self._scale is not None:
+            out *= self._scale
+        return out
+
+    def _transpose(self, part, out):
+        """Write the products of a part, (n, m), into `out`, (m, n)."""
+        # Tile by tile: columns of a large array would be read past the cache.
+        step = max(1, _TILE_VALUES // len(out))
+        for start in range(0, out.shape[1], step):
+            stop = min(start + step, out.shape[1])
+            tile = slice(part.start + start, part.start + stop)
+            out[:, start:stop] = self._compare(tile).T
+
+
+def multiply(rows, queries, out):
+    """Multiply rows with queries: (n, d), (m, d) -> (m, n), into `out`."""
+    if len(queries) > _FEW:
+        np.matmul(queries, rows.T, out=out)
+        return
+    step = max(1, _CACHE_BYTES // (rows.itemsize * max(1, rows.shape[1])))
+    for start in range(0, len(rows), step):
+        piece = rows[start : start + step]
+        for i, query in enumerate(queries):
+            np.matmul(piece, query, out=out[i, start : start + step])
+
+
+def nearest_turn(distance, n_orientations):
+    """The distance to the nearest orientation: (m · t, n) -> (m, n)."""
+    if n_orientations == 1:
+        return distance
+    return distance.reshape(-1, n_orientations, distance.shape[1]).min(axis=1)
+
+
+class DistanceScan:
+    """Distances that are computed one by one.
+
+    Parameters
+    ----------
+    distances : callable
+        Slice of the rows -> distances in float64 of the shape (m · t, n).
+    unit : float
+        How far rounding may part a distance from an equal one: times the distance, or
+        as it is for bounded distances.
+    bounded : bool
+        Whether distances are bounded.
+    n_orientations : int
+        t.
+    """
+
+    def __init__(self, distances, unit, bounded, n_orientations):
+        self._distances = distances
+        self._unit, self._bounded = 2 * unit, bounded
+        self._n_orientations = n_orientations
+
+    def look_at(self, block):
+        """Return distances of a block and its bounds, as `Near.offer` takes them."""
+        distance = np.concatenate([self._distances(p) for p in block.slices], axis=1)
+        distance = nearest_turn(
+            np.where(np.isnan(distance), np.inf, distance), self._n_orientations
+        )
+
+        def error_of(who, places):
+            if self._bounded:
+                return self._unit
+            near = distance[who, places]
+            return self._unit * np.where(np.isinf(near), 0, np.abs(near))
+
+        def margin_of(bound):
+            return self._unit if self._bounded else 2 * self._unit * np.abs(bound)
+
+        return distance, error_of, margin_of
+
+
+def comparer(rows, queries):
+    """Products of slices of uint8 rows with queries: slice -> (n, m)."""
+    if isinstance(rows, TurnedRows):
+        return rows.comparer(integers.dots, queries)
+    products = integers.products_with(queries)
+    return lambda part: in_pieces(products, rows, part)
