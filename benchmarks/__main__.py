@@ -3,7 +3,8 @@
 Each suite's ``setup`` prepares its data. A ``time_*`` method is timed (the best and the
 median of several runs), a ``track_*`` method returns a figure. ``RATIOS`` names pairs
 ``(slow, fast)`` of timed methods whose ratio is the result to quote: these machines are
-noisy, their ratios are not. What takes minutes sets ``ONCE`` and runs once.
+noisy, their ratios are not. What takes minutes sets ``ONCE`` and runs once. A suite
+with a ``run`` of its own does it all by itself.
 """
 
 import importlib
@@ -58,7 +59,8 @@ def main(names):
             continue
         module = importlib.import_module(f"{__package__}.{path.stem}")
         for suite in module.SUITES:
-            run(suite())
+            suite = suite()
+            suite.run() if hasattr(suite, "run") else run(suite)
 
 
 if __name__ == "__main__":
