@@ -5,7 +5,6 @@ import numbers
 from sklearn.utils.validation import check_is_fitted
 
 from .changing import Changing
-from .files import progress
 from .search import ExactSearch, PartitionedSearch
 from .search.clustering import Clustering, inertia_of
 from .search.metrics import check_metric
@@ -346,7 +345,4 @@ class KMeansModel(Changing, SimilarityModel):
                 "pictures are stored."
             )
         clustering = self._clustering(self.search_.rows)
-        return [
-            clustering.fit(k, self.random_state)[2]
-            for k in progress(clusters, desc="k-means", unit="model")
-        ]
+        return clustering.inertias(clusters, self.random_state)

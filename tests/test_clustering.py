@@ -5,6 +5,7 @@ import pytest
 from sklearn.cluster import KMeans
 
 from geoimages import KMeansModel, make_rocks
+from geoimages.search import clustering
 from geoimages.search.clustering import Clustering, pool
 
 
@@ -41,10 +42,30 @@ def test_the_inertia_is_that_of_the_whole_rows(images, floats):
 
 def test_the_inertia_is_near_that_of_full_lloyd(images):
     rows = images.reshape(400, -1)
-    clustering = Clustering(rows, (28, 28, 3))
+    pooled = Clustering(rows, (28, 28, 3))
     for k in range(1, 9):
         full = KMeans(k, n_init=4, random_state=0).fit(rows / 255).inertia_
-        assert clustering.fit(k, 0)[2] < 1.01 * full
+        assert pooled.fit(k, 0)[2] < 1.01 * full
+
+
+def test_starts_on_some_rows_end_as_well(images, monkeypatch):
+    rows = images.reshape(400, -1)
+    every = Clustering(rows, (28, 28, 3)).inertias(range(1, 9), 0)
+    monkeypatch.setattr(clustering, "_ENOUGH", 100)
+    some = Clustering(rows, (28, 28, 3))
+    assert len(some._some) == 100
+    np.testing.assert_allclose(some.inertias(range(1, 9), 0), every, rtol=0.02)
+    labels, _, inertia = some.fit(4, 0)
+    assert inertia == pytest.approx(some.inertias([4], 0)[0])
+    assert len(labels) == 400
+
+
+def test_inertias_of_several_numbers_are_those_of_each(images):
+    rows = images.reshape(400, -1)[:30]
+    together = Clustering(rows, (28, 28, 3))
+    asked = [3, 1, 30, 3]
+    for inertia, k in zip(together.inertias(asked, 0), asked, strict=True):
+        assert inertia == pytest.approx(together.fit(k, 0)[2], abs=1e-9)
 
 
 def test_the_order_of_the_rows_does_not_matter(images):

@@ -8,9 +8,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from ..features.kernels import average_to
+from ..files import progress
+from . import integers
 
 POOLED_SIDE = 2  # cells along each side of a picture
 _POOLED_STARTS = 4  # on twelve columns a start costs next to nothing
+_ENOUGH = 20_000  # of them show as well which start ends best
+_EXACT_SUMS = 65_536  # times 255 stays below 2**24
+_SUMMED_BYTES = 1 << 23
 _BLOCK_BYTES = 1 << 26
 _PER_CLUSTER = 25  # rows of each cluster that `part` learns from
 _ROUNDS = 10  # its steps of Lloyd's algorithm: more part hardly better
@@ -170,9 +175,11 @@ class Clustering:
         self.n_init = n_init
         self.coarse = None
         if image_shape is not None and min(image_shape[:2]) > POOLED_SIDE:
-            self.coarse = pool(rows, image_shape)
-            self.n_distinct = len(np.unique(self.coarse, axis=0))
-        self.total = None
+            coarse = pool(rows, image_shape)
+            self._order = _content_order(coarse)
+            self.coarse = coarse[self._order]
+            self._some = self.coarse[:: max(1, len(coarse) // _ENOUGH)]
+            self.n_distinct = _count_distinct(self.coarse)
 
     def fit(self, n_clusters, random_state=None):
         """Part the rows into clusters.
@@ -192,49 +199,109 @@ class Clustering:
         inertia : float
             Sum of squared distances of the rows to their centers.
         """
-        pooled = self.coarse is not None and n_clusters <= self.n_distinct
-        if not pooled:
-            order = _content_order(self.rows)
-            kmeans = KMeans(n_clusters, n_init=self.n_init, random_state=random_state)
-            kmeans.fit(float_rows(self.rows[order]))
-            labels = np.empty_like(kmeans.labels_)
-            labels[order] = kmeans.labels_
-            return labels, kmeans.cluster_centers_, float(kmeans.inertia_)
-        order = _content_order(self.coarse)
-        n_init = _POOLED_STARTS if self.n_init == "auto" else self.n_init
-        kmeans = KMeans(n_clusters, n_init=n_init, random_state=random_state)
-        kmeans.fit(self.coarse[order])
+        if not self._may_pool(n_clusters):
+            return self._fit_whole(n_clusters, random_state)
+        labels = self._part(n_clusters, random_state)
+        ((centers, inertia),) = self._centers([labels], [n_clusters])
+        return labels, centers, inertia
+
+    def inertias(self, clusters, random_state=None):
+        """Return the inertias of `fit` for several numbers of clusters.
+
+        Parameters
+        ----------
+        clusters : list of int
+        random_state : int, RandomState or None
+
+        Returns
+        -------
+        inertias : list of float
+        """
+        out, parted = dict.fromkeys(clusters), {}
+        for k in progress(out, desc="k-means", unit="model"):
+            if self._may_pool(k):
+                parted[k] = self._part(k, random_state)
+            else:
+                out[k] = self._fit_whole(k, random_state)[2]
+        found = self._centers(list(parted.values()), list(parted)) if parted else []
+        out |= {k: inertia for k, (_, inertia) in zip(parted, found, strict=True)}
+        return [out[k] for k in clusters]
+
+    def _may_pool(self, n_clusters):
+        return self.coarse is not None and n_clusters <= self.n_distinct
+
+    def _fit_whole(self, n_clusters, random_state):
+        """Part the rows by all their columns."""
+        order = _content_order(self.rows)
+        kmeans = KMeans(n_clusters, n_init=self.n_init, random_state=random_state)
+        kmeans.fit(float_rows(self.rows[order]))
         labels = np.empty_like(kmeans.labels_)
         labels[order] = kmeans.labels_
-        return labels, *self._centers(labels, n_clusters)
+        return labels, kmeans.cluster_centers_, float(kmeans.inertia_)
 
-    def _centers(self, labels, n_clusters):
-        """Means of the rows of each cluster, and the inertia about them."""
-        if self.total is None:
-            self.total = _sum_of_squares(self.rows)
-        scale = 255.0 if self.rows.dtype == np.uint8 else 1.0
-        order = np.argsort(labels, kind="stable")
-        bounds = np.searchsorted(labels[order], np.arange(n_clusters + 1))
-        sums = np.zeros((n_clusters, self.rows.shape[1]))
-        step = max(1, _BLOCK_BYTES // max(1, self.rows.itemsize * self.rows.shape[1]))
-        dtype = np.uint64 if scale == 255 else np.float64
-        for c in range(n_clusters):
-            for start in range(bounds[c], bounds[c + 1], step):
-                members = order[start : min(start + step, bounds[c + 1])]
-                sums[c] += self.rows[members].sum(axis=0, dtype=dtype) / scale
-        count = np.maximum(np.diff(bounds), 1)[:, None]
-        # Rounding can leave less than nothing where every row is its own center.
-        inertia = self.total - float((sums**2 / count).sum())
-        return sums / count, max(inertia, 0.0)
+    def _part(self, n_clusters, random_state):
+        """Part the block averages: labels, (n,) int."""
+        n_init = _POOLED_STARTS if self.n_init == "auto" else self.n_init
+        kmeans = KMeans(n_clusters, n_init=n_init, random_state=random_state)
+        # The starts are made on some of the rows, and the best one ends on all.
+        fewer = len(self._some) < len(self.coarse)
+        if fewer and _count_distinct(self._some) >= n_clusters:
+            centers = kmeans.fit(self._some).cluster_centers_
+            kmeans = KMeans(n_clusters, init=centers, n_init=1)
+        kmeans.fit(self.coarse)
+        labels = np.empty_like(kmeans.labels_)
+        labels[self._order] = kmeans.labels_
+        return labels
+
+    def _centers(self, parted, sizes):
+        """Means of clusters and the inertia about them, in one pass over the rows.
+
+        Parameters
+        ----------
+        parted : list of ndarray of shape (n,), int
+            Labels.
+        sizes : list of int
+            How many clusters each of them names.
+
+        Returns
+        -------
+        found : list of (centers, inertia)
+        """
+        exact = self.rows.dtype == np.uint8
+        # Sums of so few whole numbers are exact in single precision.
+        dtype, most = (np.float32, _EXACT_SUMS) if exact else (np.float64, 1024)
+        step = max(1, min(most, _SUMMED_BYTES // (8 * self.rows.shape[1])))
+        ends = np.cumsum(sizes)
+        labels = np.stack(parted) + (ends - sizes)[:, None]
+        sums, total = np.zeros((ends[-1], self.rows.shape[1])), 0
+        for start in range(0, len(self.rows), step):
+            rows = self.rows[start : start + step]
+            member = np.zeros((ends[-1], len(rows)), dtype)
+            member[labels[:, start : start + step], np.arange(len(rows))] = 1
+            sums += member @ rows.astype(dtype)
+            total += _sum_of_squares(rows)
+        scale = 255 if exact else 1
+        sums, total = sums / scale, total / scale**2
+        count = np.maximum(np.bincount(labels.ravel(), minlength=ends[-1]), 1)
+        centers = sums / count[:, None]
+        between = np.einsum("ij,ij->i", sums, centers)
+        return [
+            # Rounding can leave less than nothing where every row is its own center.
+            (centers[part], max(float(total - between[part].sum()), 0.0))
+            for part in map(slice, ends - sizes, ends)
+        ]
+
+
+def _count_distinct(rows):
+    """How many rows, sorted by their bytes, are distinct."""
+    return 1 + int((rows[1:] != rows[:-1]).any(axis=1).sum())
 
 
 def _sum_of_squares(rows):
-    """Sum of all squares, in 0–1 units."""
-    total, step = 0.0, max(1, _BLOCK_BYTES // (8 * max(1, rows.shape[1])))
-    for start in range(0, len(rows), step):
-        block = rows[start : start + step].astype(np.float64)
-        total += float(np.einsum("ij,ij->", block, block))
-    return total / 255**2 if rows.dtype == np.uint8 else total
+    """Sum of all squares, in the units of the rows."""
+    if rows.dtype == np.uint8:
+        return int(integers.row_squares(rows).sum())
+    return float(np.einsum("ij,ij->", rows, rows, dtype=np.float64))
 
 
 def _content_order(rows):
