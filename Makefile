@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 METADATA := pyproject.toml setup.py
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench notebooks clean
 
 demo: $(VENV)/.core
 	$(BIN)/geoimages demo --output demo
@@ -15,11 +15,19 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+docs: $(VENV)/.docs
+	rm -rf docs/_build docs/api docs/gallery
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
 bench: $(VENV)/.bench
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
+notebooks: $(VENV)/.notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python notebooks/execute.py
+
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) build dist demo notebooks/work docs/_build docs/api docs/gallery *.egg-info .pytest_cache .ruff_cache .coverage
 
 # One environment; a stamp says what was installed, and new metadata outdates it.
 $(BIN)/python:
@@ -31,6 +39,14 @@ $(VENV)/.core: $(METADATA) | $(BIN)/python
 
 $(VENV)/.bench: $(METADATA) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"
+	touch $@ $(VENV)/.core
+
+$(VENV)/.docs: $(METADATA) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
+	touch $@ $(VENV)/.core
+
+$(VENV)/.notebooks: $(METADATA) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[notebooks]"
 	touch $@ $(VENV)/.core
 
 $(VENV)/.dev: $(METADATA) | $(BIN)/python

@@ -196,8 +196,8 @@ def _line(row, measured, size):
     ratio = theirs.value / ours.value
     what = row.what.format(rows=_count(size.n_rows), many=_count(size.n_many))
     notes = [
-        f"recall {them.figures['recall']:.3f}"
-        for them in (ours, theirs)
+        f"recall {them.figures['recall']:.3f}{whose}"
+        for them, whose in ((ours, ""), (theirs, " of faiss"))
         if "recall" in them.figures
     ]
     cells = [
@@ -205,7 +205,7 @@ def _line(row, measured, size):
         _amount(ours.value, row.ours),
         row.against,
         _amount(theirs.value, rival),
-        f"**{ratio:.3g}**",
+        f"**{ratio:.3g}**" if ratio < 100 else f"**{ratio:.0f}**",
         f"{row.must:g}",
         f"{row.aim:g}",
         "; ".join([row.bound, *notes]),

@@ -18,6 +18,7 @@ _ONE_CORE = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
 )
 _SECONDS, _FEWEST, _MOST = 3, 3, 60  # of the runs of one process
+_LONG = 60  # seconds; what takes longer runs once
 
 
 @dataclass
@@ -44,21 +45,24 @@ class Measured:
         return min(self.values), max(self.values)
 
 
+def _timed(run, i):
+    """Seconds that a run takes."""
+    start = time.perf_counter()
+    run(i)
+    return time.perf_counter() - start
+
+
 def measure(run, *, is_size=False):
     """Run a contestant several times; where a run takes long, once."""
     if is_size:
         value = run(0)
         return Measured(value, [value], {})
-    start = time.perf_counter()
-    run(0)
-    first = time.perf_counter() - start
-    values = [first]
-    if first < 2 * _SECONDS:
+    values = [_timed(run, 0)]
+    if values[0] < _LONG:  # that was to warm up
+        fewest = _FEWEST if values[0] < _SECONDS else 1
         values = []
-        while len(values) < _FEWEST or (sum(values) < _SECONDS and len(values) < _MOST):
-            start = time.perf_counter()
-            run(len(values) + 1)
-            values.append(time.perf_counter() - start)
+        while len(values) < fewest or (sum(values) < _SECONDS and len(values) < _MOST):
+            values.append(_timed(run, len(values) + 1))
     figures = getattr(run, "figures", {})
     return Measured(statistics.median(values), values, figures)
 
@@ -86,7 +90,7 @@ def contest(names, rounds=2):
     for _ in range(rounds):
         for name in names:
             before, again = measured.get(name), None
-            if before is None or sum(before.values) < 2 * _SECONDS:
+            if before is None or before.value < _LONG / 10:
                 again = in_own_process(name)
             if before and again:
                 values = before.values + again.values

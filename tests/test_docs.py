@@ -1,58 +1,191 @@
-"""What the README says is true: its Python runs, its commands exist."""
+"""What the README and the documentation say is true: their code runs, links lead on."""
 
+import ast
+import contextlib
+import importlib.util
+import io
 import re
+import runpy
 import shlex
+import subprocess
+import sys
+import tomllib
 import zipfile
+from itertools import chain, repeat
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
-from geoimages import read_image, write_rocks
+import geoimages
+from geoimages import ConvNetClassifier, Images, read_image, write_rocks
 from geoimages.cli import cli, main
+from geoimages.reading import REASONS
 
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+MADE = ("_build", "api", "gallery")  # by the build
+PAGES = [
+    "README.md",
+    *sorted(
+        path.relative_to(ROOT).as_posix()
+        for path in DOCS.rglob("*.md")
+        if path.relative_to(DOCS).parts[0] not in MADE
+    ),
+]
+LINKED = [*PAGES, "CONTRIBUTING.md", "benchmarks/README.md", "images/README.md"]
+EXAMPLES = sorted((DOCS / "examples").glob("plot_*.py"))
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+def text_of(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks_of(page, *kinds):
+    """The code of a page: [(kind, text)]."""
+    return [
+        (kind, text) for kind, text in _BLOCK.findall(text_of(page)) if kind in kinds
+    ]
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, draw):
-    """A folder as the README's reader has it."""
+def quick(monkeypatch):
+    """A classifier that learns from pictures as they are, in a tenth of the time."""
+    made = ConvNetClassifier.__init__
+    _, layers, augment = made.__defaults__
+    assert augment == "default"
+    monkeypatch.setattr(made, "__defaults__", (None, layers, None))
+    monkeypatch.setitem(made.__kwdefaults__, "max_epochs", 4)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, draw, quick):
+    """A folder as the reader of a page has it."""
     write_rocks(tmp_path / "rocks.zip", 120, random_state=0)
     draw("photo.jpg", size=(300, 400))
+    names = [f"BH{hole}_{depth:07.2f}.png" for hole in (12, 13) for depth in (1.5, 2.5)]
+    for seed, name in enumerate(names):
+        draw(f"core/{name}", seed=seed)
+    rows = [f"{name},{name[:4]},{float(name[5:12])}" for name in names]
+    table = "\n".join(["file,hole,depth_from", *rows])
+    (tmp_path / "core.csv").write_text(table, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    answers = chain("lrltl", repeat("q"))  # who votes stops after five trials
+    monkeypatch.setattr("builtins.input", lambda *_: next(answers))
     return tmp_path
 
 
-DOCS = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
-PAGES = ["README.md", *(f"docs/{name}" for name in DOCS)]
+def run_python(text, page, variables):
+    """Run a block as a notebook runs a cell; what it prints and its last line's value."""
+    tree = ast.parse(text)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(tree, page, "exec"), variables)
+        if last is not None:
+            value = eval(compile(ast.Expression(last.value), page, "eval"), variables)
+            if value is not None:
+                print(value)
+    return printed.getvalue()
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_python_lines_run(folder, page):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert blocks
-    namespace = {}
-    for block in blocks:
-        exec(compile(block, page, "exec"), namespace)
+def run_shell(text, monkeypatch):
+    """Run the lines of a block, and return what they print."""
+    printed = ""
+    for line in text.splitlines():
+        name, *rest = shlex.split(line, comments=True)
+        if name == "geoimages":
+            with (
+                contextlib.redirect_stdout(io.StringIO()) as out,
+                contextlib.redirect_stderr(io.StringIO()) as wrong,
+            ):
+                code = main(rest)
+            assert code == 0, (line, wrong.getvalue())
+            printed += out.getvalue()
+        elif name == "mkdir":
+            Path(*rest).mkdir()
+        elif name == "cd":
+            monkeypatch.chdir(Path.cwd().joinpath(*rest))
+        else:
+            assert name == "python", f"the tests know no {name!r}"
+            subprocess.run([sys.executable, *rest], check=True)
+    return printed
+
+
+def is_number(word):
+    with contextlib.suppress(ValueError):
+        return bool(float(word)) or True
+    return False
+
+
+def agrees(printed, promised):
+    """Whether a block printed what its page says; ... is anything, and 0.2 is 0.21."""
+    words, wanted = printed.split(), promised.split()
+    while wanted:
+        if wanted[0] == "...":
+            wanted = wanted[1:]
+            while wanted and words and words[0] != wanted[0]:
+                words = words[1:]
+            if not wanted:
+                return True
+            continue
+        if not words:
+            return False
+        same = words[0] == wanted[0]
+        if not same and is_number(words[0]) and is_number(wanted[0]):
+            same = abs(float(words[0]) - float(wanted[0])) < 0.02
+        if not same:
+            return False
+        words, wanted = words[1:], wanted[1:]
+    return not words
+
+
+def test_what_is_printed_is_compared():
+    assert agrees("a 0.25\nb\n", "a 0.26 b")
+    assert agrees("a: 3 4\nb: 5", "a: ...\nb: 5")
+    assert agrees("a 1 2 3", "a ...")
+    assert not agrees("a 0.25", "a 0.5")
+    assert not agrees("a b", "a")
+    assert not agrees("a", "a b")
+    assert not agrees("a: 3\nc: 5", "a: ...\nb: 5")
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks_of(page, "python", "sh")]
+)
+def test_every_code_block_runs(folder, monkeypatch, page):
+    kinds = ("python", "output") if page == "README.md" else ("python", "sh", "output")
+    variables, printed = {}, ""
+    for kind, text in blocks_of(page, *kinds):
+        if kind == "output":
+            assert agrees(printed, text), f"{page} promises\n{text}\nand got\n{printed}"
+        elif kind == "sh":
+            printed = run_shell(text, monkeypatch)
+        else:
+            printed = run_python(text, page, variables)
     if page == "README.md":
         assert (folder / "matches.png").stat().st_size > 10_000
 
 
-def test_the_shell_lines_run(folder, capsys, monkeypatch):
-    monkeypatch.setattr("builtins.input", lambda *_: "l")  # who votes prefers the left
+def test_the_shell_lines_of_the_readme_run(folder, monkeypatch):
     lines = [
         line
-        for kind, text in BLOCKS
-        if kind == "sh"
+        for _, text in blocks_of("README.md", "sh")
         for line in text.splitlines()
         if line.startswith("geoimages ")
     ]
     assert len(lines) >= 4
-    for line in lines:
-        argv = shlex.split(line.split("#")[0])[1:]
-        assert main(argv) == 0, (line, capsys.readouterr().err)
+    run_shell("\n".join(lines), monkeypatch)
+
+
+def test_no_code_hides_from_the_tests():
+    known = {"python", "sh", "output", "text"}
+    for page in PAGES:
+        fences = re.findall(r"^```(.*)$", text_of(page), re.MULTILINE)
+        for fence in fences[::2]:  # each has an end
+            assert fence in known or fence.startswith("{"), (page, fence)
 
 
 def test_the_photo_of_the_readme_is_in_the_sample_of_the_demo(tmp_path):
@@ -69,11 +202,153 @@ def test_every_command_is_in_the_readme():
         assert f"geoimages {name}" in README, name
 
 
-def test_the_pictures_of_the_readme_are_there():
-    paths = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
-    assert paths
-    for path in paths:
-        assert (ROOT / path).is_file(), path
-    described = (ROOT / "images/README.md").read_text(encoding="utf-8")
+def test_the_pictures_of_the_readme_are_described():
+    described = text_of("images/README.md")
     for path in (ROOT / "images").glob("*.png"):
         assert path.name in described
+
+
+def anchors_of(page):
+    """The anchors of a page's headings, as code hosts and MyST make them."""
+    headings = re.findall(r"^#+ (.+)$", _FENCED.sub("", text_of(page)), re.MULTILINE)
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)|[`*_]", r"\1", name) for name in headings]
+    return {re.sub(r"[^\w\- ]", "", name.lower()).replace(" ", "-") for name in plain}
+
+
+def links_of(page):
+    """The targets of a page's links and pictures."""
+    text = _FENCED.sub("", text_of(page))
+    return re.findall(r"\]\(([^()\s]+)\)", text)
+
+
+def source_of(path):
+    """The file that a page of the gallery is made from; else the path itself."""
+    folder = DOCS / "gallery"
+    if not path.is_relative_to(folder):
+        return path
+    if path.name == "index.rst":
+        return DOCS / "examples" / "README.txt"
+    return DOCS / "examples" / path.relative_to(folder).with_suffix(".py")
+
+
+@pytest.mark.parametrize("page", LINKED)
+def test_links_lead_somewhere(page):
+    for target in links_of(page):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        path = (ROOT / page).parent.joinpath(path).resolve() if path else ROOT / page
+        assert source_of(path).is_file(), f"{page} links {target}, which is not there"
+        if anchor:
+            there = path.relative_to(ROOT).as_posix()
+            assert anchor in anchors_of(there), (
+                f"{page} links {target}: no such heading"
+            )
+
+
+def test_links_are_found():
+    assert "sure.md" in links_of("docs/start.md")
+    assert "in-a-notebook" in anchors_of("docs/start.md")
+    assert len(links_of("docs/index.md")) > 10
+
+
+def reference():
+    """The names in the reference, by module: {module: names}."""
+    names, module, listing = {}, None, False
+    for path in (DOCS / "reference").glob("*.rst"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.startswith(".. currentmodule::"):
+                module = line.split()[-1]
+            elif line.startswith(".. autosummary::"):
+                listing = True
+            elif line and not line.startswith(" "):
+                listing = False
+            elif listing and line.strip() and ":" not in line:
+                names.setdefault(module, []).append(line.strip())
+    return names
+
+
+def test_every_public_name_is_in_the_reference():
+    names = reference()
+    assert sorted(names["geoimages"]) == sorted(geoimages.__all__)
+    told = {"METRICS", "similarity_from_distance"}  # a table, and in geoimages itself
+    assert set(names["geoimages.search"]) == set(geoimages.search.__all__) - told
+    told = {"DISTURBANCES", *geoimages.__all__}
+    assert set(names["geoimages.evaluate"]) == set(geoimages.evaluate.__all__) - told
+
+
+def test_every_reason_is_told():
+    page = text_of("docs/pictures.md")
+    for reason in (*REASONS, "other-size", "unreadable", "not-sampled"):
+        assert f"`{reason}`" in page, reason
+
+
+def test_every_old_call_is_told():
+    page = text_of("docs/original.md")
+    calls = [name for name in vars(Images) if not name.startswith("_")]
+    calls += ["categorical_to_onehot", "model_inertias", "elbow_plot", "plot_matches"]
+    for name in calls:
+        assert f"{name}(" in page or f"`{name}`" in page, name
+
+
+def house():
+    """The module that draws the house."""
+    spec = importlib.util.spec_from_file_location("house", DOCS / "_ext" / "house.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def imports_of(path):
+    """The rooms of the package that a module imports from."""
+    package = path.relative_to(ROOT / "geoimages").parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = package[: len(package) - node.level + 1]
+        names = [node.module] if node.module else [alias.name for alias in node.names]
+        for name in names:
+            yield [*base, *name.split(".")][0]
+
+
+def test_the_picture_of_the_house_is_true():
+    """Every module has a room, and imports from its own floor and from below."""
+    drawn = house()
+    floor = drawn.modules()
+    waists = {rooms for _, _, rooms in drawn.FLOORS if isinstance(rooms, str)}
+    modules = [p for p in (ROOT / "geoimages").rglob("*.py") if p.parent.parent != ROOT]
+    modules += [p for p in (ROOT / "geoimages").glob("*.py") if p.stem != "__init__"]
+    rooms = {path.relative_to(ROOT / "geoimages").parts[0] for path in modules}
+    rooms = {room.removesuffix(".py") for room in rooms if room != "__pycache__"}
+    assert rooms == set(floor), "the rooms in docs/_ext/house.py"
+    for path in modules:
+        room = path.relative_to(ROOT / "geoimages").parts[0].removesuffix(".py")
+        for other in set(imports_of(path)) - {room} - waists:
+            assert room in waists or floor[other] <= floor[room], f"{room} <- {other}"
+
+
+def test_the_house_is_drawn():
+    picture = house().draw()
+    for name in ("reading", "features/", "store.py", "ranking.py", "cli/"):
+        assert name in picture
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_gallery_runs(path, tmp_path, monkeypatch, quick, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    try:
+        runpy.run_path(str(path))
+    finally:
+        plt.close("all")
+    told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert re.match(r".+\n=+\n\n\w", told)
+
+
+def test_the_citation_is_of_this_version():
+    lines = text_of("CITATION.cff").splitlines()
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    assert f"version: {project['version']}" in lines
+    assert f"license: {project['license']}" in lines
+    assert f"  - name: {project['authors'][0]['name']}" in lines
+    assert f"version {project['version']}" in README
