@@ -36,7 +36,7 @@ def _draw(times, path):
         ax.annotate(
             f"as {grows}",
             (_PROJECTED[-1], further[-1]),
-            xytext=(-4, -14),
+            xytext=(-4, -26),
             textcoords="offset points",
             ha="right",
             color=color,
