@@ -9,6 +9,7 @@ DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS / "_ext"))
 
 import directives  # noqa: E402
+from numpydoc.docscrape_sphinx import SphinxDocString  # noqa: E402
 
 about = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
 project = about["name"]
@@ -55,6 +56,17 @@ def skip_member(app, what, name, member, skip, options):
         return True
     return None
 
+
+_process_param = SphinxDocString._process_param
+
+
+def _describe_param(self, param, desc, fake_autosummary):
+    """Keep what a class says of a property; numpydoc takes the property's summary."""
+    shown, summary = _process_param(self, param, desc, fake_autosummary)
+    return shown, desc or summary
+
+
+SphinxDocString._process_param = _describe_param
 
 # The gallery.
 sphinx_gallery_conf = {

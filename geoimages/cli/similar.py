@@ -1,7 +1,5 @@
 """Commands that find what is alike."""
 
-from pathlib import Path
-
 import click
 import numpy as np
 import pandas as pd
@@ -90,8 +88,6 @@ def similar(collection, candidate, k, where, explain, plot, form, keep, **choice
 )
 def neighbors(collection, k, output, vectors, keep, **choice):
     """Write the nearest neighbors of every picture, as an inverted index."""
-    if Path(output).resolve() == Path(collection).resolve():
-        raise click.UsageError(f"{output} is the collection itself; name another file.")
     model = chosen_model(k, **choice)
     with Collection(collection, "r+" if keep else "r") as rocks:
         model.set_params(image_shape=rocks.image_shape).fit(rocks)
