@@ -33,7 +33,8 @@ def resize_image(image, size, fit="crop"):
 
     Returns
     -------
-    image : ndarray of shape (*size, 3) or (*size, 4), uint8
+    image : ndarray of shape (height, width, 3) or (height, width, 4), uint8
+        Of the size asked for.
 
     Raises
     ------

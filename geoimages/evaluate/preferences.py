@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from html import escape
 from itertools import combinations
 
 import numpy as np
@@ -135,7 +136,7 @@ def bradley_terry(wins):
     return theta - theta.mean(-1, keepdims=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Preference:
     """What votes say; made by `preference`.
 
@@ -174,6 +175,13 @@ class Preference:
 
     def __str__(self):
         return self.verdict
+
+    __repr__ = __str__
+
+    def _repr_html_(self):
+        tables = self.pairs, self.ranking
+        html = "".join(table.to_html(float_format="%.3f") for table in tables)
+        return f"<p><b>{escape(self.verdict)}</b></p>{html}"
 
     def as_dict(self):
         """Return everything as lists and numbers, fit for JSON.

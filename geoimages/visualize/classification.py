@@ -1,11 +1,10 @@
 """How right a classifier is, and how sure."""
 
 import numpy as np
-from matplotlib.figure import Figure
 from sklearn import metrics
 
 from ..evaluate import expected_calibration_error, reliability_curve
-from .panels import LINE_COLOR, MUTED_COLOR
+from .panels import LINE_COLOR, MUTED_COLOR, Figure
 
 
 def confusion_matrix(y_true, y_pred, ax=None, *, figsize=(5.5, 5)):

@@ -1,10 +1,9 @@
 """How many clusters a collection has."""
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .panels import CANDIDATE_COLOR, LINE_COLOR, MUTED_COLOR
+from .panels import CANDIDATE_COLOR, LINE_COLOR, MUTED_COLOR, Figure
 
 
 def suggest_elbow(clusters, inertias):

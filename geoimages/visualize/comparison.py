@@ -4,9 +4,8 @@ import textwrap
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from .panels import CANDIDATE_COLOR, LINE_COLOR, MUTED_COLOR, Gallery, show
+from .panels import CANDIDATE_COLOR, LINE_COLOR, MUTED_COLOR, Figure, Gallery, show
 
 _MARKERS = "osD^vP*X"
 _COLORS = (

@@ -3,10 +3,9 @@
 import math
 
 import numpy as np
-from matplotlib.figure import Figure
 from skimage.color import lab2rgb
 
-from .panels import show
+from .panels import Figure, show
 
 
 def filters(conv, *, figsize=None):

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from mpl_toolkits.mplot3d.proj3d import proj_transform
@@ -14,7 +13,7 @@ from sklearn.utils import check_random_state
 
 from ..files import atomic_path, progress
 from ..resizing import resize_image
-from .panels import CLASS_COLORS, LINE_COLOR, opaque, shorten
+from .panels import CLASS_COLORS, LINE_COLOR, Figure, opaque, shorten
 from .projection import check_vectors, project_vectors
 
 _NAMES = {"svd": "SVD", "pca": "PCA", "tsne": "t-SNE"}

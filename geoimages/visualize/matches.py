@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from ..search import METRICS
-from .panels import CANDIDATE_COLOR, CLASS_COLORS, COLUMNS, Gallery, show
+from .panels import CANDIDATE_COLOR, CLASS_COLORS, COLUMNS, Figure, Gallery, show
 
 _NO_SHARES = {"similarity", "orientation", "mirrored", "verification", *METRICS}
 _BAR, _GAP = 0.07, 0.05  # height of a bar and the space above it, in inches

@@ -1,8 +1,10 @@
 """What the figures share: colors, pictures by key, a picture with its caption."""
 
 import math
+from io import BytesIO
 from pathlib import Path
 
+import matplotlib.figure
 import numpy as np
 
 from ..files import atomic_path
@@ -27,6 +29,15 @@ CLASS_COLORS = (
     "#92dadb",
 )
 COLUMNS = 7  # panels in a row that are still legible on a page
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that a notebook shows by itself, whether or not pyplot is in use."""
+
+    def _repr_png_(self):
+        file = BytesIO()
+        self.savefig(file, format="png", bbox_inches="tight")
+        return file.getvalue()
 
 
 def shorten(text, most=18):

@@ -1,11 +1,10 @@
 """What a collection holds."""
 
 import numpy as np
-from matplotlib.figure import Figure
 from sklearn.utils import check_random_state
 
 from ..resizing import resize_image
-from .panels import show
+from .panels import Figure, show
 
 
 def sample_sheet(images, labels=None, *, n_per_class=8, random_state=0, figsize=None):

@@ -1,0 +1,149 @@
+"""Execute the notebooks, each in a fresh kernel, and keep what they show.
+
+Every ``.py`` here but this one is a notebook's source; its ``.ipynb`` is that source with
+the output of the drawn sample. ``python execute.py`` makes them all anew, ``python
+execute.py NAME --data FOLDER --output FOLDER`` runs some on the real archive.
+"""
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+import time
+from base64 import b64decode, b64encode
+from io import BytesIO
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+NAMES = (
+    "etl_image_classification",
+    "train_image_classification",
+    "predict_image_classification",
+    "etl_image_similarity",
+    "dev_kmeans_image_similarity",
+    "train_predict_image_similarity",
+    "compare_similarity_models",
+)
+# What is no fault of a notebook: the font list that matplotlib makes on its first day,
+# and what ipykernel says of its own coming changes.
+_PRELUDE = """
+import warnings
+import matplotlib.font_manager
+warnings.simplefilter("error")
+warnings.filterwarnings("ignore", module="ipykernel")
+"""
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def read_source(name):
+    """Read a notebook's source: a notebook without output, its cells named by place."""
+    notebook = jupytext.read(HERE / f"{name}.py", fmt="py:percent")
+    for place, cell in enumerate(notebook.cells):
+        cell.id, cell.metadata = f"cell-{place:02d}", {}
+    notebook.nbformat_minor = 5
+    notebook.metadata = {
+        "kernelspec": {
+            "display_name": "Python 3",
+            "language": "python",
+            "name": "python3",
+        },
+        "language_info": {"name": "python", "file_extension": ".py"},
+    }
+    return notebook
+
+
+def execute(notebook, folder, data=None):
+    """Execute a notebook in a folder; any error, warning or machine path is an error.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        From `read_source`; its cells get their output.
+    folder : path-like
+        Where its kernel starts.
+    data : path-like, optional
+        Folder of the real archive; by default the drawn sample is used.
+    """
+    environment = {k: v for k, v in os.environ.items() if k != "GEOIMAGES_DATA"}
+    if data is not None:
+        environment["GEOIMAGES_DATA"] = str(Path(data).resolve())
+    kernelspec, language = notebook.metadata.kernelspec, notebook.metadata.language_info
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(_PRELUDE))
+    NotebookClient(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        extra_arguments=["--log-level=50"],
+        record_timing=False,
+        coalesce_streams=True,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(folder)}},
+    ).execute(env=environment)
+    del notebook.cells[0]
+    notebook.metadata = {"kernelspec": kernelspec, "language_info": language}
+    count = 0
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        count += 1
+        cell.execution_count, cell.metadata = count, {}
+        # A progress bar is gone once it is done.
+        cell.outputs = [o for o in cell.outputs if _WIDGET not in o.get("data", {})]
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = count
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = _smaller(output.data["image/png"])
+            _check(output, cell, folder)
+
+
+def _smaller(png):
+    """Write a figure's PNG again without its empty mask, tightly packed."""
+    file = BytesIO()
+    with Image.open(BytesIO(b64decode(png))) as image:
+        image.convert("RGB").save(file, "PNG", optimize=True)
+    return b64encode(file.getvalue()).decode()
+
+
+def _check(output, cell, folder):
+    """Raise an error where a cell says what no reader should see."""
+    data = output.get("data", {})
+    html = re.sub(r"base64,[^\"]*", "", data.get("text/html", ""))
+    text = "\n".join([output.get("text", ""), html, data.get("text/plain", "")])
+    if output.get("name") == "stderr":
+        raise RuntimeError(f"A cell wrote to stderr:\n{cell.source}\n{text}")
+    private = [Path(folder), HERE.parent, Path.home()]
+    private = [re.escape(str(path)) for path in private if path.parts[1:]]
+    found = re.search(rf"({'|'.join(private)})\b| at 0x[0-9a-f]+", text)
+    if found:
+        raise RuntimeError(f"A cell shows {found[0]!r}:\n{cell.source}\n{text}")
+
+
+def main(argv=None):
+    """Execute notebooks and write them with their output."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="by default all")
+    parser.add_argument("--data", type=Path, help="folder of the real archive")
+    parser.add_argument("--output", type=Path, help="by default beside the sources")
+    arguments = parser.parse_args(argv)
+    if arguments.data and not arguments.output:
+        parser.error("--data needs --output: the notebooks here show the drawn sample")
+    output = arguments.output or HERE
+    output.mkdir(parents=True, exist_ok=True)
+    for name in arguments.names or NAMES:
+        notebook = read_source(name)
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            execute(notebook, folder, arguments.data)
+        nbformat.write(notebook, output / f"{name}.ipynb")
+        print(f"{name}: {time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
