@@ -1,7 +1,6 @@
 """Files that appear whole or not at all, and progress that knows when to be silent."""
 
 import contextlib
-import glob
 import os
 import secrets
 import time
@@ -9,7 +8,21 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-_DAY = 24 * 3600  # seconds
+_HOUR = 3600  # seconds
+_DAY = 24 * _HOUR
+_swept = {}  # folders, and when
+
+
+def _sweep(folder):
+    """Remove what killed processes left in a folder, once an hour at most."""
+    now = time.time()
+    if now - _swept.get(folder, 0) < _HOUR:  # to list it for every file takes long
+        return
+    _swept[folder] = now
+    for left in folder.glob(f".*.{'[0-9a-f]' * 8}.part"):
+        with contextlib.suppress(OSError):  # another run may have removed it
+            if now - left.stat().st_mtime > _DAY:
+                left.unlink()
 
 
 @contextlib.contextmanager
@@ -26,7 +39,7 @@ def atomic_path(path):
     temporary : Path
         A path in the same folder that does not exist yet. It is renamed to `path`
         at the end, or removed when the block raises; a killed process leaves `path`
-        as it was. What a killed process left of its own is removed a day later.
+        as it was. What killed processes left in the folder is removed a day later.
 
     Raises
     ------
@@ -38,10 +51,7 @@ def atomic_path(path):
         raise FileNotFoundError(
             f"{path} cannot be written: its folder does not exist; create it first."
         )
-    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.part"):
-        with contextlib.suppress(OSError):  # another run may have removed it
-            if time.time() - left.stat().st_mtime > _DAY:
-                left.unlink()
+    _sweep(path.parent.resolve())
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         yield temporary
