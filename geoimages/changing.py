@@ -157,6 +157,7 @@ class Changing:
                 )
             start = int(self.keys_.max()) + 1
             return list(range(start, start + n_added))
+        keys = _as_keys(keys)
         together = pd.Index([*self.keys_.tolist(), *keys.tolist()])
         if together.has_duplicates:
             twice = together[together.duplicated()][0]

@@ -91,12 +91,19 @@ def _positions_in(keys, rank, asked):
 
     `rank` is the place of each key in key order.
     """
-    wanted = np.asarray(asked)
-    kinds = {keys.dtype.kind, wanted.dtype.kind}
-    if len(keys) == 0 or not (kinds == {"U"} or kinds <= {"i", "u"}):
+    if keys.dtype.kind == "U":
+        # NumPy drops NUL at the end, and makes all as wide as the longest.
+        width = keys.dtype.itemsize // 4
+        alike = all(
+            isinstance(key, str) and len(key) <= width and key[-1:] != "\0"
+            for key in asked
+        )
+    else:
+        alike = keys.dtype.kind == np.asarray(asked).dtype.kind == "i"
+    if not alike:
         return pd.Index(keys).get_indexer(asked)
     # By bisection: an index would take longer to make than to search a collection.
-    order = np.empty(len(keys), np.int64)
+    wanted, order = np.asarray(asked), np.empty(len(keys), np.int64)
     order[rank] = np.arange(len(keys))
     places = np.searchsorted(keys, wanted, sorter=order).clip(max=len(keys) - 1)
     return np.where(keys[order[places]] == wanted, order[places], -1)
@@ -170,14 +177,14 @@ class SimilarityModel(BaseEstimator):
                 f"Row {missing[0]} has no key; give the DataFrame an index without "
                 "missing values."
             )
+        if all(isinstance(key, str) for key in keys):
+            keys = np.asarray(keys, dtype=str)
         if len(set(keys)) < len(keys):
             twice = pd.Index(keys)[pd.Index(keys).duplicated()][0]
             raise ValueError(
                 f"Keys must be unique, but {twice!r} stands for several rows; give "
                 "the DataFrame an index without duplicates."
             )
-        if all(isinstance(key, str) for key in keys):
-            keys = np.asarray(keys, dtype=str)
         if y is not None:
             check_consistent_length(rows, y)
             y = np.asarray(y)
@@ -249,6 +256,8 @@ class SimilarityModel(BaseEstimator):
                 f"{name} gave {rows.dtype} of the shape {rows.shape} for {n} pictures, "
                 f"expected numbers, ({n}, n_features), that are not sparse."
             )
+        if rows.dtype not in (np.uint8, np.float32, np.float64):
+            rows = rows.astype(np.float32 if rows.dtype.itemsize <= 2 else np.float64)
         if rows.dtype.kind == "f" and not np.isfinite(rows).all():
             raise ValueError(
                 f"{name} gave NaN or infinity, which nothing can be compared with; mend "

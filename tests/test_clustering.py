@@ -28,10 +28,10 @@ def test_odd_sides_are_pooled_by_area():
     np.testing.assert_allclose(pooled[0, 0], (left[0] + left[1] / 2) / 1.5, rtol=1e-6)
 
 
-@pytest.mark.parametrize("floats", [False, True])
-def test_the_inertia_is_that_of_the_whole_rows(images, floats):
-    rows = images.reshape(400, -1)
-    rows = rows / 255 + 0.001 if floats else rows
+@pytest.mark.parametrize("far", [None, 0.001, 1e6])
+def test_the_inertia_is_that_of_the_whole_rows(images, far):
+    rows, floats = images.reshape(400, -1), far is not None
+    rows = rows / 255 + far if floats else rows
     labels, centers, inertia = Clustering(rows, (28, 28, 3)).fit(5, 0)
     scaled = rows if floats else rows / 255
     np.testing.assert_allclose(

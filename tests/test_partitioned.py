@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from geoimages import KMeansModel, PairwiseModel, RockFeatures, make_rocks
-from geoimages.search import ExactSearch, PartitionedSearch, partitioned
+from geoimages.search import ExactSearch, PartitionedSearch, exact, partitioned
 from geoimages.search.clustering import directions, nearest_centers, part
 
 
@@ -51,6 +51,40 @@ def test_the_stated_recall_is_the_true_one(parted, metric):
         assert curve[searched - 1] == pytest.approx(recall, abs=0.08)
     assert (np.diff(curve) >= 0).all()
     assert curve[-1] == 1
+
+
+def test_threads_learn_what_a_scan_needs_once(parted, monkeypatch):
+    rows, labels, centers = parted
+    engine = PartitionedSearch(rows, np.arange(300), labels, centers)
+    wanted = engine.search(rows[:40], 2, "euclidean")
+    learned, factors = [], exact.RowFactors
+    monkeypatch.setattr(
+        exact, "RowFactors", lambda *given: [learned.append(1), factors(*given)][1]
+    )
+    engine.n_jobs = 2
+    for _ in range(3):
+        found = engine.search(rows[:40], 2, "euclidean")
+        for (_, got, _), (_, expected, _) in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(got, expected)
+    assert not learned
+
+
+@pytest.mark.parametrize("n_orientations", [1, 2])
+def test_a_candidate_between_clusters_is_answered_alike_in_any_batch(n_orientations):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(1000, 64)).astype(np.float32)
+    labels, centers = part(rows, "euclidean", random_state=0)
+    engine = PartitionedSearch(
+        rows, np.arange(1000), labels, centers, None, "euclidean"
+    )
+    ends = centers[rng.integers(0, len(centers), (2, 400))].astype(np.float64)
+    queries = ends.mean(axis=0).astype(np.float32)  # as near to one as to the other
+    step = n_orientations
+    together = engine.search(queries, 5, "euclidean", n_orientations=step)
+    for i, (_, positions, _) in enumerate(together):
+        turns = queries[i * step : (i + 1) * step]
+        ((_, alone, _),) = engine.search(turns, 5, "euclidean", n_orientations=step)
+        np.testing.assert_array_equal(positions, alone)
 
 
 def test_rows_are_taken_by_the_positions_given(parted):

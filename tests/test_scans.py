@@ -116,6 +116,73 @@ def test_rows_far_from_zero_are_found(offset, dtype, monkeypatch):
         assert_same(found, by_all(engine, monkeypatch, queries, 5, "correlation"))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "exponent"),
+    [(np.float32, power) for power in (-44, -42, -25, 19, 37)]
+    + [(np.float64, power) for power in (-300, -160, -42, 19, 37, 100, 160, 300)],
+)
+@pytest.mark.parametrize("metric", PRODUCTS)
+def test_no_number_is_too_large_or_too_small(metric, dtype, exponent, monkeypatch):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(600, 20))
+    rows[300:] *= 10.0**exponent
+    rows = rows.astype(dtype)
+    small_steps(monkeypatch)
+    for fewest in (exact._WIDE, 1):  # as they are and as bytes
+        monkeypatch.setattr(exact, "_WIDE", fewest)
+        monkeypatch.setattr(exact, "_REPAID", 0)
+        engine = ExactSearch(rows, np.arange(600)[::-1])
+        for queries in (rows[[3, 590]], rng.normal(size=(2, 20)).astype(dtype)):
+            found = engine.search(queries, 5, metric)
+            with np.errstate(all="ignore"):
+                wanted = by_all(engine, monkeypatch, queries, 5, metric)
+            assert_same(found, wanted)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("metric", ["correlation", "cosine"])
+def test_rows_without_direction_are_left_where_others_are_near(metric, dtype):
+    rows = hostile(np.uint8)
+    rows[::2] = 0
+    if dtype == np.uint8 and metric == "correlation":
+        rows[::4] = 9
+    rows = rows if dtype == np.uint8 else rows.astype(dtype)
+    engine = ExactSearch(rows, np.arange(900))
+    near = engine._near(rows[[1, 401]], 5, metric, [slice(0, 900)], [(), ()])
+    assert max(map(len, near)) < 100
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_where_all_rows_are_as_near_few_candidates_are_asked_at_once(
+    dtype, n_jobs, monkeypatch
+):
+    rows = np.eye(900, 20, dtype=dtype)  # most are 0
+    rows[:, 0] = 1
+    small_steps(monkeypatch)
+    monkeypatch.setattr(exact, "_WORTH_A_THREAD", 1000)
+    monkeypatch.setattr(exact, "_MOST_KEPT", 2000)
+    engine = ExactSearch(rows, np.arange(900)[::-1], n_jobs=n_jobs)
+    asked, look = [], engine._near
+    monkeypatch.setattr(
+        engine, "_near", lambda q, *given: [asked.append(len(q)), look(q, *given)][1]
+    )
+    queries = rows[:10]
+    found = engine.search(queries, 7, "euclidean", n_orientations=2)
+    assert min(asked) < max(asked)
+    assert_same(
+        found, by_all(engine, monkeypatch, queries, 7, "euclidean", n_orientations=2)
+    )
+
+
+def test_what_is_infinitely_far_ties_with_nothing_near():
+    rows = np.array([[1e200, 0], [3.0, 4.0], [0.0, 0.0]])
+    engine = ExactSearch(rows, np.array([0, 1, 2]))
+    ((distances, positions, _),) = engine.search(np.zeros((1, 2)), 3, "euclidean")
+    assert distances.tolist() == [0, 5, np.inf]
+    assert positions.tolist() == [2, 1, 0]
+
+
 def test_what_rounding_takes_is_known():
     rows = hostile(np.float32)[300:800]
     rows[3] = 0
@@ -131,7 +198,7 @@ def test_what_rounding_takes_is_known():
     assert np.median(rounded.lost[:, None] / lengths.clip(1e-9)) < 0.01
 
 
-def test_rows_are_rounded_once_it_pays():
+def test_rows_are_rounded_once_it_pays(tmp_path):
     rows = np.random.default_rng(0).random((1000, 300), np.float32)
     engine = ExactSearch(rows, np.arange(1000))
     engine.search(rows[:40], 3, "euclidean")
@@ -141,11 +208,17 @@ def test_rows_are_rounded_once_it_pays():
     engine.search(rows[:8], 3, "euclidean")
     assert engine._rounded is not None
     assert engine.__getstate__()["_rounded"] is None
-    for others in (rows[:, :200], (rows * 255).astype(np.uint8)):
+    np.save(tmp_path / "rows.npy", rows)
+    on_disk = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    for others in (rows[:, :200], (rows * 255).astype(np.uint8), on_disk):
         engine = ExactSearch(others, np.arange(1000))
         for _ in range(5):
             engine.search(others[:8], 3, "euclidean")
         assert engine._rounded is None
+    engine = ExactSearch(rows, np.arange(1000))
+    for _ in range(5):
+        engine.search(rows[:8], 3, "cityblock")  # which does not scan bytes
+    assert engine._rounded is None
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
@@ -208,6 +281,20 @@ def test_block_means_bound_cityblock_distances_from_below():
     # Where blocks are even, there is nothing to lose.
     smooth = np.ix_(np.arange(1, 9), [0])
     np.testing.assert_allclose(bounds[smooth], true[smooth], atol=2)
+
+
+def test_block_means_of_large_pictures_are_as_far_off_as_told():
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(200, 256, (3, 1024, 512, 1), dtype=np.uint8)
+    coarse = CoarseRows(pictures.reshape(3, -1), (1024, 512, 1))
+    assert coarse.side == 64
+    blocks = pictures.reshape(3, 16, 64, 8, 64).astype(np.int64)
+    sums = blocks.sum(axis=(2, 4)).reshape(3, -1)
+    off = np.abs(sums - 64**2 * coarse.rows.astype(np.int64)).sum(axis=1)
+    assert (off <= coarse._slack).all()
+    # Each of its sums is off by no more than 2 · 64 + 5 roundings.
+    worst = 255 * (64 + 2.5) * np.finfo(np.float32).eps * 1024 * 512
+    assert (coarse._slack - off >= worst).all()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """PairwiseModel and KMeansModel: the contracts on fitting and on candidates."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -358,6 +359,46 @@ def test_a_missing_key_is_refused(model, frame, missing):
     frame.index = [missing, *frame.index[1:]]
     with pytest.raises(ValueError, match="Row 0 has no key"):
         model.fit(frame)
+
+
+@pytest.mark.parametrize("key", ["rock\0", "\0", "", " rock", "rock ", "Rock"])
+def test_a_key_is_found_as_it_is_only(model, frame, key):
+    frame.index = ["rock", *frame.index[1:]]
+    model.fit(frame)
+    assert len(model.predict("rock")) == 5
+    with pytest.raises(KeyError, match="is not a key"):
+        model.predict(["rock", key])
+
+
+def test_a_long_key_takes_no_memory(frame):
+    model = PairwiseModel().fit(frame)
+    tracemalloc.start()
+    with pytest.raises(KeyError, match="is not a key"):
+        model.predict("x" * 10**6)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e6 * len(frame) / 2  # all keys as wide would take 4 MB each
+
+
+def test_keys_that_differ_by_what_cannot_be_kept(model, frame):
+    frame.index = ["rock", "rock\0", *map(str, frame.index[2:])]
+    with pytest.raises(ValueError, match="'rock' stands for several rows"):
+        model.fit(frame)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "uint16", "int64", "f2", "longdouble"]
+)
+def test_features_of_any_number(pictures, dtype):
+    def levels(rows):
+        return (rows[:, :40] * 100).astype(dtype)
+
+    def answer(function):
+        model = PairwiseModel(5, "cosine", FunctionTransformer(function))
+        return model.fit(pictures[0]).predict(pictures[0][:3])
+
+    wanted = answer(lambda rows: levels(rows).astype(np.float64))
+    pd.testing.assert_frame_equal(answer(levels), wanted)
 
 
 def test_mixed_keys_have_an_order():

@@ -274,12 +274,19 @@ class Clustering:
         ends = np.cumsum(sizes)
         labels = np.stack(parted) + (ends - sizes)[:, None]
         sums, total = np.zeros((ends[-1], self.rows.shape[1])), 0
+        # Far from 0 the difference of two sums of squares would tell nothing.
+        origin = 0 if exact else self.rows[0].astype(dtype)
         for start in range(0, len(self.rows), step):
             rows = self.rows[start : start + step]
             member = np.zeros((ends[-1], len(rows)), dtype)
             member[labels[:, start : start + step], np.arange(len(rows))] = 1
-            sums += member @ rows.astype(dtype)
-            total += _sum_of_squares(rows)
+            if exact:
+                sums += member @ rows.astype(dtype)
+                total += integers.row_squares(rows).sum()
+            else:
+                away = rows - origin
+                sums += member @ away
+                total += np.vdot(away, away)
         scale = 255 if exact else 1
         sums, total = sums / scale, total / scale**2
         count = np.maximum(np.bincount(labels.ravel(), minlength=ends[-1]), 1)
@@ -287,7 +294,7 @@ class Clustering:
         between = np.einsum("ij,ij->i", sums, centers)
         return [
             # Rounding can leave less than nothing where every row is its own center.
-            (centers[part], max(float(total - between[part].sum()), 0.0))
+            (origin + centers[part], max(float(total - between[part].sum()), 0.0))
             for part in map(slice, ends - sizes, ends)
         ]
 
@@ -295,13 +302,6 @@ class Clustering:
 def _count_distinct(rows):
     """How many rows, sorted by their bytes, are distinct."""
     return 1 + int((rows[1:] != rows[:-1]).any(axis=1).sum())
-
-
-def _sum_of_squares(rows):
-    """Sum of all squares, in the units of the rows."""
-    if rows.dtype == np.uint8:
-        return int(integers.row_squares(rows).sum())
-    return float(np.einsum("ij,ij->", rows, rows, dtype=np.float64))
 
 
 def _content_order(rows):

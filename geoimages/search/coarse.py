@@ -71,8 +71,9 @@ class CoarseRows:
             rounded = np.rint(exact)
             means[start : start + step] = rounded
             slack[start : start + step] = np.abs(exact - rounded).sum(axis=1)
-        # Single precision is off by less than 1e-3 a pixel.
-        return means, self.side**2 * slack + 1e-3 * rows.shape[1]
+        # So far off, at most, are sums in single precision, for each pixel.
+        unit = 255 * float(np.finfo(np.float32).eps) * (self.side + 16)
+        return means, self.side**2 * slack + unit * rows.shape[1]
 
     def bounds(self, queries):
         """Make ready for lower bounds of cityblock distances.

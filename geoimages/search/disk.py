@@ -172,14 +172,7 @@ def load_index(path, *, memory_map=True, verify=False):
             for name, told in about["arrays"].items()
         }
         return _engine(about, arrays)
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        OSError,
-        EOFError,
-    ) as error:
+    except _DAMAGED as error:
         raise ValueError(
             f"{path} is not a whole index of geoimages ({error}); save it again."
         ) from None

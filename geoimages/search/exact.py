@@ -37,6 +37,7 @@ _MEASURE_BYTES = 1 << 22  # stays in the cache
 _SCAN_VALUES = 1 << 20  # distances looked at together
 _FEW_DISTANCES = 1 << 17  # quicker looked at once than bounded step by step
 _QUERIES_AT_ONCE = 1024
+_MOST_KEPT = 1 << 24  # rows in doubt, of all queries at once; some 500 MB
 _WORTH_A_THREAD = 1 << 23  # values multiplied: about a millisecond
 _REPAID = 16  # queries after which to have rounded float rows has paid,
 _WIDE = 256  # if they have so many columns
@@ -44,6 +45,7 @@ _FEW_QUERIES = 8  # and are not read for more at a time, which is work for the p
 _MEANS_FIRST = 4  # times k rows bound the rest of a scan of block means
 _MANY = 20  # answers are many where this times their number exceeds the rows
 _MOST_COLUMNS = 8_000_000  # n · Σx² of longer rows would not fit 63 bits
+_LARGEST = np.finfo(np.float64).max
 _LEVELS = np.arange(256)
 _AS_FLOAT32 = (_LEVELS / 255).astype(np.float32)
 
@@ -204,6 +206,7 @@ class ExactSearch:
     def __init__(self, rows, rank, metric_params=None, image_shape=None, n_jobs=None):
         check_metric_params(metric_params)
         self.rows = as_uint8(rows)
+        self._in_memory = not isinstance(rows, np.memmap)
         self.rank = rank
         self.metric_params = metric_params
         self.image_shape = image_shape
@@ -219,6 +222,12 @@ class ExactSearch:
 
     def __len__(self):
         return len(self.rows)
+
+    def on_threads(self, n_jobs):
+        """Return the same engine with other `n_jobs`; what they learn is shared."""
+        engine = ExactSearch.__new__(ExactSearch)
+        engine.__dict__.update(self.__dict__, n_jobs=n_jobs)
+        return engine
 
     def take(self, positions):
         """Return rows by their positions."""
@@ -260,8 +269,9 @@ class ExactSearch:
         # Where many rows are wanted, most would be computed again for each candidate.
         at_once = _MANY * k > n_searched
         step = _QUERIES_AT_ONCE
-        if at_once or isinstance(self.rows, TurnedRows):
-            n_compared = n_searched if at_once else len(self.rows)
+        turned = isinstance(self.rows, TurnedRows)
+        if at_once or turned or metric == "cityblock":  # all distances at a time
+            n_compared = len(self.rows) if turned else n_searched
             step = min(step, _BLOCK_BYTES // (16 * max(1, n_compared)))
         step = max(1, step // n_orientations)
         n_candidates, found = len(queries) // n_orientations, []
@@ -293,15 +303,28 @@ class ExactSearch:
             near = self._near_by_means(queries, k, parts, hidden)
         else:
             near = self._near(queries, k, metric, parts, hidden)
+        if near is None:
+            half = len(hidden) // 2
+            for these in (slice(0, half), slice(half, len(hidden))):
+                turns = slice(these.start * n_orientations, these.stop * n_orientations)
+                yield from self._compute_near(
+                    queries[turns], k, metric, parts, hidden[these]
+                )
+            return
         for i, positions in enumerate(near):
             turns = queries[i * n_orientations : (i + 1) * n_orientations]
             yield self._compute(turns, [positions], metric), positions
 
     def _near(self, queries, k, metric, parts, hidden):
-        """Positions, ascending, that can be among each candidate's k nearest."""
+        """Positions, ascending, that can be among each candidate's k nearest.
+
+        None where they are too many for so many candidates.
+        """
         n_searched = sum(part.stop - part.start for part in parts)
-        rounded = self._rounded_rows(len(queries))
-        scan, flat = self._scan(queries, metric, len(queries) // len(hidden), rounded)
+        scan, unbounded = self._scan(queries, metric, len(queries) // len(hidden))
+        most_kept = _MOST_KEPT if len(hidden) > 1 else math.inf
+        if len(unbounded) * len(hidden) > most_kept:
+            return None
         most = _SCAN_VALUES // len(queries)
         if isinstance(scan, DistanceScan):
             most = min(most, _BLOCK_BYTES // (8 * max(1, self.rows.shape[1])))
@@ -318,6 +341,8 @@ class ExactSearch:
             for block in blocks_of(parts, max(1, most)):
                 distance, *bounds = look_at(block)
                 near.offer(distance, block.positions, *bounds)
+                if near.n_kept > most_kept:
+                    return None
             return near
 
         if n_searched * len(queries) <= _FEW_DISTANCES:
@@ -328,28 +353,32 @@ class ExactSearch:
             if len(hidden) > 1:
                 near = np.split(near[0], np.searchsorted(who, range(1, len(hidden))))
         else:
-            near, *others = self._in_threads(look_through, parts, len(queries))
+            looked = self._in_threads(look_through, parts, len(queries))
+            if None in looked:
+                return None
+            near, *others = looked
             for other in others:
                 near.join(other)
             near = near.positions()
-        if len(flat):  # nothing bounds their distances
-            flat = flat[_inside(flat, parts)]
-            near = [np.union1d(positions, flat) for positions in near]
+        if len(unbounded):
+            unbounded = unbounded[_inside(unbounded, parts)]
+            near = [np.union1d(positions, unbounded) for positions in near]
         return [
             positions[_visible(positions, out)] if len(out) else positions
             for positions, out in zip(near, hidden, strict=True)
         ]
 
-    def _scan(self, queries, metric, n_orientations, rounded=None):
+    def _scan(self, queries, metric, n_orientations):
         """What scans the rows for queries, and rows that it has no distances of."""
         if self._has_products(queries, metric):
             if self.rows.dtype != np.uint8:
                 queries = _as_float(queries)
+            rounded = self._rounded_rows(len(queries))
             factors = self._factors_of(metric, rounded)
             scan = ProductScan(
                 self.rows, factors, queries, metric, n_orientations, rounded
             )
-            return scan, factors.flat
+            return scan, factors.unbounded
         bounded = metric in BOUNDED_BY_ONE
         unit = self._tolerance(np.ones(()), metric)
         if metric == "cityblock" and self._in_integers(queries):
@@ -420,7 +449,7 @@ class ExactSearch:
             and self.rows.shape[1] <= _MOST_COLUMNS
         )
 
-    def _factors_of(self, metric, rounded=None):
+    def _factors_of(self, metric, rounded):
         """What a scan by products needs of the rows, learned on first use."""
         kind = metric, rounded is not None
         if kind not in self._factors:
@@ -438,8 +467,7 @@ class ExactSearch:
             return None
         if self._rounded is None:
             self._n_asked += n_queries
-            in_memory = not isinstance(self.rows, np.memmap)
-            if self._n_asked >= _REPAID and in_memory and integers.is_fast():
+            if self._n_asked >= _REPAID and self._in_memory and integers.is_fast():
                 self._rounded = RoundedRows(self.rows)
         return self._rounded
 
@@ -472,7 +500,7 @@ class ExactSearch:
         unit = 8 * np.finfo(np.float64).eps * math.sqrt(self.rows.shape[1])
         if metric in BOUNDED_BY_ONE:
             return np.full(distance.shape, unit)
-        return unit * np.abs(distance)
+        return unit * np.minimum(np.abs(distance), _LARGEST)
 
     def _pieces(self, parts):
         """Stored rows of slices or of positions, some megabytes at a time."""

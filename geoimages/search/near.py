@@ -46,10 +46,13 @@ class Near:
     ----------
     bound : ndarray of shape (m,)
         No farther than this is the k-th nearest of the rows offered so far.
+    n_kept : int
+        Distances that are remembered.
     """
 
     def __init__(self, n_candidates, k):
         self.bound = np.full(n_candidates, np.inf)
+        self.n_kept = 0
         self._k = k
         self._seen = 0
         self._who, self._upper = np.empty(0, np.int64), np.empty(0)
@@ -98,6 +101,7 @@ class Near:
         self._tighten(who, upper)
         kept = lower <= self.bound[who]
         self._kept.append((who[kept], positions_of(places[kept]), lower[kept]))
+        self.n_kept += np.count_nonzero(kept)
 
     def _tighten(self, who, upper):
         """Lower the bounds by what is known of some rows."""

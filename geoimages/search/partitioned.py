@@ -1,7 +1,5 @@
 """Partitioned search: rows sorted by cluster, of which the nearest are scanned."""
 
-from copy import copy
-
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
@@ -163,7 +161,9 @@ class PartitionedSearch:
         """What orders the centers as their distances to each query do: (m, t, c)."""
         queries = directions(np.asarray(queries), self.parted_for)
         queries = queries.astype(self.centers.dtype, copy=False)
-        out = self._half_squares - queries @ self.centers.T
+        # Row by row: the rounding of a product of matrices depends on their sizes.
+        products = np.matmul(queries[:, None], self.centers.T)[:, 0]
+        out = self._half_squares - products
         return out.reshape(-1, n_orientations, len(self.centers))
 
     def _clusters_of(self, to_centers, n_searched, k, hidden):
@@ -242,8 +242,7 @@ class PartitionedSearch:
         if n_threads < 2:
             look(exact, groups)
             return found
-        alone = copy(exact)
-        alone.n_jobs = None  # the threads are here
+        alone = exact.on_threads(None)  # the threads are here
         Parallel(n_threads, require="sharedmem")(
             delayed(look)(alone, groups[i::n_threads]) for i in range(n_threads)
         )

@@ -12,8 +12,9 @@ _BLOCK_BYTES = 1 << 20  # stays in the cache of a core
 
 def _to_bytes(rows):
     """Round rows to a scale each: (n, d) -> int8 (n, d), float32 (n,), rest (n, d)."""
-    most = np.abs(rows).max(axis=1, initial=0)
-    scale = np.where(most > 0, most / _LEVELS, 1).astype(np.float32)
+    most, limits = np.abs(rows).max(axis=1, initial=0), np.finfo(np.float32)
+    scale = np.minimum(most / _LEVELS, limits.max)
+    scale = np.where(scale > limits.tiny, scale, 1).astype(np.float32)
     codes = np.rint(rows / scale[:, None]).clip(-_LEVELS, _LEVELS).astype(np.int8)
     return codes, scale, rows - scale[:, None].astype(np.float64) * codes
 
@@ -44,8 +45,9 @@ class RoundedRows:
         for start in range(0, n, step):
             part = slice(start, start + step)
             self.codes[part], self.scale[part], rest = _to_bytes(rows[part])
-            lost = np.sqrt(np.einsum("ij,ij->i", rest, rest, dtype=np.float64))
-            self.lost[part] = 1.000001 * lost
+            with np.errstate(over="ignore"):
+                lost = np.sqrt(np.einsum("ij,ij->i", rest, rest, dtype=np.float64))
+            self.lost[part] = np.minimum(1.000001 * lost, np.finfo(np.float32).max)
 
     @property
     def query_lost(self):

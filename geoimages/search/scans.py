@@ -73,16 +73,21 @@ def blocks_of(parts, most):
 def measure(rows, metric):
     """Length of each row (about its mean for correlation), its mean, and its length.
 
-    A length that is nothing but rounding is 0. uint8 rows are measured in 0–255.
+    A length that is nothing but rounding is 0, and one too small to be squared is NaN.
+    uint8 rows are measured in 0–255.
     """
     whole = rows.astype(np.float64)
     center = np.zeros(len(rows))
-    length = full = np.sqrt(np.einsum("ij,ij->i", whole, whole))
-    if metric == "correlation":
-        center = whole.mean(axis=1)
-        whole -= center[:, None]
-        length = np.sqrt(np.einsum("ij,ij->i", whole, whole))
-        length[length <= 1e-6 * full] = 0
+    with np.errstate(over="ignore", invalid="ignore"):  # has no bounds, then
+        length = full = np.sqrt(np.einsum("ij,ij->i", whole, whole))
+        if not full.all():
+            none = np.flatnonzero(full == 0)
+            full[none[whole[none].any(axis=1)]] = np.nan  # their squares underflow
+        if metric == "correlation":
+            center = whole.mean(axis=1)
+            whole -= center[:, None]
+            length = np.sqrt(np.einsum("ij,ij->i", whole, whole))
+            length[length <= 1e-6 * full] = 0
     return length, center, full
 
 
@@ -110,8 +115,10 @@ class RowFactors:
         The row's part in how far off a distance may be.
     lost : ndarray of shape (n,) or None
         Another part, times the length of the query; for euclidean distances.
-    flat : ndarray of int
-        Rows without direction, whose distances have no bounds.
+    unbounded : ndarray of int
+        Rows whose distances have no bounds: those whose direction is nothing but
+        rounding, and those so large or small that a product would leave the range of
+        its type.
     """
 
     def __init__(self, measures, metric, n_columns, dtype, rounded=None):
@@ -119,24 +126,37 @@ class RowFactors:
         self.dtype = np.dtype(np.float32) if whole_numbers else dtype
         # |fl(x·y) - x·y| <= d u |x||y| (Higham 2002, section 3.1); integers are exact.
         terms = 16 if whole_numbers else 2 * n_columns + 32
-        self.unit = unit = float(np.finfo(self.dtype).eps * terms)
+        limits = np.finfo(self.dtype)
+        self.unit = unit = float(limits.eps * terms)
         length, center, full = measures
+        self._longest = 1e-4 * float(limits.max) ** 0.5
+        self._shortest = float(limits.tiny) ** 0.5 if metric in BOUNDED_BY_ONE else -1
+        # Without direction, at a distance of 1 from all that have one.
+        flat = (length == 0) & ((full == 0) | (dtype == np.uint8))
+        unbounded = self.have_no_bounds(length, full) & ~flat
+        self.unbounded = np.flatnonzero(unbounded)
+        length, full = (np.where(unbounded, 1, size) for size in (length, full))
         lost = 0
         if rounded is not None:
-            lost = rounded.lost + rounded.query_lost * (full + rounded.lost)
-        self.flat, self.lost, self.center = np.empty(0, np.int64), None, None
+            lost = np.where(unbounded, 0, rounded.lost)
+            lost = lost + rounded.query_lost * (full + lost)
+        self.lost = self.center = None
         if metric in BOUNDED_BY_ONE:
-            self.flat = np.flatnonzero(length == 0)
-            factor = 1 / np.where(length == 0, 1, length)
+            factor = np.where(flat, 0, 1 / np.where(flat, 1, length))
             error = unit * np.maximum(full * factor, 1) + lost * factor
         else:
             factor, error = np.square(length), 2 * unit * np.square(full)
+            error += terms * float(limits.tiny)  # of what underflows
             if rounded is not None:
                 self.lost = (2.002 * lost).astype(self.dtype)
         self.factor = factor.astype(self.dtype)
         self.error = (1.001 * error).astype(self.dtype)
         if dtype == np.uint8 and metric == "correlation":
             self.center = (center * math.sqrt(n_columns)).astype(self.dtype)
+
+    def have_no_bounds(self, length, full):
+        """Which rows, or queries, of such lengths a scan cannot compare: (n,) bool."""
+        return ~((length > self._shortest) & (full < self._longest))
 
 
 class ProductScan:
@@ -165,7 +185,13 @@ class ProductScan:
         self._n_orientations = n_orientations
         self._bounded = metric in BOUNDED_BY_ONE
         length, center, full = measure(queries, metric)
-        dtype, direct = factors.dtype, np.where(length == 0, 1, length)
+        dtype = factors.dtype
+        unbounded, direct = factors.have_no_bounds(length, full), length
+        some_unbounded = unbounded.any()
+        if some_unbounded:
+            queries = np.where(unbounded[:, None], queries.dtype.type(0), queries)
+            length, center, full = measure(queries, metric)
+            direct = np.where(unbounded, 1, length)
         if self._bounded:
             scale, error = -1 / direct, full / direct
         else:
@@ -187,8 +213,8 @@ class ProductScan:
                 self._rounded = rounded.products_with(queries)
             self._queries = queries.astype(dtype)
         self._n_queries = len(queries)
-        if self._bounded:
-            error = np.where(length == 0, np.inf, error)
+        if some_unbounded:
+            error = np.where(unbounded, np.inf, error)
         self._error, self._length = (
             values.reshape(-1, n_orientations).max(axis=1) for values in (error, full)
         )
@@ -196,15 +222,16 @@ class ProductScan:
     def look_at(self, block):
         """Return distances of a block and its bounds, as `Near.offer` takes them."""
         factors = self._factors
-        distance = self._products(block)
         factor = block.take(factors.factor)
-        if self._bounded:
-            distance *= factor
-        else:
-            distance += factor
-            distance += self._squares
-        if len(factors.flat):
-            distance[:, block.places(factors.flat)] = np.inf
+        with np.errstate(over="ignore", invalid="ignore"):  # of what has no bounds
+            distance = self._products(block)
+            if self._bounded:
+                distance *= factor
+            else:
+                distance += factor
+                distance += self._squares
+        if len(factors.unbounded):
+            distance[:, block.places(factors.unbounded)] = np.inf
         error = block.take(factors.error)
         lost = None if factors.lost is None else block.take(factors.lost)
 
