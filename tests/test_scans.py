@@ -369,3 +369,21 @@ def test_rows_that_may_be_near_are_kept():
         assert set(nearest) <= set(positions)
         assert len(positions) < 200
         assert (np.diff(positions) > 0).all()
+
+
+def test_bounds_of_many_pictures_are_held_a_few_candidates_at_a_time(
+    rocks_images, monkeypatch
+):
+    engine = PairwiseModel(3, "cityblock").fit(rocks_images).search_
+    queries = rocks_images[:40].reshape(40, -1)
+    wanted = engine.search(queries, 3, "cityblock")
+    asked, near_by_means = [], engine._near_by_means
+
+    def spy(queries, *args):
+        asked.append(len(queries))
+        return near_by_means(queries, *args)
+
+    monkeypatch.setattr(engine, "_near_by_means", spy)
+    monkeypatch.setattr(exact, "_BLOCK_BYTES", 16 * len(rocks_images) * 8)
+    assert_same(engine.search(queries, 3, "cityblock"), wanted)
+    assert asked == [8] * 5
