@@ -2,31 +2,22 @@
 
 from importlib.metadata import version as _version
 
-from .augment import Augmentation
-from .classify import classify_files, evaluate_classifier, holdout, train_classifier
 from .cluster import KMeansModel
-from .datasets import fetch_geological_similarity, make_rocks, write_rocks
+from .collection.duplicates import Duplicates, find_duplicates
+from .collection.splits import LineageKFold, groups_of, split
+from .collection.store import Collection
+from .datasets.fetching import fetch_geological_similarity, make_rocks, write_rocks
 from .distance import PairwiseModel
-from .duplicates import Duplicates, find_duplicates
-from .embedding import TripletEmbedding
 from .etl import Images, Labels
 from .evaluate import (
-    Preference,
-    Trials,
-    Votes,
-    blind_trials,
     classification_report,
     compare,
     disturbance_table,
     disturbances,
     expected_calibration_error,
-    preference,
     recall_against_exact,
-    record_votes,
     reliability_curve,
     retrieval_scores,
-    triplets_from_votes,
-    votes_needed,
 )
 from .features import (
     ColorFeatures,
@@ -37,18 +28,34 @@ from .features import (
     RockFeatures,
     TextureFeatures,
 )
-from .neighbors import write_neighbors, write_vectors
-from .neural import ConvNetClassifier, MLPEmbedding
+from .neural.classifier import ConvNetClassifier, MLPEmbedding
+from .neural.triplets import TripletEmbedding
 from .persist import load, save
-from .ranking import ranked_table
-from .reading import ImageReadError, read_image
-from .resizing import resize_image
+from .pictures.augmentation import Augmentation
+from .pictures.reading import ImageReadError, read_image
+from .pictures.resizing import resize_image
 from .search import similarity_from_distance
-from .similarity import find_similar
-from .splits import LineageKFold, groups_of, split
-from .store import Collection
+from .similarity.graph import write_neighbors, write_vectors
+from .similarity.ranking import ranked_table
 from .visualize import Plots, suggest_elbow
-from .voting import vote_in_terminal
+from .voting import (
+    Preference,
+    Trials,
+    Votes,
+    blind_trials,
+    preference,
+    record_votes,
+    triplets_from_votes,
+    votes_needed,
+)
+from .voting.terminal import vote_in_terminal
+from .workflows import (
+    classify_files,
+    evaluate_classifier,
+    find_similar,
+    holdout,
+    train_classifier,
+)
 
 __version__ = _version("geoimages")
 

@@ -4,12 +4,12 @@ import numbers
 
 from sklearn.utils.validation import check_is_fitted
 
-from .changing import Changing
 from .search import ExactSearch, PartitionedSearch
 from .search.clustering import Clustering, inertia_of
+from .search.ivf import check_algorithm, choose_algorithm
 from .search.metrics import check_metric
-from .search.partitioned import check_algorithm, choose_algorithm
-from .similarity import SimilarityModel, check_count
+from .similarity.base import SimilarityModel, check_count
+from .similarity.updating import Changing
 
 
 class KMeansModel(Changing, SimilarityModel):

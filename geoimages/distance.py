@@ -1,12 +1,12 @@
 """PairwiseModel: every stored picture is compared with the candidate."""
 
-from .changing import Changing
 from .search import FaissSearch, PartitionedSearch
 from .search.clustering import part
+from .search.faiss_index import check_faiss
+from .search.ivf import check_algorithm, choose_algorithm
 from .search.metrics import check_metric
-from .search.partitioned import check_algorithm, choose_algorithm
-from .search.with_faiss import check_faiss
-from .similarity import SimilarityModel
+from .similarity.base import SimilarityModel
+from .similarity.updating import Changing
 
 
 class PairwiseModel(Changing, SimilarityModel):

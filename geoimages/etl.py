@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .duplicates import find_duplicates
+from .collection.duplicates import find_duplicates
+from .collection.lineage import TURNS, lineage_of
+from .collection.sampling import sample_groups
+from .collection.sources import is_picture_name, open_source, open_zip
+from .collection.splits import groups_of
+from .collection.store import vectors_frame
 from .files import atomic_path, progress
-from .lineage import TURNS, lineage_of
-from .reading import ImageReadError, read_image
-from .resizing import resize_image
-from .sources import is_picture_name, open_source, open_zip, sample_groups
-from .splits import groups_of
-from .store import vectors_frame
+from .pictures.reading import ImageReadError, read_image
+from .pictures.resizing import resize_image
 
 _WITH_ALPHA = (".avif", ".jp2", ".png", ".tif", ".tiff", ".webp")
 

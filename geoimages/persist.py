@@ -14,10 +14,10 @@ from .files import atomic_path
 _FORMAT = "geoimages.model"
 _ABOUT = "geoimages.json"
 TRUSTED = (
-    "geoimages.augment.Augmentation",
+    "geoimages.pictures.augmentation.Augmentation",
     "geoimages.cluster.KMeansModel",
     "geoimages.distance.PairwiseModel",
-    "geoimages.embedding.TripletEmbedding",
+    "geoimages.neural.triplets.TripletEmbedding",
     "geoimages.features.blocks.ColorFeatures",
     "geoimages.features.blocks.HOGFeatures",
     "geoimages.features.blocks.TextureFeatures",
@@ -25,13 +25,13 @@ TRUSTED = (
     "geoimages.features.pattern.PatternFeatures",
     "geoimages.features.pretrained.PretrainedFeatures",
     "geoimages.features.rock.RockFeatures",
-    "geoimages.neural.ConvNetClassifier",
-    "geoimages.neural.MLPEmbedding",
+    "geoimages.neural.classifier.ConvNetClassifier",
+    "geoimages.neural.classifier.MLPEmbedding",
     "geoimages.search.exact.ExactSearch",
     "geoimages.search.mapped.MappedRows",
-    "geoimages.search.partitioned.PartitionedSearch",
-    "geoimages.search.turned.TurnedRows",
-    "geoimages.search.with_faiss.FaissSearch",
+    "geoimages.search.ivf.PartitionedSearch",
+    "geoimages.search.rotated.TurnedRows",
+    "geoimages.search.faiss_index.FaissSearch",
 )
 """What a model file may hold beside what skops trusts by itself."""
 

@@ -15,8 +15,8 @@ from geoimages import (
     PairwiseModel,
     read_image,
 )
+from geoimages.collection.lineage import lineage_of
 from geoimages.etl import save_image
-from geoimages.lineage import lineage_of
 
 
 @pytest.fixture

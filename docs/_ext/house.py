@@ -7,48 +7,49 @@ FLOORS = (
     (
         "Pictures",
         "bytes become uint8 pixels, or a reason why not",
+        (("one door", "pictures/"), ("whole files", "files persist")),
+    ),
+    (
+        "The collection",
+        "one .h5 file: pictures, keys, labels, ledger",
         (
-            ("one door", "reading jpegs resizing"),
-            ("zip and folder", "sources lineage"),
-            ("drawn and public", "datasets drawing"),
-            ("tools", "files html validation orientation"),
+            ("zip and folder → .h5", "collection/"),
+            ("drawn and public", "datasets/"),
+            ("the original's words", "etl"),
         ),
     ),
-    ("The collection", "one .h5 file: pictures, keys, labels, ledger", "store"),
     (
         "Features and search",
         "pictures become rows; the nearest rows are found",
-        (("pictures → rows", "features/ augment"), ("rows → nearest", "search/")),
+        (("pictures → rows", "features/"), ("rows → nearest", "search/")),
     ),
     (
         "Models",
         "scikit-learn estimators",
         (
-            ("what is alike", "similarity distance cluster changing explain"),
-            ("what is it", "neural embedding"),
-            ("what belongs together", "duplicates splits etl"),
+            ("the ranked table", "similarity/"),
+            ("what is alike", "distance cluster"),
+            ("what is it", "neural/"),
         ),
     ),
-    ("The ranked table", "key, distance, similarity", "ranking"),
     (
         "Evaluation",
         "how good, how sure, which is better",
-        (("scores and votes", "evaluate/"), ("on files", "classify")),
+        (("scores", "evaluate/"), ("the main jobs", "workflows")),
     ),
     (
         "Faces",
         "what a person meets; nothing below imports them",
         (
-            ("shell", "cli/ __main__ choices"),
             ("figures", "visualize/"),
-            ("by hand", "demo voting"),
-            ("to files", "persist neighbors"),
+            ("people's judgements", "voting/"),
+            ("shell", "cli/ __main__"),
         ),
     ),
 )
 
 # Where something new goes, as numbered on the page.
-ADDITIONS = {"features/": 1, "search/": 2, "similarity": 3, "evaluate/": 4}
+ADDITIONS = {"features/": 1, "search/": 2, "similarity/": 3, "evaluate/": 4}
 ADDITIONS |= {"visualize/": 5, "cli/": 6}
 
 _WIDTH, _WALL, _GAP = 760, 20, 10

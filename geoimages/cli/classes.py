@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from ..classify import classify_files, evaluate_classifier, train_classifier
+from ..collection.store import Collection
 from ..persist import load, save
-from ..store import Collection
 from ..visualize import Plots, save_figure
+from ..workflows import classify_files, evaluate_classifier, train_classifier
 from .group import cli
 from .options import COLLECTION, format_options, print_table
 

@@ -5,11 +5,11 @@ import json
 import click
 import pandas as pd
 
-from ..demo import run_demo
-from ..duplicates import find_duplicates
+from ..collection.duplicates import find_duplicates
+from ..collection.splits import split as split_collection
+from ..collection.store import Collection
 from ..files import atomic_path
-from ..splits import split as split_collection
-from ..store import Collection
+from .demo import run_demo
 from .group import cli
 from .options import COLLECTION, format_options, print_table
 

@@ -6,21 +6,14 @@ from pathlib import Path
 import click
 import numpy as np
 
-from ..choices import FEATURES, MODELS, make_model
-from ..evaluate import (
-    Votes,
-    blind_trials,
-    preference,
-    record_votes,
-)
-from ..evaluate import (
-    compare as compare_models,
-)
-from ..store import Collection
+from ..collection.store import Collection
+from ..evaluate import compare as compare_models
 from ..visualize import Plots, save_figure
-from ..voting import vote_in_terminal
+from ..voting import Votes, blind_trials, preference, record_votes
+from ..voting.terminal import vote_in_terminal
 from .group import cli
 from .options import COLLECTION
+from .shorthands import FEATURES, MODELS, make_model
 
 _COUNT = click.IntRange(min=1)
 _NAMES = (

@@ -2,8 +2,8 @@
 
 import click
 
-from ..choices import FEATURES, MODELS, make_model
-from ..orientation import ORIENTATIONS
+from ..pictures.orientation import ORIENTATIONS
+from .shorthands import FEATURES, MODELS, make_model
 
 COLLECTION = click.argument("collection", metavar="ROCKS.H5", type=click.Path())
 

@@ -4,13 +4,12 @@ import click
 import numpy as np
 import pandas as pd
 
-from ..choices import FEATURES, make_features
 from ..cluster import KMeansModel
-from ..neighbors import write_neighbors
-from ..reading import on_white
-from ..similarity import find_similar
-from ..store import Collection
+from ..collection.store import Collection
+from ..pictures.scaling import on_white
+from ..similarity.graph import write_neighbors
 from ..visualize import Plots, save_figure, suggest_elbow
+from ..workflows import find_similar
 from .group import cli
 from .options import (
     COLLECTION,
@@ -23,6 +22,7 @@ from .options import (
     parse_where,
     print_table,
 )
+from .shorthands import FEATURES, make_features
 
 
 @cli.command()

@@ -19,30 +19,15 @@ from .measures import (
     rank_biased_overlap,
     recall_at_k,
 )
-from .preferences import (
-    Preference,
-    bradley_terry,
-    preference,
-    votes_needed,
-    wilson_interval,
-)
 from .retrieval import RetrievalScores, recall_against_exact, retrieval_scores
 from .statistics import bootstrap_interval, holm, paired_permutation_test
-from .trials import Trial, Trials, blind_trials
-from .votes import Votes, record_votes, triplets_from_votes
 
 __all__ = [
     "DISTURBANCES",
     "Comparison",
-    "Preference",
     "RetrievalScores",
-    "Trial",
-    "Trials",
-    "Votes",
     "average_precision",
-    "blind_trials",
     "bootstrap_interval",
-    "bradley_terry",
     "classification_report",
     "compare",
     "disturbance_table",
@@ -54,15 +39,10 @@ __all__ = [
     "ndcg_at_k",
     "paired_permutation_test",
     "precision_at_k",
-    "preference",
     "r_precision",
     "rank_biased_overlap",
     "recall_against_exact",
     "recall_at_k",
-    "record_votes",
     "reliability_curve",
     "retrieval_scores",
-    "triplets_from_votes",
-    "votes_needed",
-    "wilson_interval",
 ]

@@ -13,9 +13,9 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_consistent_length
 
 from ..files import progress
-from ..validation import is_collection
-from .asking import Queries, check_similarity_model
+from ..pictures.validation import is_collection
 from .measures import jaccard, rank_biased_overlap
+from .queries import Queries, check_similarity_model
 from .retrieval import (
     check_groups_of_queries,
     check_ks,

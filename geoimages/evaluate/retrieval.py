@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from ..distance import PairwiseModel
-from ..similarity import check_count
+from ..similarity.base import check_count
 from . import measures
-from .asking import Queries, check_similarity_model
+from .queries import Queries, check_similarity_model
 from .statistics import bootstrap_interval
 
 ALL = "all"

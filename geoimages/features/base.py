@@ -6,7 +6,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..files import progress
-from ..validation import check_images, is_collection
+from ..pictures import averages, color
+from ..pictures.validation import check_images, is_collection
 from . import kernels
 
 
@@ -100,7 +101,7 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
         images = check_images(self, X, dtype=None)
         self._learn(images)
         blank = np.zeros((1, kernels.MINIMUM_SIDE, kernels.MINIMUM_SIDE, 3), np.uint8)
-        columns = self._columns(blank, kernels.srgb_to_lab(blank), None)
+        columns = self._columns(blank, color.srgb_to_lab(blank), None)
         self.feature_names_ = np.array(
             [
                 f"{name}_{i}"
@@ -171,9 +172,9 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
     def _chunk(self, images):
         """Describe one chunk: (n, h, w, c) -> {name: (n, k)}."""
         rgb, mask = split_mask(images)
-        rgb, mask = kernels.at_most(rgb, self.working_side, mask)
+        rgb, mask = averages.at_most(rgb, self.working_side, mask)
         rgb, mask = kernels.at_least(rgb, mask=mask)
-        return self._columns(rgb, kernels.srgb_to_lab(rgb), mask)
+        return self._columns(rgb, color.srgb_to_lab(rgb), mask)
 
     def _columns(self, rgb, lab, mask):
         """Columns of pictures, by name: (n, h, w, 3) twice -> {name: (n, k)}."""

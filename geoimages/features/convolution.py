@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.utils import check_random_state
 
+from ..pictures import averages, color
 from . import kernels
 from .base import PictureFeatures, split_mask
 
@@ -136,10 +137,10 @@ class ConvFeatures(PictureFeatures):
         step = kernels.chunk_length(*images.shape[1:3])
         for start in range(0, len(chosen), step):
             rgb, mask = split_mask(images[np.sort(chosen[start : start + step])])
-            rgb, mask = kernels.at_most(rgb, self.working_side, mask)
+            rgb, mask = averages.at_most(rgb, self.working_side, mask)
             rgb, mask = kernels.at_least(rgb, mask=mask)
             patches = kernels.extract_patches(
-                kernels.srgb_to_lab(rgb), side, self.stride
+                color.srgb_to_lab(rgb), side, self.stride
             ).reshape(-1, side * side * 3)
             if mask is not None:
                 inside = kernels.extract_patches(mask[..., None], side, self.stride)

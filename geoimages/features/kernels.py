@@ -28,19 +28,6 @@ COLOR_LEVELS = np.array([0.01, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 0.99])
 GRADIENT_LEVELS = np.array([0.05, 0.25, 0.5, 0.75, 0.9, 0.97])
 LAPLACIAN_LEVELS = np.array([0.03, 0.15, 0.5, 0.85, 0.97])
 
-_LEVEL = np.arange(256) / 255.0
-_LINEAR = np.where(
-    _LEVEL <= 0.04045, _LEVEL / 12.92, ((_LEVEL + 0.055) / 1.055) ** 2.4
-).astype(np.float32)
-_XYZ = np.array(
-    [
-        [0.412453, 0.357580, 0.180423],
-        [0.212671, 0.715160, 0.072169],
-        [0.019334, 0.119193, 0.950227],
-    ]
-)
-_TO_XYZ = (_XYZ / np.array([[0.95047], [1.0], [1.08883]])).T.astype(np.float32)
-
 
 def chunk_length(height, width, budget=50_176):
     """Pictures in a chunk: 64 of 28 x 28, as many pixels of another size."""
@@ -59,84 +46,7 @@ def at_least(images, side=MINIMUM_SIDE, mask=None):
     return images, None if mask is None else np.pad(mask, pad, mode="edge")
 
 
-def area_weights(length, target):
-    """Share of each of `length` pixels in each of `target` equal parts: (target,
-    length).
-    """
-    edge = np.arange(target + 1) * (length / target)
-    pixel = np.arange(length)
-    low = np.maximum(edge[:-1, None], pixel)
-    high = np.minimum(edge[1:, None], pixel + 1)
-    return (np.maximum(high - low, 0) * (target / length)).astype(np.float32)
-
-
-def at_most(images, side, mask=None):
-    """Average large pictures down until the longer side is `side`: (n, h, w, c), mask.
-
-    What was uint8 in 0-255 comes back as float32 in 0-1. With a mask the average is
-    over the rock, and a pixel is rock where half of it is.
-    """
-    h, w = images.shape[1:3]
-    if max(h, w) <= side:
-        return images, mask
-    scale = side / max(h, w)
-    return average_to(images, max(1, round(h * scale)), max(1, round(w * scale)), mask)
-
-
-def average_to(images, high, wide, mask=None):
-    """Average pictures to another size: (n, h, w, c), mask -> (n, high, wide, c), mask.
-
-    Scale and mask are treated as by `at_most`.
-    """
-    n, h, w, _ = images.shape
-    down, across = area_weights(h, high), area_weights(w, wide)
-
-    def average(planes):
-        channels = planes.shape[3]
-        planes = down @ planes.reshape(n, h, -1)
-        return (across @ planes.reshape(n * high, w, channels)).reshape(
-            n, high, wide, -1
-        )
-
-    values = images.astype(np.float32)
-    if images.dtype == np.uint8:
-        values /= np.float32(255)
-    if mask is None:
-        return average(values), None
-    weight = mask[..., None].astype(np.float32)
-    count = average(weight)
-    values = average(values * weight) / np.maximum(count, np.float32(1e-6))
-    count = count[..., 0]
-    rock = count >= np.minimum(0.5, count.max(axis=(1, 2), keepdims=True))
-    return values * rock[..., None], rock
-
-
 # ---- color
-
-
-def srgb_to_lab(images):
-    """Convert sRGB to CIELAB under D65 [1]_: (n, h, w, 3) -> (n, h, w, 3) float32."""
-    if images.dtype == np.uint8:
-        linear = np.take(_LINEAR, images)
-    else:
-        value = np.clip(images, 0, 1).astype(np.float32)
-        linear = np.where(
-            value <= 0.04045,
-            value / np.float32(12.92),
-            ((value + np.float32(0.055)) / np.float32(1.055)) ** np.float32(2.4),
-        )
-    xyz = linear.reshape(-1, 3) @ _TO_XYZ
-    f = np.where(
-        xyz > np.float32(0.008856),
-        np.cbrt(xyz),
-        np.float32(7.787) * xyz + np.float32(16 / 116),
-    )
-    lab = np.empty(images.shape, np.float32)
-    x, y, z = (f[:, c].reshape(images.shape[:-1]) for c in range(3))
-    np.subtract(116 * y, 16, out=lab[..., 0])
-    np.multiply(x - y, 500, out=lab[..., 1])
-    np.multiply(y - z, 200, out=lab[..., 2])
-    return lab
 
 
 def quantiles(values, levels, mask=None):

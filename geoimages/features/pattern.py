@@ -4,8 +4,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ..augment import compress
-from ..orientation import check_orientation
+from ..pictures import averages, color
+from ..pictures.augmentation import compress
+from ..pictures.orientation import check_orientation
 from . import kernels, verification
 from .base import SEEN, PictureFeatures, split_mask, spread, tone_scale, with_tone
 from .blocks import ColorFeatures, TextureFeatures
@@ -31,7 +32,7 @@ def _fold(rgb, mask):
     height, width = (side // _FOLD * _FOLD for side in rgb.shape[1:3])
     if (height, width) == rgb.shape[1:3]:
         return rgb, mask
-    return kernels.average_to(rgb, height, width, mask)
+    return averages.average_to(rgb, height, width, mask)
 
 
 def _bilinear(image, rows, columns):
@@ -246,7 +247,7 @@ class PatternFeatures(PictureFeatures):
         changes = []
         for start in range(0, len(images), step):
             rgb, mask = split_mask(images[start : start + step])
-            rgb, mask = kernels.at_most(rgb, self.working_side, mask)
+            rgb, mask = averages.at_most(rgb, self.working_side, mask)
             if rgb.dtype != np.uint8:
                 rgb = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
             own = self._standardise(self._described(rgb, mask))
@@ -258,7 +259,7 @@ class PatternFeatures(PictureFeatures):
     def _described(self, rgb, mask):
         """Statistics of pictures of at most the working side: -> (n, k)."""
         rgb, mask = _fold(rgb, mask)
-        columns = self._columns(rgb, kernels.srgb_to_lab(rgb), mask)
+        columns = self._columns(rgb, color.srgb_to_lab(rgb), mask)
         return np.hstack(list(columns.values()))
 
     def _standardise(self, rows):
@@ -267,8 +268,8 @@ class PatternFeatures(PictureFeatures):
 
     def _chunk(self, images):
         rgb, mask = split_mask(images)
-        rgb, mask = _fold(*kernels.at_most(rgb, self.working_side, mask))
-        return self._columns(rgb, kernels.srgb_to_lab(rgb), mask)
+        rgb, mask = _fold(*averages.at_most(rgb, self.working_side, mask))
+        return self._columns(rgb, color.srgb_to_lab(rgb), mask)
 
     def _columns(self, rgb, lab, mask):
         return with_tone(

@@ -14,8 +14,8 @@ from joblib import effective_n_jobs
 from sklearn.utils.validation import check_is_fitted
 
 from ..files import progress
-from ..resizing import FITS, check_size, resize_image
-from ..validation import check_images, is_collection
+from ..pictures.resizing import FITS, check_size, resize_image
+from ..pictures.validation import check_images, is_collection
 from .base import PictureFeatures, split_mask
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

@@ -19,6 +19,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import sparse
 
+from ..pictures import averages, color
 from . import kernels
 
 THUMBNAIL_SIDE = 28  # px
@@ -37,7 +38,7 @@ def thumbnails(images, mask=None, side=THUMBNAIL_SIDE):
     The fourth channel, there with a mask or where h is not w, is 255 on the picture and
     0 elsewhere. No picture is made larger.
     """
-    images, mask = kernels.at_most(images, side, mask)
+    images, mask = averages.at_most(images, side, mask)
     images, mask = kernels.at_least(images, SMALLEST_SIDE, mask)
     if images.dtype != np.uint8:
         images = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
@@ -121,7 +122,7 @@ def _read(images, matrix, covered, tint=None):
     and, from all alike, `tint`, by default the mean a* and b* of the first.
     """
     k, pixels, (p, q) = len(images), matrix.shape[1], covered.shape
-    lab = kernels.srgb_to_lab(images[..., :3]).reshape(k, pixels, 3)
+    lab = color.srgb_to_lab(images[..., :3]).reshape(k, pixels, 3)
     inside = np.ones((k, pixels), np.float32)
     if images.shape[3] == 4:
         inside = (images[..., 3].reshape(k, pixels) > 127).astype(np.float32)

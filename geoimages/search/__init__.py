@@ -1,10 +1,10 @@
 """Search for the nearest rows."""
 
-from .disk import load_index, save_index
 from .exact import ExactSearch
+from .faiss_index import FaissSearch
+from .ivf import PartitionedSearch
 from .metrics import METRICS, similarity_from_distance
-from .partitioned import PartitionedSearch
-from .with_faiss import FaissSearch
+from .storage import load_index, save_index
 
 __all__ = [
     "METRICS",

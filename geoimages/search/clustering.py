@@ -7,8 +7,8 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from ..features.kernels import average_to
 from ..files import progress
+from ..pictures.averages import average_to
 from . import integers
 
 POOLED_SIDE = 2  # cells along each side of a picture

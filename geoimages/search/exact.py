@@ -9,8 +9,9 @@ from fractions import Fraction
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
+from ..pictures.scaling import as_uint8
 from . import integers
-from .coarse import CoarseRows
+from .block_means import CoarseRows
 from .metrics import (
     BOUNDED_BY_ONE,
     check_metric,
@@ -18,8 +19,8 @@ from .metrics import (
     distances,
     learn_metric_params,
 )
-from .near import Near, near_at_once
-from .rounded import RoundedRows
+from .quantized import RoundedRows
+from .rotated import TurnedRows
 from .scans import (
     Block,
     DistanceScan,
@@ -29,7 +30,7 @@ from .scans import (
     measure,
     nearest_turn,
 )
-from .turned import TurnedRows
+from .top_k import Near, near_at_once
 
 PRODUCT_METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean")
 _BLOCK_BYTES = 1 << 26
@@ -46,40 +47,6 @@ _MEANS_FIRST = 4  # times k rows bound the rest of a scan of block means
 _MANY = 20  # answers are many where this times their number exceeds the rows
 _MOST_COLUMNS = 8_000_000  # n · Σx² of longer rows would not fit 63 bits
 _LARGEST = np.finfo(np.float64).max
-_LEVELS = np.arange(256)
-_AS_FLOAT32 = (_LEVELS / 255).astype(np.float32)
-
-
-def as_uint8(rows):
-    """Return float rows that hold nothing but k/255 as uint8, others unchanged.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n, d), uint8, float32 or float64
-
-    Returns
-    -------
-    rows : ndarray of shape (n, d)
-        uint8 if every value is exactly ``k / 255`` in float32 or in its own type.
-    """
-    if not isinstance(rows, np.ndarray):  # turned, or read, when asked for
-        return rows
-    if rows.dtype == np.uint8:
-        return np.ascontiguousarray(rows)
-    levels = (
-        (_AS_FLOAT32,) if rows.dtype == np.float32 else (_AS_FLOAT32, _LEVELS / 255)
-    )
-    out = np.empty(rows.shape, np.uint8)
-    step = max(1, (1 << 20) // max(1, rows.shape[1]))
-    for start in range(0, len(rows), step):
-        block = rows[start : start + step]
-        if block.min(initial=0) < 0 or block.max(initial=0) > 1:
-            return np.ascontiguousarray(rows)
-        nearest = np.rint(block * 255).astype(np.uint8)
-        if not any(np.array_equal(level[nearest], block) for level in levels):
-            return np.ascontiguousarray(rows)
-        out[start : start + step] = nearest
-    return out
 
 
 def _settle_ties(distance, rank, tolerance, fraction=None):

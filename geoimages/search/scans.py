@@ -7,7 +7,7 @@ import numpy as np
 from . import integers
 from .mapped import in_pieces
 from .metrics import BOUNDED_BY_ONE
-from .turned import TurnedRows
+from .rotated import TurnedRows
 
 _CACHE_BYTES = 1 << 20  # of rows, stays in the cache of a core
 _TILE_VALUES = 1 << 18  # products, likewise

@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.utils import check_random_state
 
 from ..files import atomic_path, progress
-from ..resizing import resize_image
+from ..pictures.resizing import resize_image
 from .panels import CLASS_COLORS, LINE_COLOR, Figure, opaque, shorten
 from .projection import check_vectors, project_vectors
 

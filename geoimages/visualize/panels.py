@@ -8,8 +8,9 @@ import matplotlib.figure
 import numpy as np
 
 from ..files import atomic_path
-from ..reading import on_white, read_image
-from ..validation import infer_image_shape
+from ..pictures.reading import read_image
+from ..pictures.scaling import on_white
+from ..pictures.validation import infer_image_shape
 
 CANDIDATE_COLOR = "#b5402a"
 LINE_COLOR = "#2f5d7c"

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ..resizing import resize_image
+from ..pictures.resizing import resize_image
 from .panels import Figure, show
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from matplotlib.lines import Line2D
 
-from ..resizing import resize_image
+from ..pictures.resizing import resize_image
 from .panels import CANDIDATE_COLOR, MUTED_COLOR, Figure, Gallery, show
 
 _MOST_PIXELS = 512  # of a side of a picture on the sheet

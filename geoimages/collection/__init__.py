@@ -1,0 +1,1 @@
+"""The .h5 file of pictures, its sources, lineage, copies and splits."""

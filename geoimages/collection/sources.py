@@ -1,0 +1,249 @@
+"""Where pictures come from: a folder or a zip of class folders, listed and named."""
+
+import contextlib
+import functools
+import os
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from ..pictures.reading import PICTURE_SUFFIXES
+from .lineage import TURNS, split_turn
+
+_HEADER = struct.Struct("<4s2xH18x2H")  # of a member: mark, flags, two lengths
+_TURNED = tuple(f".{turn}" for turn in TURNS)
+_UTF8 = 0x800  # the flag of a name that is not in code page 437
+
+
+def _parts(path):
+    """Split a path into folders and name; pathlib's parts, ten times as fast."""
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+_folders = functools.lru_cache(1024)(_parts)  # shared by neighbors, not to be changed
+
+
+def _split_suffix(name):
+    """Split a file's name as pathlib does: a dot at either end begins no suffix."""
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, dot + suffix) if stem and suffix else (name, "")
+
+
+def is_picture_name(path):
+    """Whether a file's name is that of a picture."""
+    name = path.rpartition("/")[2]
+    return not name.startswith(".") and (
+        _split_suffix(name)[1].lower() in PICTURE_SUFFIXES
+    )
+
+
+class Entry(NamedTuple):
+    """One file of a source: its path in it, its key and the folder it lies in."""
+
+    path: str
+    key: str
+    label: str
+    is_picture: bool  # by its name
+
+
+def picture_key(path):
+    """Return (key, label) of a picture: its folder's name prefixes its own.
+
+    Examples
+    --------
+    >>> picture_key("rocks/marble/MGN0Z.jpg")
+    ('marble.MGN0Z', 'marble')
+    >>> picture_key("marble/marble.MGN0Z.90.jpg")
+    ('marble.MGN0Z.90', 'marble')
+    """
+    folder, _, name = path.rpartition("/")
+    folders = _folders(folder)
+    if name in ("", "."):
+        *folders, name = folders or [""]
+    label = folders[-1] if folders else ""
+    stem, _ = _split_suffix(name)
+    named = not label or stem.startswith(f"{label}.")
+    return stem if named else f"{label}.{stem}", label
+
+
+def _picture_keys(keys):
+    """Name pictures uniquely: {path: key} -> {path: key}.
+
+    Their folders tell apart what shares a key, then formats. A picture and its turned
+    copies are told apart from others in the same way, and the turn stays at the end,
+    so that `lineage_of` knows them by their keys.
+    """
+    names = {path: split_turn(key) for path, key in keys.items()}
+    folders = {}
+    for path, (base, _) in names.items():
+        folders.setdefault(base, set()).add(tuple(_parts(path)[:-1]))
+    for path, (base, turn) in names.items():
+        if len(folders[base]) > 1:
+            above = _parts(path)[:-2]
+            names[path] = ".".join([*above, base]), turn
+    count = Counter(names.values())
+    keys = {}
+    for path, (base, turn) in names.items():
+        same = count[base, turn] > 1 or count[base, ""] > 1
+        keys[path] = base + (_split_suffix(path)[1] if same else "") + turn
+    count = Counter(keys.values())
+    return {path: key if count[key] == 1 else path for path, key in keys.items()}
+
+
+def _entries(paths):
+    """Name every path."""
+    named = [(path, *picture_key(path), is_picture_name(path)) for path in paths]
+    keys = {path: key for path, key, _, is_picture in named if is_picture}
+    unique = len(set(keys.values())) == len(keys)
+    if not unique or any(key.endswith(_TURNED) for key in keys.values()):
+        keys = _picture_keys(keys)
+    return [
+        Entry(path, keys.get(path, key), label, is_picture)
+        for path, key, label, is_picture in named
+    ]
+
+
+def _files_below(folder, prefix=""):
+    """Paths of the files below a folder; links to folders are not followed."""
+    with contextlib.suppress(PermissionError), os.scandir(folder) as found:
+        for item in found:
+            path = prefix + item.name
+            if item.is_dir(follow_symlinks=False):
+                yield from _files_below(item.path, f"{path}/")
+            elif item.is_file(follow_symlinks=False) or os.path.isfile(item.path):
+                yield path
+
+
+class _Folder:
+    """The files below a folder."""
+
+    def __init__(self, root):
+        self.root = root
+        self.entries = _entries(sorted(_files_below(root)))
+
+    def read(self, entry):
+        with open(os.path.join(self.root, entry.path), "rb", buffering=0) as file:
+            return file.read()
+
+    def close(self):
+        pass
+
+
+class _Zip:
+    """The files inside a zip, read where they lie."""
+
+    def __init__(self, path):
+        self._zip = open_zip(path)
+        self._file = open(path, "rb")  # noqa: SIM115 (closed with the zip)
+        self.entries = _entries(
+            sorted({i.filename for i in self._zip.infolist() if not i.is_dir()})
+        )
+
+    def read(self, entry):
+        data = self._read_stored(self._zip.getinfo(entry.path))
+        return self._zip.read(entry.path) if data is None else data
+
+    def _read_stored(self, member):
+        """Read a member that is neither compressed nor encrypted, or return None.
+
+        What is unlike the directory of the zip is None, too: zipfile says what it is.
+        """
+        if (
+            member.compress_type != zipfile.ZIP_STORED
+            or member.compress_size != member.file_size
+            or member.flag_bits & ~_UTF8
+        ):
+            return None
+        name = member.orig_filename
+        # As ASCII is the same in both and utf-8 is the faster, it is for ASCII, too.
+        is_utf8 = member.flag_bits or name.isascii()
+        name = name.encode("utf-8" if is_utf8 else "cp437")
+        self._file.seek(member.header_offset)
+        header = self._file.read(_HEADER.size + len(name))
+        if header[_HEADER.size :] != name:
+            return None
+        mark, flags, name_length, extra_length = _HEADER.unpack_from(header)
+        if (mark, flags, name_length) != (b"PK\3\4", member.flag_bits, len(name)):
+            return None
+        self._file.seek(extra_length, os.SEEK_CUR)
+        data = self._file.read(member.file_size)
+        return data if zlib.crc32(data) == member.CRC else None
+
+    def close(self):
+        self._file.close()
+        self._zip.close()
+
+
+def _climbs_out(name):
+    """Whether a member's path is absolute, names a drive or goes up."""
+    if name.startswith(("/", "\\")):
+        return True
+    if ".." not in name and ":" not in name:
+        return False
+    parts = _parts(name.replace("\\", "/"))
+    return ".." in parts or ":" in (*parts, "")[0]
+
+
+def open_zip(path):
+    """Open a zip whose members all lie inside of it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no zip, or a member's path is absolute or climbs out.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"No zip at {path}; give the path of one.") from None
+    except zipfile.BadZipFile as error:
+        raise ValueError(
+            f"{path} is not a whole zip ({error}); give a folder or a whole zip."
+        ) from None
+    for name in archive.namelist():
+        if _climbs_out(name):
+            archive.close()
+            raise ValueError(
+                f"{path} holds {name!r}, which climbs out of the folder it is unpacked "
+                "to; nothing was taken from it."
+            )
+    return archive
+
+
+@contextlib.contextmanager
+def open_source(source):
+    """List a folder or zip of pictures.
+
+    Parameters
+    ----------
+    source : str or path-like
+        A folder or zip. A picture's folder is its class.
+
+    Yields
+    ------
+    source : object
+        With ``entries`` (list of `Entry`, sorted by path) and ``read(entry)``, which
+        returns bytes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder or file.
+    ValueError
+        If the file is no zip.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise FileNotFoundError(
+            f"No such folder or zip: {source}; give one that holds pictures."
+        )
+    opened = _Folder(source) if source.is_dir() else _Zip(source)
+    try:
+        yield opened
+    finally:
+        opened.close()

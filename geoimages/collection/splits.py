@@ -1,0 +1,289 @@
+"""Splits that keep copies, and what was taken together, on one side."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_consistent_length
+
+from ..pictures.validation import is_collection
+from .duplicates import Duplicates, components, find_duplicates
+from .lineage import lineage_of
+from .sampling import count_classes, deal_groups
+
+
+class Split(NamedTuple):
+    """Positions of the pictures of each part, ascending."""
+
+    train: np.ndarray
+    dev: np.ndarray
+    test: np.ndarray
+
+
+def _keys_of(collection):
+    """The keys of a collection, a DataFrame or a sequence of keys."""
+    framed = isinstance(collection, pd.DataFrame | pd.Series)
+    keys = collection.index if framed else getattr(collection, "keys", collection)
+    if np.ndim(keys) != 1:
+        raise TypeError(
+            "groups_of takes a Collection, a DataFrame or a list of keys, got "
+            f"{type(collection).__name__}."
+        )
+    return list(keys)
+
+
+def _column_of(collection, column, n):
+    """Group of each picture by a column, missing where it is empty."""
+    if isinstance(column, str):
+        if not is_collection(collection):
+            raise ValueError(
+                f"column={column!r} names a column of a Collection; beside keys give "
+                "its values."
+            )
+        table = collection.table
+        if column not in table:
+            raise KeyError(
+                f"No column {column!r}; {collection.path.name} has "
+                f"{', '.join(map(str, table.columns))}."
+            )
+        column = table[column]
+    values = pd.Series(np.asarray(column), dtype=object)
+    if len(values) != n:
+        raise ValueError(f"column holds {len(values)} values for {n} pictures.")
+    return values.mask(values.isna() | (values == ""))
+
+
+def groups_of(collection, duplicates=None, column=None):
+    """Say which pictures must stay on one side of a split.
+
+    Pictures belong together when they stem from one original, are copies of each
+    other, or share a value of a column, and when a third belongs to both.
+
+    Parameters
+    ----------
+    collection : Collection, DataFrame or sequence of str
+        Pictures, a table whose index holds their keys, or the keys.
+    duplicates : Duplicates, bool or None, default=None
+        What `find_duplicates` returned. True finds the copies, in a collection.
+    column : str or array-like of shape (n,), optional
+        A column of ``collection.table`` (drill hole, sample, photo), or its values.
+        Pictures without a value belong to nobody.
+
+    Returns
+    -------
+    groups : ndarray of shape (n,), int
+        Numbered in order of first occurrence.
+
+    Raises
+    ------
+    KeyError
+        If the collection has no such column.
+    TypeError
+        If `collection` has no keys.
+    ValueError
+        If copies are to be found where there are no pictures, or are those of other
+        pictures, or the column is of another length.
+
+    Examples
+    --------
+    >>> from geoimages import groups_of
+    >>> keys = ["marble.A", "marble.A.90", "marble.B", "schist.C"]
+    >>> groups_of(keys).tolist()
+    [0, 0, 1, 2]
+    >>> groups_of(keys, column=["hole 1", "", "hole 2", "hole 1"]).tolist()
+    [0, 0, 1, 0]
+    """
+    keys = _keys_of(collection)
+    n = len(keys)
+    joined = [pd.factorize(lineage_of(keys))[0]]
+    if duplicates is True:
+        if not is_collection(collection):
+            raise ValueError(
+                "duplicates=True looks at pictures and needs a Collection; beside keys "
+                "give what find_duplicates returned, or None."
+            )
+        duplicates = find_duplicates(collection)
+    if isinstance(duplicates, Duplicates):
+        if n and not np.isin(keys, duplicates.keys).any():
+            raise ValueError(
+                f"duplicates are those of other pictures, such as "
+                f"{duplicates.keys[:1].tolist()}, than {keys[:1]}; find them where "
+                "the pictures have these keys."
+            )
+        copies = duplicates.groups.reindex(keys)
+        joined.append(copies.fillna(-1).to_numpy(int))
+    elif duplicates is not None and duplicates is not False:
+        raise ValueError(
+            "duplicates is what find_duplicates returned, True or None, got "
+            f"{type(duplicates).__name__}."
+        )
+    if column is not None:
+        joined.append(pd.factorize(_column_of(collection, column, n))[0])
+    # Every picture is joined to the first one of each group that it is in.
+    edges = []
+    for ids in joined:
+        members = np.flatnonzero(ids >= 0)
+        first = pd.Series(members).groupby(ids[members]).transform("first")
+        edges.append(np.stack([members, first.to_numpy(int)]))
+    return components(n, *np.concatenate(edges, axis=1))
+
+
+def split(
+    collection,
+    test_size=0.2,
+    dev_size=0.0,
+    *,
+    stratify=True,
+    column=None,
+    duplicates=True,
+    tolerance=0.1,
+    random_state=None,
+):
+    """Part a collection into train, dev and test, so that nothing leaks.
+
+    Turned copies stay with their original, copies with each other, and the pictures of
+    one drill hole, sample or photo together. Each part gets its share of every class as
+    well as the groups allow.
+
+    Parameters
+    ----------
+    collection : Collection
+        The pictures.
+    test_size, dev_size : float, default=0.2 and 0.0
+        Shares of the pictures, in [0, 1); ``train`` gets the rest. None is 0.
+    stratify : bool, default=True
+        Whether each part gets its share of each class, or just of all pictures.
+    column : str or array-like of shape (n,), optional
+        As in `groups_of`.
+    duplicates : bool or Duplicates, default=True
+        Whether to find copies and keep them together, or what was found.
+    tolerance : float, default=0.1
+        Share of a part's size by which it may miss that size; a picture it may
+        always miss.
+    random_state : int, RandomState or None, default=None
+        Seed.
+
+    Returns
+    -------
+    split : tuple of ndarray of int
+        Positions: ``split.train``, ``split.dev`` and ``split.test``.
+
+    Raises
+    ------
+    KeyError
+        If the collection has no such column.
+    ValueError
+        If the shares leave no pictures to learn from, or the groups are too large for
+        them.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from geoimages import Collection, make_rocks, split
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "rocks.h5"
+    >>> rocks = Collection.from_arrays(path, *make_rocks(60, random_state=0))
+    >>> train, dev, test = split(rocks, test_size=0.2, random_state=0)
+    >>> len(train), len(dev), len(test)
+    (48, 0, 12)
+    """
+    if not is_collection(collection):
+        raise TypeError(
+            f"split takes a Collection, got {type(collection).__name__}; for rows and "
+            "labels cross-validate with LineageKFold."
+        )
+    shares = np.array([0, dev_size or 0, test_size or 0], float)
+    shares[0] = 1 - shares.sum()
+    if not (shares[1:] >= 0).all() or not 0 < shares[0] < 1:
+        raise ValueError(
+            "test_size and dev_size are shares of 0 or more that leave some pictures "
+            f"to learn from, got {test_size!r} and {dev_size!r}."
+        )
+    groups = groups_of(collection, duplicates or None, column)
+    labels = collection.labels if stratify else np.zeros(len(groups), int)
+    counts, group = count_classes(labels, groups)
+    used = np.flatnonzero(shares)
+    targets = shares[used, None] * counts.sum(axis=0)
+    part = used[deal_groups(counts, targets, random_state)][group]
+    sizes, wanted = np.bincount(part, minlength=3), shares * len(groups)
+    missed = np.abs(sizes - wanted) > np.maximum(tolerance * wanted, 1)
+    if missed.any() or (sizes[used] == 0).any():
+        got = ", ".join(f"{sizes[i]} for {Split._fields[i]}" for i in used)
+        want = ", ".join(f"{wanted[i]:.0f}" for i in used)
+        largest = counts.sum(axis=1).max()
+        raise ValueError(
+            f"{len(counts)} groups, the largest of {largest} pictures, make no such "
+            f"parts: the best found is {got} instead of {want}; choose other shares, "
+            "a finer column or a higher tolerance."
+        )
+    return Split(*(np.flatnonzero(part == i) for i in range(3)))
+
+
+class LineageKFold(StratifiedGroupKFold):
+    """Cross-validate with turned copies and groups on one side of each fold.
+
+    The keys are the index of a DataFrame; pictures of one original stay together, and
+    with them those of one group, where ``groups`` are given. Classes are spread as
+    evenly over the folds as that allows. What `groups_of` returns also knows copies
+    and columns: pass it as ``groups``.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds, at least 2.
+    shuffle : bool, default=False
+        Whether to shuffle the groups first.
+    random_state : int, RandomState or None, default=None
+        Seed of the shuffling.
+
+    See Also
+    --------
+    sklearn.model_selection.StratifiedGroupKFold : Deals the groups to folds.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from geoimages import LineageKFold
+    >>> keys = ["a.1", "a.2", "a.1.90", "a.2.90"]
+    >>> rows = pd.DataFrame({"x": [0, 1, 0, 1]}, index=keys)
+    >>> for train, test in LineageKFold(n_splits=2).split(rows):
+    ...     print(train, test)
+    [1 3] [0 2]
+    [0 2] [1 3]
+    """
+
+    def split(self, X, y=None, groups=None):
+        """Yield the positions of each fold.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n, n_features)
+            Rows, of a DataFrame whose index holds the keys.
+        y : array-like of shape (n,), optional
+            Classes. Numbers to predict are not spread evenly.
+        groups : array-like of shape (n,), optional
+            What must stay together beside pictures of one original; needed where X has
+            no keys.
+
+        Yields
+        ------
+        train, test : ndarray of int
+            Positions.
+
+        Raises
+        ------
+        ValueError
+            If there are neither keys nor groups, or fewer groups than folds.
+        """
+        keyed = isinstance(X, pd.DataFrame | pd.Series)
+        if not keyed and groups is None:
+            raise ValueError(
+                "LineageKFold needs to know what stems from what: give a DataFrame "
+                "whose index holds the keys, or groups=groups_of(...)."
+            )
+        check_consistent_length(X, y, groups)
+        groups = groups_of(X if keyed else range(len(groups)), column=groups)
+        if y is None or type_of_target(y) not in ("binary", "multiclass"):
+            y = np.zeros(len(groups), int)
+        yield from super().split(np.zeros(len(groups)), y, groups)

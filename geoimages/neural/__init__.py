@@ -1,0 +1,6 @@
+"""Neural networks: the classifier, and embeddings learned from labels."""
+
+from .classifier import ConvNetClassifier, MLPEmbedding
+from .triplets import TripletEmbedding
+
+__all__ = ["ConvNetClassifier", "MLPEmbedding", "TripletEmbedding"]

@@ -1,0 +1,185 @@
+"""Check what estimators are given: rows and pictures, one shape and one scale."""
+
+import math
+
+import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils.validation import validate_data
+
+from .scaling import on_white
+
+
+def infer_image_shape(n_features, image_shape=None):
+    """Return the (height, width, channels) that flat rows stand for.
+
+    Parameters
+    ----------
+    n_features : int
+        Values in a row.
+    image_shape : tuple of int, optional
+        (height, width) or (height, width, channels) as stored.
+
+    Returns
+    -------
+    image_shape : tuple of int
+        The shape given; else (s, s, 3) where `n_features` is 3·s²; else one grey
+        line, (1, n_features, 1).
+
+    Raises
+    ------
+    ValueError
+        If `image_shape` does not hold `n_features` values.
+
+    Examples
+    --------
+    >>> infer_image_shape(2352)
+    (28, 28, 3)
+    >>> infer_image_shape(7)
+    (1, 7, 1)
+    """
+    if image_shape is None:
+        side = math.isqrt(n_features // 3)
+        return (side, side, 3) if 3 * side * side == n_features else (1, n_features, 1)
+    shape = tuple(int(side) for side in image_shape)
+    shape = (*shape, 1) if len(shape) == 2 else shape
+    if len(shape) != 3 or min(shape) < 1 or math.prod(shape) != n_features:
+        raise ValueError(
+            f"Rows hold {n_features} values, which does not fit image_shape="
+            f"{image_shape!r}; give (height, width, channels) as stored."
+        )
+    return shape
+
+
+def _match_channels(images, channels):
+    """Turn RGB into RGBA or RGBA into RGB on white: (n, h, w, c) -> c = channels."""
+    if (images.shape[3], channels) == (4, 3):
+        return on_white(images)
+    if (images.shape[3], channels) == (3, 4):
+        opaque = 255 if images.dtype == np.uint8 else 1
+        return np.pad(images, ((0, 0),) * 3 + ((0, 1),), constant_values=opaque)
+    return images
+
+
+def _flatten(images, expected):
+    """Flatten (n, h, w, c) pictures, holding them against the shape expected."""
+    if expected is not None:
+        images = _match_channels(images, expected[2])
+        if images.shape[1:] != expected:
+            raise ValueError(
+                f"Pictures are {_times(images.shape[1:])}, expected "
+                f"{_times(expected)}; resize them first (geoimages.resize_image)."
+            )
+    return images.reshape(len(images), math.prod(images.shape[1:])), images.shape[1:]
+
+
+def _times(shape):
+    return " × ".join(map(str, shape))
+
+
+def check_images(estimator, X, *, reset=True, dtype=np.float32):
+    """Check pictures or flat rows and return them as pictures.
+
+    Sets ``n_features_in_`` and ``image_shape_`` of the estimator when `reset`.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Its parameter ``image_shape``, if it has one, says what flat rows stand for.
+    X : array-like of shape (n, height, width, channels) or (n, n_features)
+        Pictures with 1, 3 or 4 channels, or flat rows of them. uint8 means 0–255,
+        float means 0–1; other numbers are taken as they are.
+    reset : bool, default=True
+        True in ``fit``. False holds X against what was fitted; RGB pictures then
+        get an opaque mask, or RGBA ones are put on white, where the other was fitted.
+    dtype : dtype or None, default=numpy.float32
+        Float type of the result; uint8 is divided by 255. None keeps uint8, float32
+        and float64 and makes float64 of all else.
+
+    Returns
+    -------
+    images : ndarray of shape (n, height, width, channels)
+        Pictures.
+
+    Raises
+    ------
+    ValueError
+        If X does not fit the shape stated or fitted, or holds NaN or infinity.
+    """
+    if isinstance(X, list | tuple) and len(X) and getattr(X[0], "ndim", 0) == 3:
+        shapes = sorted({np.shape(image) for image in X})
+        if len(shapes) > 1:
+            raise ValueError(
+                f"Pictures have {len(shapes)} shapes, from {_times(shapes[0])} to "
+                f"{_times(shapes[-1])}; resize them to one (geoimages.resize_image)."
+            )
+        X = np.stack(X)
+    stated = getattr(estimator, "image_shape", None)
+    expected = None if reset else estimator.image_shape_
+    shape = None
+    if getattr(X, "ndim", None) == 4:
+        X, shape = _flatten(np.asarray(X), expected)
+        if reset and shape[2] not in (1, 3, 4):
+            raise ValueError(
+                f"Pictures have {shape[2]} channels, expected 1 (grey), 3 (RGB) or 4 "
+                "(RGB and mask); the axes are (n, height, width, channels)."
+            )
+        if (
+            reset
+            and stated is not None
+            and shape != infer_image_shape(X.shape[1], stated)
+        ):
+            raise ValueError(
+                f"Pictures are {_times(shape)}, but image_shape={stated!r}; leave "
+                "image_shape out where pictures bring their own."
+            )
+    X = validate_data(estimator, X, reset=reset, dtype="numeric")
+    if reset:
+        estimator.image_shape_ = shape or infer_image_shape(X.shape[1], stated)
+    if dtype is not None:
+        X = X.astype(dtype, copy=False) / dtype(255) if X.dtype == np.uint8 else X
+        X = X.astype(dtype, copy=False)
+    elif X.dtype not in (np.uint8, np.float32, np.float64):
+        X = X.astype(np.float64)
+    return X.reshape(len(X), *estimator.image_shape_)
+
+
+def rows_for(transformer, images):
+    """Flatten pictures for a transformer: (n, h, w, c) -> (n, h*w*c).
+
+    A transformer of this package (it has a parameter ``image_shape``), or a pipeline
+    that begins with one, takes uint8 as it is. One from elsewhere knows no scale of its
+    own and gets values in 0–1.
+    """
+    rows = images.reshape(len(images), -1)
+    if rows.dtype == np.uint8 and not all(map(_takes_shape, _first(transformer))):
+        return rows / np.float32(255)
+    return rows
+
+
+def hand_image_shape(transformer, image_shape):
+    """Tell a transformer, or what a pipeline begins with, the shape of flat rows."""
+    for part in _first(transformer, thaw=False):
+        if _takes_shape(part):
+            part.set_params(image_shape=image_shape)
+
+
+def _takes_shape(transformer):
+    return "image_shape" in transformer.get_params(deep=False)
+
+
+def _first(transformer, thaw=True):
+    """The transformers that are given the pictures; trained ones if `thaw`."""
+    if isinstance(transformer, Pipeline):
+        return _first(transformer.steps[0][1], thaw)
+    if isinstance(transformer, FrozenEstimator):
+        return _first(transformer.estimator) if thaw else []
+    if isinstance(transformer, FeatureUnion):
+        parts = (_first(part, thaw) for _, part in transformer.transformer_list)
+        return [part for several in parts for part in several]
+    return [transformer] if hasattr(transformer, "get_params") else []
+
+
+def is_collection(X):
+    """Whether X is a `Collection`, told by what it offers."""
+    return hasattr(X, "keys") and hasattr(X, "images") and hasattr(X, "x_y")

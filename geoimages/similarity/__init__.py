@@ -1,0 +1,1 @@
+"""What the similarity models share: candidates, the ranked table, explanation."""

@@ -1,0 +1,164 @@
+"""The inverted index: the neighbors of every picture, as a file."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import check_is_fitted
+
+from ..files import atomic_path, progress
+
+_BLOCK_ROWS = 4096
+
+
+def write_neighbors(model, path, k=None, *, exclude="lineage", vectors_path=None):
+    """Write the neighbors of every fitted picture as JSON.
+
+    The file is ``{key: [[key, similarity], ...], ...}``, nearest first, written block
+    by block: it need not fit in memory. A similarity that is undefined is null.
+
+    Parameters
+    ----------
+    model : PairwiseModel or KMeansModel
+        Fitted.
+    path : str or path-like
+        The file to write.
+    k : int, optional
+        Neighbors of each picture; by default the model's ``k_candidates``.
+    exclude : {"lineage", "self", None}, default="lineage"
+        What is left out, as in `PairwiseModel.predict`.
+    vectors_path : str or path-like, optional
+        Where to write the rows that were compared, too (see `write_vectors`).
+
+    Returns
+    -------
+    n_pictures : int
+        Pictures written.
+
+    Raises
+    ------
+    ValueError
+        If `vectors_path` ends otherwise, or is `path`.
+    FileNotFoundError
+        If a folder does not exist.
+
+    See Also
+    --------
+    PairwiseModel.neighbors_table : The same as a DataFrame.
+
+    Examples
+    --------
+    >>> import json, tempfile, pathlib
+    >>> from geoimages import PairwiseModel, make_rocks, write_neighbors
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "inverted-index.json"
+    >>> write_neighbors(PairwiseModel().fit(make_rocks(60)[0]), path, k=3)
+    60
+    >>> len(json.loads(path.read_text())["7"])
+    3
+    """
+    check_is_fitted(model)
+    if vectors_path is not None:
+        _check_suffix(vectors_path)
+        if Path(vectors_path).absolute() == Path(path).absolute():
+            raise ValueError(f"{path} cannot hold both the neighbors and the vectors.")
+    bar = progress(total=len(model.keys_), desc="finding neighbors", unit="picture")
+    with bar, atomic_path(path) as temporary:
+        if vectors_path is not None:  # first, for they take no time
+            write_vectors(model, vectors_path)
+        _write_object(temporary, _lists_of_neighbors(model, k, exclude, bar))
+    return len(model.keys_)
+
+
+def _lists_of_neighbors(model, k, exclude, bar):
+    """Yield (key, [[key, similarity], ...]) of every fitted picture."""
+    pictures = iter(pd.Index(model.keys_).tolist())
+    for table in model.neighbors_blocks(k, exclude=exclude):
+        queries = table.index.get_level_values("query").tolist()
+        keys = table.index.get_level_values("key").tolist()
+        rows = list(zip(queries, keys, table["similarity"].tolist(), strict=True))
+        place = 0
+        while place < len(rows):
+            query = next(pictures)
+            pairs = []
+            while place < len(rows) and rows[place][0] == query:
+                _, key, similarity = rows[place]
+                known = math.isfinite(similarity)  # JSON has no NaN
+                pairs.append([key, round(similarity, 6) if known else None])
+                place += 1
+            yield query, pairs
+            bar.update()
+    for query in pictures:  # alone in the collection, but for what is left out
+        yield query, []
+
+
+def write_vectors(model, path):
+    """Write the rows that a model compares.
+
+    Parameters
+    ----------
+    model : PairwiseModel or KMeansModel
+        Fitted.
+    path : str or path-like
+        ``.npy``: an array of shape (n, d), rows in the order of ``keys_``. ``.json``:
+        ``{key: [value, ...], ...}``.
+
+    Raises
+    ------
+    ValueError
+        If the path ends otherwise.
+    FileNotFoundError
+        If its folder does not exist.
+    """
+    _check_suffix(path)
+    n = len(model.keys_)
+    blocks = (
+        np.arange(start, min(start + _BLOCK_ROWS, n))
+        for start in range(0, n, _BLOCK_ROWS)
+    )
+    with atomic_path(path) as temporary:
+        if Path(path).suffix == ".json":
+            _write_object(
+                temporary,
+                (
+                    (key, row)
+                    for block in blocks
+                    for key, row in zip(
+                        model.keys_[block].tolist(),
+                        _vectors(model, block).tolist(),
+                        strict=True,
+                    )
+                ),
+            )
+            return
+        first = _vectors(model, np.arange(1))
+        shape = (n, first.shape[1])
+        out = np.lib.format.open_memmap(temporary, "w+", first.dtype, shape)
+        for block in blocks:
+            out[block] = _vectors(model, block)
+        out.flush()
+
+
+def _vectors(model, positions):
+    """Rows as the features gave them: the search keeps k/255 as uint8."""
+    rows = model._stored(positions)
+    if rows.dtype == np.uint8 and not model._compares_pixels:
+        return rows / np.float32(255)
+    return rows
+
+
+def _check_suffix(path):
+    if Path(path).suffix not in (".npy", ".json"):
+        raise ValueError(f"{path} is given for vectors; it must end in .npy or .json.")
+
+
+def _write_object(path, items):
+    """Write (key, value) pairs as one JSON object, a line each."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("{")
+        for place, (key, value) in enumerate(items):
+            name = json.dumps(str(key), ensure_ascii=False)
+            text = json.dumps(value, ensure_ascii=False, default=str)
+            file.write(f"{',' if place else ''}\n{name}: {text}")
+        file.write("\n}\n")

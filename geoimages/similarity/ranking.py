@@ -1,0 +1,115 @@
+"""The ranked table: what every similarity model gives and every view reads."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from ..search.metrics import similarity_from_distance
+
+
+@dataclass
+class Matches:
+    """The stored rows found for one candidate, best first.
+
+    Parameters
+    ----------
+    positions : ndarray of shape (k,), int
+        Rows.
+    metric : str
+        What the distance is called.
+    short_distance : ndarray of shape (k,)
+        The distance that `metric` names.
+    orientations : ndarray of shape (k, 2), optional
+        Degrees, and whether mirrored, in which the candidate was nearest.
+    shares : dict of str to ndarray of shape (k,), optional
+        What each block of features adds to the distance.
+    verification : ndarray of shape (k,), optional
+        The distance by which the rows were ranked anew.
+    """
+
+    positions: np.ndarray
+    metric: str
+    short_distance: np.ndarray
+    orientations: np.ndarray | None = None
+    shares: dict | None = None
+    verification: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.positions)
+
+    @property
+    def distance(self):
+        """The distance that the rows are ranked by."""
+        verified = self.verification is not None
+        return self.verification if verified else self.short_distance
+
+    def take(self, order):
+        """Return the rows in another order, or some of them."""
+        return replace(
+            self,
+            positions=self.positions[order],
+            short_distance=self.short_distance[order],
+            orientations=None
+            if self.orientations is None
+            else self.orientations[order],
+            shares=self.shares and {n: v[order] for n, v in self.shares.items()},
+        )
+
+    def columns(self):
+        """Return the columns of the ranked table, by name."""
+        verified = self.verification is not None
+        name = "verification" if verified else self.metric
+        columns = {
+            name: self.distance,
+            "similarity": similarity_from_distance(self.distance, name),
+        }
+        if verified:
+            columns[self.metric] = self.short_distance
+        if self.orientations is not None:
+            degrees, mirrored = self.orientations.T
+            columns["orientation"] = degrees.astype(np.float64)
+            columns["mirrored"] = mirrored.astype(bool)
+        return columns | (self.shares or {})
+
+
+def ranked_table(found, keys, queries=None):
+    """Make the ranked table of one candidate or of a batch.
+
+    Parameters
+    ----------
+    found : list of Matches
+        One for each candidate.
+    keys : ndarray of shape (n,)
+        The stored rows' keys.
+    queries : sequence, optional
+        The candidates' names. None for a single candidate.
+
+    Returns
+    -------
+    table : DataFrame
+        Index ``key``, or ``(query, key)`` for a batch; columns the distance, ascending
+        for each candidate, and ``similarity`` (see
+        `geoimages.similarity_from_distance`), then what else the matches know.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found = [Matches(np.array([1, 0]), "correlation", np.array([0.0, 0.5]))]
+    >>> ranked_table(found, np.array(["a", "b"]))
+         correlation  similarity
+    key
+    b            0.0         1.0
+    a            0.5         0.5
+    """
+    columns = [matches.columns() for matches in found]
+    positions = np.concatenate([matches.positions for matches in found])
+    index = pd.Index(keys[positions], name="key")
+    if queries is not None:
+        query = pd.Index(queries).repeat([len(matches) for matches in found])
+        index = pd.MultiIndex.from_arrays([query, index], names=["query", "key"])
+    joined = {
+        name: np.concatenate([column[name] for column in columns])
+        for name in columns[0]
+    }
+    return pd.DataFrame(joined, index=index)

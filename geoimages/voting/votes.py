@@ -1,0 +1,392 @@
+"""People's votes on side-by-side trials, kept in one SQLite file."""
+
+import contextlib
+import math
+import numbers
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_random_state
+
+from .trials import Trials
+
+CHOICES = ("left", "right", "tie", "skip")
+"""What a voter may answer."""
+
+_APPLICATION_ID = 0x67656F76  # "geov"
+_SCHEMA_VERSION = 1
+_SCHEMA = (
+    """CREATE TABLE trials (
+        place INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        added TEXT NOT NULL,
+        json TEXT NOT NULL
+    )""",
+    """CREATE TABLE votes (
+        vote INTEGER PRIMARY KEY AUTOINCREMENT,
+        trial TEXT NOT NULL,
+        voter TEXT NOT NULL,
+        choice TEXT NOT NULL CHECK (choice IN ('left', 'right', 'tie', 'skip')),
+        time TEXT NOT NULL,
+        seconds REAL
+    )""",
+    "CREATE INDEX votes_of_a_voter ON votes (voter, trial)",
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+    f"PRAGMA user_version = {_SCHEMA_VERSION}",
+)
+_ADD_TRIALS = "INSERT OR IGNORE INTO trials (id, added, json) VALUES (?, ?, ?)"
+_COLUMNS = ("vote", "trial", "voter", "choice", "time", "seconds")
+
+
+def _now():
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _trials_row(trials):
+    if not isinstance(trials, Trials):
+        raise TypeError(
+            f"trials must be what blind_trials returns, got {type(trials).__name__}."
+        )
+    return trials.id, _now(), trials.to_json()
+
+
+@contextlib.contextmanager
+def _opened(path, mode="rw", write=False):
+    """Connect for one piece of work, which is written whole or not at all.
+
+    A rollback journal and not a write-ahead log: that leaves one file, to copy and to
+    share on a network drive, where a log does not work.
+    """
+    try:
+        with contextlib.closing(
+            sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={mode}",
+                uri=True,
+                timeout=30,
+                isolation_level=None,
+            )
+        ) as db:
+            db.execute("PRAGMA synchronous = EXTRA")
+            if write:
+                db.execute("BEGIN IMMEDIATE")
+            yield db
+            if write:
+                db.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        raise OSError(f"{path} cannot be read or written ({error}).") from None
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"{path} is not a file of votes ({error}).") from None
+
+
+def _is_new(db, path):
+    """Whether a file is empty; raises a ValueError where it is not ours."""
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if not (tables or application or version):
+        return True
+    if application != _APPLICATION_ID:
+        raise ValueError(f"{path} is a database of another program, not of votes.")
+    if version > _SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} was written by a newer geoimages (its version is {version}, known "
+            f"is {_SCHEMA_VERSION}); update geoimages."
+        )
+    return False
+
+
+def check_voter(voter):
+    """Return a voter's name without blanks around it, or raise a ValueError."""
+    name = voter.strip() if isinstance(voter, str) else ""
+    if not name:
+        raise ValueError(f"voter must be a name, got {voter!r}.")
+    return name
+
+
+class Votes:
+    """A file of trials and of the votes on them.
+
+    Each vote is on the disk when `record` returns: a process that dies between two
+    votes loses none. Several people and several processes may vote at once.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that `record_votes` made.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    trials : Trials
+        All trials of the file, in the order in which they are shown.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a file of votes.
+
+    See Also
+    --------
+    record_votes : Opens or makes such a file.
+    preference : What the votes say.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(
+                f"No votes at {self.path}; draw trials first (geoimages vote, or "
+                "blind_trials and then record_votes(path, trials))."
+            )
+        with _opened(self.path) as db:
+            if _is_new(db, self.path):
+                raise ValueError(f"{self.path} is empty; it holds no trials.")
+        self._parts = {}
+
+    def __repr__(self):
+        table = self.table
+        return (
+            f"Votes({str(self.path)!r}: {len(self.trials)} trials, {len(table)} votes "
+            f"of {table['voter'].nunique()} voters)"
+        )
+
+    @property
+    def trials(self):
+        """All trials of the file."""
+        with _opened(self.path) as db:
+            ids = [row[0] for row in db.execute("SELECT id FROM trials ORDER BY place")]
+            for name in ids:
+                if name not in self._parts:
+                    query = "SELECT json FROM trials WHERE id = ?"
+                    (text,) = db.execute(query, (name,)).fetchone()
+                    self._parts[name] = Trials.from_json(text)
+        parts = [self._parts[name] for name in ids]
+        return parts[0] if len(parts) == 1 else Trials.joined(parts)
+
+    def record(self, trial, voter, choice, seconds=None):
+        """Keep one vote; a later one of the same voter on the same trial replaces it.
+
+        Parameters
+        ----------
+        trial : str
+            Name of the trial.
+        voter : str
+            Name of the voter.
+        choice : {"left", "right", "tie", "skip"}
+            The side that is more like the query; tie where none is, skip where the
+            voter cannot say.
+        seconds : float, optional
+            Time taken.
+
+        Raises
+        ------
+        KeyError
+            If there is no such trial.
+        ValueError
+            If the choice or the time is none, or the voter has no name.
+        OSError
+            If the file cannot be written, for example because it is locked.
+        """
+        if trial not in self.trials:
+            raise KeyError(f"{trial!r} is not a trial of {self.path.name}.")
+        if choice not in CHOICES:
+            raise ValueError(f"choice={choice!r} is not one of {', '.join(CHOICES)}.")
+        voter = check_voter(voter)
+        if seconds is not None and not (
+            isinstance(seconds, numbers.Real) and 0 <= seconds < math.inf
+        ):
+            raise ValueError(f"seconds must be 0 or more, got {seconds!r}.")
+        row = (
+            trial,
+            voter,
+            choice,
+            _now(),
+            None if seconds is None else float(seconds),
+        )
+        with _opened(self.path, write=True) as db:
+            query = (
+                "INSERT INTO votes (trial, voter, choice, time, seconds) "
+                "VALUES (?, ?, ?, ?, ?)"
+            )
+            db.execute(query, row)
+
+    @property
+    def history(self):
+        """Every vote ever cast, oldest first: DataFrame.
+
+        Index ``vote``; ``trial``, ``voter``, ``choice``, ``time`` (UTC) and
+        ``seconds``.
+        """
+        with _opened(self.path) as db:
+            query = f"SELECT {', '.join(_COLUMNS)} FROM votes ORDER BY vote"
+            rows = db.execute(query).fetchall()
+        table = pd.DataFrame(rows, columns=list(_COLUMNS)).astype({"seconds": float})
+        table["time"] = pd.to_datetime(table["time"], utc=True)
+        return table.set_index("vote")
+
+    @property
+    def table(self):
+        """The votes that count, each voter's last on each trial: DataFrame.
+
+        What `history` holds and, of the trial, ``query``, ``left_model``,
+        ``right_model`` and ``repeat_of``.
+        """
+        last = self.history.drop_duplicates(["voter", "trial"], keep="last")
+        about = self.trials.revealed.drop(columns=["left", "right"])
+        return last.join(about, on="trial")
+
+    def pending(self, voter):
+        """Return the trials that a voter has not answered yet.
+
+        Parameters
+        ----------
+        voter : str
+            Name of the voter.
+
+        Returns
+        -------
+        trials : list of Trial
+            In the order in which they are shown.
+        """
+        with _opened(self.path) as db:
+            query = "SELECT DISTINCT trial FROM votes WHERE voter = ?"
+            done = {row[0] for row in db.execute(query, (check_voter(voter),))}
+        return [trial for trial in self.trials if trial.name not in done]
+
+
+def record_votes(path, trials=None):
+    """Open a file of votes, or make one.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file, ``.votes`` by custom.
+    trials : Trials, optional
+        What `blind_trials` drew. A new file needs them; a file that is there takes
+        them up behind its own, once.
+
+    Returns
+    -------
+    votes : Votes
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file and no trials to begin with, or no such folder.
+    ValueError
+        If the file is something else; it is left as it is.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import pandas as pd
+    >>> from geoimages import PairwiseModel, blind_trials, make_rocks, record_votes
+    >>> images, _ = make_rocks(30, random_state=0)
+    >>> keys = [f"rock.{i}" for i in range(30)]
+    >>> X = pd.DataFrame(images.reshape(30, -1), index=keys)
+    >>> models = {m: PairwiseModel(dist_metric=m).fit(X) for m in ("cosine", "cityblock")}
+    >>> trials = blind_trials(models, keys, n_trials=4, repeats=0, random_state=0)
+    >>> votes = record_votes(pathlib.Path(tempfile.mkdtemp()) / "rocks.votes", trials)
+    >>> votes.record(votes.pending("ann")[0].name, "ann", "left", seconds=4.2)
+    >>> len(votes.pending("ann")), len(votes.pending("bo"))
+    (3, 4)
+    """
+    path = Path(path)
+    if trials is None:
+        return Votes(path)
+    row = _trials_row(trials)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"{path} cannot be written: its folder does not exist; create it first."
+        )
+    with _opened(path, mode="rwc", write=True) as db:
+        if _is_new(db, path):
+            for statement in _SCHEMA:
+                db.execute(statement)
+        db.execute(_ADD_TRIALS, row)
+    return Votes(path)
+
+
+def triplets_from_votes(votes, *, per_vote=None, random_state=None):
+    """Turn votes into "the query is more like a than like b".
+
+    A vote for a side says that what only this side shows is nearer to the query than
+    what only the other side shows; pictures on both sides say nothing, and so do ties,
+    skips and repeats. A vote that was changed counts as last cast.
+
+    Parameters
+    ----------
+    votes : Votes
+        The votes.
+    per_vote : int, optional
+        Triplets drawn from each vote, so that each has the same say where weights are
+        not taken; drawn with replacement where a vote has fewer. By default all, up to
+        k² of a vote.
+    random_state : int, RandomState or None, default=None
+        Seed of the draw.
+
+    Returns
+    -------
+    triplets : ndarray of shape (m, 3), str
+        Keys of the query, of the nearer and of the farther picture.
+    weights : ndarray of shape (m,), float64
+        One over the number of triplets of the same vote: each vote weighs 1.
+
+    Raises
+    ------
+    TypeError
+        If `votes` are no Votes.
+    ValueError
+        If `per_vote` is no number of triplets.
+
+    See Also
+    --------
+    TripletEmbedding.fit_triplets : Learns from both,
+        ``fit_triplets(X, *triplets_from_votes(votes))``.
+
+    Examples
+    --------
+    A vote for (b, c) over (b, d) says that c is nearer than d.
+
+    >>> from geoimages.voting.votes import _triplets_of
+    >>> _triplets_of("a", ("b", "c"), ("b", "d"))
+    [('a', 'c', 'd')]
+    """
+    if not isinstance(votes, Votes):
+        raise TypeError(
+            f"votes must be Votes, got {type(votes).__name__}; record_votes(path) opens "
+            "a file."
+        )
+    if per_vote is not None and (
+        not isinstance(per_vote, numbers.Integral) or per_vote < 1
+    ):
+        raise ValueError(f"per_vote must be 1 or more, got {per_vote!r}.")
+    rng = check_random_state(random_state)
+    trials, table = votes.trials, votes.table
+    told = table[table["choice"].isin(["left", "right"]) & (table["repeat_of"] == "")]
+    triplets, weights = [], []
+    for name, choice in zip(told["trial"], told["choice"], strict=True):
+        trial = trials[name]
+        sides = (trial.left, trial.right)
+        found = _triplets_of(trial.query, *sides[:: 1 if choice == "left" else -1])
+        if per_vote is not None and found:
+            picks = rng.choice(len(found), per_vote, replace=len(found) < per_vote)
+            found = [found[i] for i in picks]
+        triplets += found
+        weights += [1 / len(found)] * len(found)
+    if not triplets:
+        return np.empty((0, 3), dtype=str), np.empty(0)
+    return np.array(triplets, dtype=str), np.array(weights)
+
+
+def _triplets_of(query, winner, loser):
+    """All (query, nearer, farther) that one vote tells."""
+    nearer = [key for key in winner if key not in loser]
+    farther = [key for key in loser if key not in winner]
+    return [(query, near, far) for near in nearer for far in farther]
