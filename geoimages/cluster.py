@@ -188,13 +188,6 @@ class KMeansModel(Changing, SimilarityModel):
             If `y` is a number: name it, ``num_clusters=4``.
         ValueError
             If there are fewer pictures than clusters, or an option is unknown.
-
-        Notes
-        -----
-        Pixels of a `Collection` that holds more than 1 GiB of them stay in its file,
-        which is mapped, as `PairwiseModel.fit` says. The pictures of a cluster lie
-        apart there, so that a candidate takes about twice as long; ``pooling=None``
-        reads them all.
         """
         k = self.num_clusters if num_clusters is None else num_clusters
         check_count("num_clusters", k)

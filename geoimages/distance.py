@@ -190,10 +190,10 @@ class PairwiseModel(Changing, SimilarityModel):
         -----
         Pixels of a `Collection` that holds more than 1 GiB of them stay in its file,
         which is mapped; keep it unchanged as long as the model is used. They are read
-        into memory where a mask puts them on white, where scikit-learn's transformers
-        are given them, where they are parted into clusters or indexed by faiss, for
-        seuclidean and mahalanobis, and where the model is saved, copied, sent to
-        another process or changed.
+        into memory where `Collection.mapped` gives None, where a mask puts them on
+        white, where features of scikit-learn's own are given them, where they are
+        clustered or indexed by faiss, for seuclidean and mahalanobis, and where the
+        model is saved, copied, sent to another process or changed.
         """
         check_algorithm(self.algorithm, self.recall_target, ["faiss"])
         if self.algorithm == "faiss":

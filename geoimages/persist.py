@@ -28,7 +28,6 @@ TRUSTED = (
     "geoimages.neural.classifier.ConvNetClassifier",
     "geoimages.neural.classifier.MLPEmbedding",
     "geoimages.search.exact.ExactSearch",
-    "geoimages.search.mapped.MappedRows",
     "geoimages.search.ivf.PartitionedSearch",
     "geoimages.search.rotated.TurnedRows",
     "geoimages.search.faiss_index.FaissSearch",

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import mmap
 import os
 import re
 import zipfile
@@ -771,18 +770,16 @@ class Collection:
         return out[0] if single else out
 
     def mapped(self):
-        """Map the file, and tell where its pictures lie, without reading them.
+        """Map the pictures from the file instead of reading them.
 
         Returns
         -------
-        content : ndarray of shape (n_bytes,), uint8, or None
-            The file, read-only. It outlives `close`, and where the system allows that
-            (not on Windows) the removal of the file. None where the pictures do not lie
-            there as they are (compressed, not uint8) or another file has taken the
-            place of this one.
-        offsets : ndarray of shape (n,), int64, or None
-            The byte that each picture begins at; those of a file that this version
-            wrote follow each other.
+        images : numpy.memmap of shape (n, height, width, channels), uint8, or None
+            The pictures, read-only; the operating system reads what is used. They
+            outlive `close`, and where the system allows that (not on Windows) the
+            removal of the file. None where the pictures do not lie in one piece, as
+            this version writes them (scattered, compressed, not uint8, the layout of
+            the proof of concept), or another file has taken the place of this one.
 
         Examples
         --------
@@ -790,22 +787,20 @@ class Collection:
         >>> from geoimages import Collection, make_rocks
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "rocks.h5"
         >>> rocks = Collection.from_arrays(path, *make_rocks(12, random_state=0))
-        >>> content, offsets = rocks.mapped()
-        >>> picture = content[offsets[7] : offsets[7] + 28 * 28 * 3]
-        >>> bool((picture == rocks[7].ravel()).all())
+        >>> bool((rocks.mapped()[7] == rocks[7]).all())
         True
         """
-        found = [_offsets(part) for part in self._parts]
-        if any(offsets is None for offsets in found):
-            return None, None
+        start = _start_in_file(self._parts[0]) if len(self._parts) == 1 else None
+        if start is None:
+            return None
+        shape = len(self), *self.image_shape
         try:
             with open(self.path, "rb") as file:
                 if not os.path.samestat(os.fstat(file.fileno()), self._opened):
-                    return None, None
-                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    return None
+                return np.memmap(file, np.uint8, "r", start, shape)
         except OSError:  # it has been removed, say
-            return None, None
-        return np.frombuffer(content, np.uint8), np.concatenate(found)
+            return None
 
     def __iter__(self):
         for start in range(0, len(self), self._block):
@@ -1117,27 +1112,23 @@ def _in_255(part):
     return 255 if part.dtype.kind == "f" and part[:256].max(initial=0) <= 1 else 1
 
 
-def _offsets(part):
-    """Where in the file each picture of a dataset begins: (n,), or None."""
+def _start_in_file(part):
+    """The byte at which the pictures of a dataset begin in one piece, or None."""
     filters = part.id.get_create_plist().get_nfilters()
     if part.dtype != np.uint8 or filters or part.file.userblock_size:
         return None
-    size = int(np.prod(part.shape[1:]))
     if part.chunks is None:
-        first = part.id.get_offset()
-        return None if first is None else first + size * np.arange(len(part))
-    each = part.chunks[0]
-    if part.chunks[1:] != part.shape[1:]:
+        return part.id.get_offset()
+    if part.chunks != (1, *part.shape[1:]):
         return None
-    firsts = np.full(-(-len(part) // each), -1)
+    starts = np.full(len(part), -1)
 
     def note(chunk):
-        firsts[chunk.chunk_offset[0] // each] = chunk.byte_offset
+        starts[chunk.chunk_offset[0]] = chunk.byte_offset
 
     part.id.chunk_iter(note)
-    if (firsts < 0).any():  # never written
-        return None
-    return (firsts[:, None] + size * np.arange(each)).ravel()[: len(part)]
+    in_one_piece = (np.diff(starts) == np.prod(part.shape[1:])).all()
+    return int(starts[0]) if in_one_piece and starts[0] >= 0 else None
 
 
 def _read_rows(part, positions, scale):

@@ -155,7 +155,7 @@ class ExactSearch:
 
     Parameters
     ----------
-    rows : ndarray, TurnedRows or MappedRows of shape (n, d), uint8, float32 or float64
+    rows : ndarray or TurnedRows of shape (n, d), uint8, float32 or float64
         uint8 means 0–255, everything else is compared as it is. Float rows that hold
         nothing but k/255 are kept as uint8.
     rank : ndarray of shape (n,), int

@@ -5,7 +5,6 @@ from joblib import Parallel, delayed, effective_n_jobs
 
 from .clustering import directions, nearest_centers
 from .exact import PRODUCT_METRICS, ExactSearch
-from .mapped import rows_at
 
 _MOST_ASKED = 256  # queries that recall is measured with
 _FEW_ASKED = 16  # the same for distances that take long
@@ -65,7 +64,7 @@ class PartitionedSearch:
     ):
         # A cluster's rows lie together, so that to search it is to read a slice.
         order = np.argsort(labels, kind="stable")
-        exact = ExactSearch(rows_at(rows, order), rank[order], metric_params)
+        exact = ExactSearch(rows[order], rank[order], metric_params)
         self._keep(exact, order, labels, centers, parted_for)
 
     @classmethod

@@ -3,7 +3,6 @@
 import numpy as np
 
 from . import integers
-from .mapped import in_pieces, rows_at
 
 _BLOCK_BYTES = 1 << 26
 _WORTH = 0.7  # share of the rows that may be left for it to pay
@@ -25,7 +24,7 @@ class TurnedRows:
 
     Parameters
     ----------
-    base : ndarray or MappedRows of shape (m, d), uint8
+    base : ndarray of shape (m, d), uint8
         The pictures kept.
     image_shape : tuple of int
         (side, side, channels).
@@ -92,9 +91,12 @@ class TurnedRows:
                 place.setdefault(query.tobytes(), len(place))
                 asked.append(place[query.tobytes()])
         distinct = np.frombuffer(b"".join(place), np.uint8).reshape(len(place), -1)
-        everything = slice(0, len(self.base))
-        compared = in_pieces(
-            lambda rows: compare(rows, distinct), self.base, everything
+        step = max(1, _BLOCK_BYTES // self.base.shape[1])
+        compared = np.concatenate(
+            [
+                compare(self.base[start : start + step], distinct)
+                for start in range(0, len(self.base), step)
+            ]
         )
         asked = np.array(asked).reshape(4, len(queries))
         return lambda part: compared[
@@ -107,7 +109,7 @@ def keep_turns_once(rows, image_shape):
 
     Parameters
     ----------
-    rows : ndarray or MappedRows of shape (n, d), uint8
+    rows : ndarray of shape (n, d), uint8
         Flat pictures.
     image_shape : tuple of int
         (height, width, channels).
@@ -144,7 +146,17 @@ def keep_turns_once(rows, image_shape):
             return rows
     kept = np.sort(np.concatenate(kept))
     source = np.searchsorted(kept, source)
-    return TurnedRows(rows_at(rows, kept), image_shape, source, quarters)
+    steps = np.diff(kept)
+    if len(steps) and (steps == steps[0]).all() and _is_mapped(rows):
+        kept = slice(kept[0], kept[-1] + 1, steps[0])  # a view, which stays in the file
+    return TurnedRows(rows[kept], image_shape, source, quarters)
+
+
+def _is_mapped(rows):
+    """Whether an array, or what it is a view of, lies in a mapped file."""
+    while rows is not None and not isinstance(rows, np.memmap):
+        rows = getattr(rows, "base", None)
+    return rows is not None
 
 
 def _signatures(rows, image_shape):
@@ -153,7 +165,7 @@ def _signatures(rows, image_shape):
     mask = rng.integers(0, 256, (1, rows.shape[1]), dtype=np.uint8)
     masks = np.concatenate([_turn_rows(mask, image_shape, k) for k in range(4)])
     products = integers.products_with(masks)
-    signature = in_pieces(products, rows, slice(0, len(rows))).astype(np.int64)
+    signature = products(rows).astype(np.int64)
     signature.sort(axis=1)
     return np.unique(signature, axis=0, return_inverse=True)[1].ravel()
 

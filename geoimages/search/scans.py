@@ -5,7 +5,6 @@ import math
 import numpy as np
 
 from . import integers
-from .mapped import in_pieces
 from .metrics import BOUNDED_BY_ONE
 from .rotated import TurnedRows
 
@@ -344,4 +343,4 @@ def comparer(rows, queries):
     if isinstance(rows, TurnedRows):
         return rows.comparer(integers.dots, queries)
     products = integers.products_with(queries)
-    return lambda part: in_pieces(products, rows, part)
+    return lambda part: products(rows[part])

@@ -19,7 +19,6 @@ from ..pictures.validation import (
     rows_for,
 )
 from ..search import ExactSearch
-from ..search.mapped import mapped_rows
 from ..search.metrics import check_metric, check_metric_params
 from ..search.rotated import keep_turns_once
 from .explanation import block_shares, blocks_of
@@ -29,6 +28,7 @@ _EXCLUDE = ("lineage", "self", None)
 _BLOCK_QUERIES = 2048  # described and ranked together
 _FEW = 16  # candidates whose families are looked for one by one
 _BLOCK_BYTES = 1 << 24
+_MOST_READ = 1 << 30  # bytes of pixels: those of larger collections stay in the file
 
 
 def check_count(name, value):
@@ -78,6 +78,13 @@ def rank_keys(keys):
     rank = np.empty(len(keys), np.int64)
     rank[order] = np.arange(len(keys))
     return rank
+
+
+def _pictures_in(collection):
+    """The pictures of a collection, those of a large one mapped: (n, h, w, c) uint8."""
+    n_bytes = len(collection) * int(np.prod(collection.image_shape))
+    mapped = collection.mapped() if n_bytes > _MOST_READ else None
+    return collection[:] if mapped is None else mapped
 
 
 def _on_white(images):
@@ -155,9 +162,10 @@ class SimilarityModel(BaseEstimator):
         -----
         Pixels of a `Collection` that holds more than 1 GiB of them stay in its file,
         which is mapped; keep it unchanged as long as the model is used. They are read
-        into memory where a mask puts them on white, where scikit-learn's transformers
-        are given them, for seuclidean and mahalanobis, and where the model is saved,
-        copied, sent to another process or changed.
+        into memory where `Collection.mapped` gives None, where a mask puts them on
+        white, where features of scikit-learn's own are given them, for seuclidean and
+        mahalanobis, and where the model is saved, copied, sent to another process or
+        changed.
         """
         if isinstance(y, numbers.Number | str):
             raise TypeError(
@@ -213,14 +221,10 @@ class SimilarityModel(BaseEstimator):
 
     def _learn_rows(self, X, y):
         """Check X, fit the features and return the rows to store."""
-        mapped = None
-        # What has a mask is put on white, which makes new rows.
-        if self._compares_pixels and is_collection(X) and X.image_shape[2] != 4:
-            mapped = mapped_rows(X)
-        images = self._check(X if mapped is None else X[:1], reset=True)
+        images = self._check(X, reset=True)
         self.pictures_ = self.thumbnails_ = None
         if self._compares_pixels:
-            return self._describe(images) if mapped is None else mapped
+            return self._describe(images)
         if isinstance(self.features, type) or not hasattr(self.features, "transform"):
             given = " ".join(repr(self.features).split())  # on one line
             raise TypeError(
@@ -238,9 +242,7 @@ class SimilarityModel(BaseEstimator):
         return self._describe(images)
 
     def _check(self, X, reset):
-        if is_collection(X):
-            rows = mapped_rows(X)
-            X = X[:] if rows is None else rows[:].reshape(-1, *X.image_shape)
+        X = _pictures_in(X) if is_collection(X) else X
         return check_images(self, X, reset=reset, dtype=None)
 
     def _describe(self, images):
