@@ -17,7 +17,7 @@ import pandas as pd
 from ..files import atomic_path, progress
 from ..pictures.reading import ImageReadError, read_image, read_images
 from ..pictures.resizing import FITS, check_size, resize_image
-from ..pictures.validation import rows_for
+from ..pictures.validation import input_for
 from .html import collection_html
 from .lineage import TURNS, lineage_of
 from .sampling import sample_groups
@@ -1028,7 +1028,7 @@ class Collection:
             [
                 np.asarray(
                     transformer.transform(
-                        rows_for(transformer, self[start : start + self._block])
+                        input_for(transformer, self[start : start + self._block])
                     )
                 )
                 for start in bar

@@ -65,6 +65,8 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
     A subclass gives its columns in `_columns`, and learns, if it does, in `_learn`.
     """
 
+    takes_pictures = True  # not only flat rows: see `pictures.validation.input_for`
+
     def __init__(self, *, working_side=128, image_shape=None, n_jobs=None):
         self.working_side = working_side
         self.image_shape = image_shape

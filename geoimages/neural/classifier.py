@@ -31,9 +31,8 @@ from ..pictures.augmentation import Augmentation
 from ..pictures.scaling import as_uint8
 from ..pictures.validation import (
     check_images,
-    hand_image_shape,
+    input_for,
     is_collection,
-    rows_for,
 )
 
 _REFERENCES = 2000  # training pictures that novelty compares with
@@ -549,6 +548,8 @@ class ConvNetClassifier(_Network):
     (2, 6)
     """
 
+    takes_pictures = True
+
     def __init__(
         self,
         features=None,
@@ -716,21 +717,20 @@ class ConvNetClassifier(_Network):
             )
         else:
             self.features_ = clone(self.features)
-        hand_image_shape(self.features_, self.image_shape_)
         sample = images[train]
         y = codes[train]
         if isinstance(self.features_, RockFeatures) and augment is not None:
             few = rng.permutation(len(train))[:2000]
             sample = np.concatenate([sample[few], augment.apply(sample[few], rng)])
             y = np.concatenate([y[few], y[few]])
-        self.features_.fit(rows_for(self.features_, sample), y)
+        self.features_.fit(input_for(self.features_, sample), y)
 
     def _describe(self, images):
         """Pictures -> float32 features."""
         if self.features_ is None:
             rows = images.reshape(len(images), -1)
             return rows / np.float32(255) if rows.dtype == np.uint8 else rows
-        rows = self.features_.transform(rows_for(self.features_, images))
+        rows = self.features_.transform(input_for(self.features_, images))
         return np.asarray(rows, dtype=np.float32)
 
     def _describe_parts(self, images, rng):

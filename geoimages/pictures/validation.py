@@ -144,40 +144,54 @@ def check_images(estimator, X, *, reset=True, dtype=np.float32):
     return X.reshape(len(X), *estimator.image_shape_)
 
 
-def rows_for(transformer, images):
-    """Flatten pictures for a transformer: (n, h, w, c) -> (n, h*w*c).
+def input_for(transformer, images):
+    """Return what a transformer takes of pictures: the pictures, or flat rows of them.
 
-    A transformer of this package (it has a parameter ``image_shape``), or a pipeline
-    that begins with one, takes uint8 as it is. One from elsewhere knows no scale of its
-    own and gets values in 0–1.
+    A transformer of this package says ``takes_pictures``: it is given pictures as they
+    are, and so is a pipeline that begins with one. Others know neither shape nor scale
+    and get flat rows in 0–1.
+
+    Parameters
+    ----------
+    transformer : transformer
+        Fitted or not.
+    images : ndarray of shape (n, height, width, channels)
+        Checked pictures.
+
+    Returns
+    -------
+    X : ndarray of shape (n, height, width, channels) or (n, height · width · channels)
+
+    Raises
+    ------
+    ValueError
+        If a union gives flat rows to a transformer that would misread their shape.
     """
-    rows = images.reshape(len(images), -1)
-    if rows.dtype == np.uint8 and not all(map(_takes_shape, _first(transformer))):
-        return rows / np.float32(255)
-    return rows
+    first = _first(transformer)
+    takers = [part for part in first if getattr(part, "takes_pictures", False)]
+    if takers and len(takers) == len(first):
+        return images
+    rows, shape = images.reshape(len(images), -1), images.shape[1:]
+    for part in takers:
+        if infer_image_shape(rows.shape[1], part.image_shape) != shape:
+            raise ValueError(
+                f"The union gives flat rows to all its parts, for some of them take no "
+                f"pictures; state image_shape={shape} in {type(part).__name__}."
+            )
+    return rows / np.float32(255) if rows.dtype == np.uint8 else rows
 
 
-def hand_image_shape(transformer, image_shape):
-    """Tell a transformer, or what a pipeline begins with, the shape of flat rows."""
-    for part in _first(transformer, thaw=False):
-        if _takes_shape(part):
-            part.set_params(image_shape=image_shape)
-
-
-def _takes_shape(transformer):
-    return "image_shape" in transformer.get_params(deep=False)
-
-
-def _first(transformer, thaw=True):
-    """The transformers that are given the pictures; trained ones if `thaw`."""
+def _first(transformer):
+    """The transformers that are given the pictures themselves."""
     if isinstance(transformer, Pipeline):
-        return _first(transformer.steps[0][1], thaw)
+        steps = [step for _, step in transformer.steps if step != "passthrough"]
+        return _first(steps[0]) if steps else []
     if isinstance(transformer, FrozenEstimator):
-        return _first(transformer.estimator) if thaw else []
+        return _first(transformer.estimator)
     if isinstance(transformer, FeatureUnion):
-        parts = (_first(part, thaw) for _, part in transformer.transformer_list)
-        return [part for several in parts for part in several]
-    return [transformer] if hasattr(transformer, "get_params") else []
+        parts = [part for _, part in transformer.transformer_list if part != "drop"]
+        return [first for part in parts for first in _first(part)]
+    return [transformer]
 
 
 def is_collection(X):

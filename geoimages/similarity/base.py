@@ -14,9 +14,8 @@ from ..pictures.orientation import check_orientation, turn
 from ..pictures.scaling import as_uint8, on_white
 from ..pictures.validation import (
     check_images,
-    hand_image_shape,
+    input_for,
     is_collection,
-    rows_for,
 )
 from ..search import ExactSearch
 from ..search.metrics import check_metric, check_metric_params
@@ -232,8 +231,7 @@ class SimilarityModel(BaseEstimator):
                 "RockFeatures(), or None to compare pixels."
             )
         self.features_ = clone(self.features)
-        hand_image_shape(self.features_, self.image_shape_)
-        self.features_.fit(rows_for(self.features_, images), y)
+        self.features_.fit(input_for(self.features_, images), y)
         self.pictures_ = X if is_collection(X) else images
         if self.rerank == "auto" and hasattr(self.features_, "verify"):
             self.thumbnails_ = self.features_.thumbnails(images)
@@ -248,7 +246,7 @@ class SimilarityModel(BaseEstimator):
     def _describe(self, images):
         """Turn checked pictures into the rows that are compared."""
         if not self._compares_pixels:
-            rows = self.features_.transform(rows_for(self.features_, images))
+            rows = self.features_.transform(input_for(self.features_, images))
             return self._check_rows(np.asarray(rows), len(images))
         images = _on_white(images) if images.shape[3] == 4 else images
         return images.reshape(len(images), -1)

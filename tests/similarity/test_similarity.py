@@ -12,12 +12,15 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer
 
 from geoimages import (
     Collection,
+    ColorFeatures,
     KMeansModel,
     PairwiseModel,
+    RockFeatures,
     find_similar,
     similarity_from_distance,
 )
@@ -292,25 +295,49 @@ def test_frozen_features_are_not_fitted_again(frame):
     np.testing.assert_allclose(model.search_.rows, pca.transform(scaled), atol=1e-4)
 
 
-class Shape(TransformerMixin, BaseEstimator):
-    """Keeps what it was told of the pictures."""
+class MeanLevel(TransformerMixin, BaseEstimator):
+    """Takes pictures, and keeps what it was given."""
 
-    def __init__(self, image_shape=None):
-        self.image_shape = image_shape
+    takes_pictures = True
 
     def fit(self, X, y=None):
-        self.seen_ = X.dtype
+        self.given_ = X
         return self
 
     def transform(self, X):
-        return X[:, :5].astype(float)
+        return X.mean(axis=(1, 2))
 
 
-def test_features_learn_the_shape_and_get_uint8(pictures):
-    images, _ = pictures
-    model = PairwiseModel(features=Shape()).fit(images)
-    assert model.features_.image_shape == (28, 28, 3)
-    assert model.features_.seen_ == np.uint8
+@pytest.mark.parametrize("wrap", [clone, make_pipeline, lambda f: FrozenEstimator(f)])
+def test_features_that_take_pictures_get_them_as_they_are(frame, pictures, wrap):
+    features = MeanLevel().fit(pictures[0])
+    model = PairwiseModel(3, "euclidean", wrap(features)).fit(frame)
+    np.testing.assert_allclose(
+        model.search_.rows, pictures[0].mean(axis=(1, 2)), rtol=1e-6
+    )
+    if wrap is clone:
+        assert model.features_.given_.dtype == np.uint8
+
+
+def test_fitted_features_have_the_parameters_that_were_given(pictures):
+    images = np.concatenate([pictures[0][:20, 3:], pictures[0][:20, 3:, :, :1]], axis=3)
+    model = PairwiseModel(2, features=RockFeatures(conv=0)).fit(images)
+    assert repr(model.features_) == "RockFeatures(conv=0)"
+    assert model.features_.image_shape_ == (25, 28, 4)
+
+
+def test_a_union_of_both_kinds_of_features(pictures):
+    def union(**shape):
+        return make_union(ColorFeatures(**shape), PCA(2, random_state=0))
+
+    images = pictures[0][:30]
+    rows = PairwiseModel(3, "euclidean", union()).fit(images).search_.rows
+    colors = ColorFeatures().fit_transform(images / np.float32(255))
+    np.testing.assert_allclose(rows[:, :-2], colors, atol=1e-3)
+    with pytest.raises(ValueError, match=r"state image_shape=\(20, 28, 3\) in Color"):
+        PairwiseModel(features=union()).fit(images[:, :20])
+    model = PairwiseModel(features=union(image_shape=(20, 28, 3)))
+    assert len(model.fit(images[:, :20]).predict(images[0, :20], 3)) == 3
 
 
 def test_features_of_a_collection_are_cached_when_it_is_writable(pictures, tmp_path):
