@@ -5,10 +5,8 @@ from pathlib import Path
 
 import click
 
-from ..collection.store import Collection
-from ..persist import load, save
-from ..visualize import Plots, save_figure
-from ..workflows import classify_files, evaluate_classifier, train_classifier
+import geoimages as gi
+
 from .group import cli
 from .options import COLLECTION, format_options, print_table
 
@@ -39,11 +37,11 @@ from .options import COLLECTION, format_options, print_table
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything.")
 def train(collection, output, split, share, seed):
     """Train a classifier and score it on pictures that it has not seen."""
-    with Collection(collection) as rocks:
-        model, scores, keys = train_classifier(
+    with gi.Collection(collection) as rocks:
+        model, scores, keys = gi.train_classifier(
             rocks, split=split, share=share, random_state=seed
         )
-    save(model, output, scores, keys)
+    gi.save(model, output, scores, keys)
     click.echo(f"{', '.join(model.classes_)} in {output}")
     for name, value in scores.items():
         click.echo(f"  {name.replace('_', ' ')}: {value:.4g}")
@@ -55,7 +53,7 @@ def train(collection, output, split, share, seed):
 @format_options
 def classify(model, pictures, form):
     """Tell the class of pictures, how probable it is, and how new they are."""
-    table = classify_files(load(model), pictures)
+    table = gi.classify_files(gi.load(model), pictures)
     print_table(table, form)
     if (table["class"] == "").all():
         raise click.ClickException("None of the pictures could be read.")
@@ -79,9 +77,9 @@ def classify(model, pictures, form):
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(model, collection, split, plot, as_json):
     """Score a model: each class, its probabilities, and disturbed pictures."""
-    model = load(model)
-    with Collection(collection) as rocks:
-        report = evaluate_classifier(model, rocks, split)
+    model = gi.load(model)
+    with gi.Collection(collection) as rocks:
+        report = gi.evaluate_classifier(model, rocks, split)
     y, proba = report.pop("y"), report.pop("proba")
     del report["keys"]
     if as_json:
@@ -99,9 +97,9 @@ def evaluate(model, collection, split, plot, as_json):
         Path(plot).mkdir(parents=True, exist_ok=True)
         predicted = model.classes_[proba.argmax(axis=1)]
         figures = {
-            "confusion.png": Plots.confusion_matrix(y, predicted),
-            "reliability.png": Plots.reliability(y, proba, model.classes_),
+            "confusion.png": gi.Plots.confusion_matrix(y, predicted),
+            "reliability.png": gi.Plots.reliability(y, proba, model.classes_),
         }
         for name, figure in figures.items():
-            save_figure(figure, Path(plot) / name)
+            gi.visualize.save_figure(figure, Path(plot) / name)
             click.echo(f"Drew {Path(plot) / name}", err=True)

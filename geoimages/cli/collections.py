@@ -3,13 +3,9 @@
 import json
 
 import click
-import pandas as pd
 
-from ..collection.duplicates import find_duplicates
-from ..collection.splits import split as split_collection
-from ..collection.store import Collection
-from ..files import atomic_path
-from .demo import run_demo
+import geoimages as gi
+
 from .group import cli
 from .options import COLLECTION, format_options, print_table
 
@@ -27,6 +23,8 @@ from .options import COLLECTION, format_options, print_table
 )
 def demo(output, source):
     """Show the main job on a drawn sample, or on your own pictures."""
+    from .demo import run_demo
+
     run_demo(output, source, echo=click.echo)
 
 
@@ -63,7 +61,7 @@ def demo(output, source):
 )
 def etl(source, output, size, fit, alpha, rotate, sample, seed, metadata):
     """Read a zip or folder of class folders into one .h5 file."""
-    rocks = Collection.create(
+    rocks = gi.Collection.create(
         output,
         source,
         size=size,
@@ -83,7 +81,7 @@ def etl(source, output, size, fit, alpha, rotate, sample, seed, metadata):
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(collection, as_json):
     """Say what a collection holds, and what became of every file."""
-    with Collection(collection) as rocks:
+    with gi.Collection(collection) as rocks:
         if as_json:
             click.echo(json.dumps(rocks.summary(as_dict=True), indent=2))
         else:
@@ -95,8 +93,8 @@ def info(collection, as_json):
 @format_options
 def duplicates(collection, form):
     """List the pictures that are copies of others, and labels that contradict."""
-    with Collection(collection) as rocks:
-        found = find_duplicates(rocks)
+    with gi.Collection(collection) as rocks:
+        found = gi.find_duplicates(rocks)
     if len(found.pairs) or form:
         print_table(found.pairs, form)
     click.echo(found.summary(), err=form is not None)
@@ -125,10 +123,12 @@ def duplicates(collection, form):
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
 def split(collection, output, test_size, dev_size, column, seed):
     """Part a collection into train, dev and test, so that nothing leaks."""
-    with Collection(collection) as rocks:
-        parts = split_collection(
-            rocks, test_size, dev_size, column=column, random_state=seed
-        )
+    import pandas as pd
+
+    from ..files import atomic_path
+
+    with gi.Collection(collection) as rocks:
+        parts = gi.split(rocks, test_size, dev_size, column=column, random_state=seed)
         names = pd.Series("train", index=pd.Index(rocks.keys, name="key"), name="split")
         for name, positions in parts._asdict().items():
             names.iloc[positions] = name

@@ -4,13 +4,9 @@ import json
 from pathlib import Path
 
 import click
-import numpy as np
 
-from ..collection.store import Collection
-from ..evaluate import compare as compare_models
-from ..visualize import Plots, save_figure
-from ..voting import Votes, blind_trials, preference, record_votes
-from ..voting.terminal import vote_in_terminal
+import geoimages as gi
+
 from .group import cli
 from .options import COLLECTION
 from .shorthands import FEATURES, MODELS, make_model
@@ -65,8 +61,8 @@ _SEED = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare(collection, models, queries, k, seed, plot, as_json):
     """Compare similarity models on pictures of the collection (A/B)."""
-    with Collection(collection) as rocks:
-        result = compare_models(
+    with gi.Collection(collection) as rocks:
+        result = gi.compare(
             models,
             min(queries, len(rocks)),
             X=rocks,
@@ -84,7 +80,7 @@ def compare(collection, models, queries, k, seed, plot, as_json):
     else:
         click.echo(result)
     if plot:
-        save_figure(Plots.comparison(result), plot)
+        gi.visualize.save_figure(gi.Plots.comparison(result), plot)
         click.echo(f"Drew {plot}", err=True)
 
 
@@ -115,18 +111,20 @@ def compare(collection, models, queries, k, seed, plot, as_json):
 )
 def vote(collection, path, voter, models, trials, k, seed, picture):
     """Judge blindly which of two answers serves better, trial by trial."""
-    with Collection(collection) as rocks:
+    import numpy as np
+
+    with gi.Collection(collection) as rocks:
         if Path(path).exists():
-            votes = record_votes(path)
+            votes = gi.record_votes(path)
         else:
             queries = np.random.default_rng(seed).permutation(rocks.keys)
             queries = queries[: 2 * trials].tolist()
             fitted = {name: model.fit(rocks) for name, model in models.items()}
-            drawn = blind_trials(
+            drawn = gi.blind_trials(
                 fitted, queries, k=k, n_trials=trials, random_state=seed
             )
-            votes = record_votes(path, drawn)
-        vote_in_terminal(
+            votes = gi.record_votes(path, drawn)
+        gi.vote_in_terminal(
             votes, rocks, voter, picture, ask=lambda text: input(text), show=click.echo
         )
 
@@ -136,7 +134,7 @@ def vote(collection, path, voter, models, trials, k, seed, picture):
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def votes(votes, as_json):
     """Say what people's votes tell, and how many more are needed."""
-    result = preference(Votes(votes))
+    result = gi.preference(gi.Votes(votes))
     if as_json:
         click.echo(json.dumps(result.as_dict(), indent=2))
     else:

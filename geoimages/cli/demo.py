@@ -3,13 +3,9 @@
 import time
 from pathlib import Path
 
-from ..cluster import KMeansModel
+import geoimages as gi
+
 from ..collection.sources import open_source
-from ..collection.store import Collection
-from ..datasets.fetching import write_rocks
-from ..distance import PairwiseModel
-from ..features import RockFeatures
-from ..visualize import Plots, save_figure, suggest_elbow
 
 _INDENT = "    "
 
@@ -56,15 +52,15 @@ def run_demo(output="demo", source=None, echo=print):
     steps, pictures = _Steps(echo), []
 
     def draw(figure, name):
-        save_figure(figure, output / name)
+        gi.visualize.save_figure(figure, output / name)
         pictures.append(output / name)
 
     if source is None:
-        source = write_rocks(output / "rocks.zip", 600, random_state=0, n_damaged=3)
+        source = gi.write_rocks(output / "rocks.zip", 600, random_state=0, n_damaged=3)
         steps.done(f"Drew a sample archive, {source}", "600 pictures, 3 damaged files")
-    with Collection.create(output / "rocks.h5", source) as rocks:
+    with gi.Collection.create(output / "rocks.h5", source) as rocks:
         steps.done(f"Read it into {rocks.path}", rocks.summary())
-        draw(Plots.sample_sheet(rocks), "sample.png")
+        draw(gi.Plots.sample_sheet(rocks), "sample.png")
         steps.done("Drew a few pictures of each class")
 
         # One candidate of each of three classes, spread over the collection.
@@ -72,9 +68,9 @@ def run_demo(output="demo", source=None, echo=print):
         candidates = [str(rocks.keys[rocks.where(label=name)[0]]) for name in classes]
         candidates = candidates or [str(rocks.keys[0])]
         models = {
-            "pairwise": PairwiseModel(k_candidates=6),
-            "kmeans": KMeansModel(min(3, len(rocks)), 6, random_state=0),
-            "rock": PairwiseModel(k_candidates=6, features=RockFeatures()),
+            "pairwise": gi.PairwiseModel(k_candidates=6),
+            "kmeans": gi.KMeansModel(min(3, len(rocks)), 6, random_state=0),
+            "rock": gi.PairwiseModel(k_candidates=6, features=gi.RockFeatures()),
         }
         every = rocks.keys[:: max(1, len(rocks) // 200)].tolist()
         labels = rocks.labels[:: max(1, len(rocks) // 200)]
@@ -93,11 +89,11 @@ def run_demo(output="demo", source=None, echo=print):
                 f"{candidates[0]}",
                 f"{matches.loc[candidates[0]].to_string()}{precision}",
             )
-            draw(Plots.plot_matches(matches, rocks), f"matches_{name}.png")
+            draw(gi.Plots.plot_matches(matches, rocks), f"matches_{name}.png")
         clusters = range(1, min(10, len(rocks)) + 1)
         inertias = models["kmeans"].model_inertias(clusters)
-        draw(Plots.elbow_plot(clusters, inertias), "elbow.png")
-        elbow = suggest_elbow(clusters, inertias)
+        draw(gi.Plots.elbow_plot(clusters, inertias), "elbow.png")
+        elbow = gi.suggest_elbow(clusters, inertias)
         steps.done(
             f"Tried 1 to {max(clusters)} clusters",
             f"suggested: {elbow} clusters" if elbow else "none stands out",

@@ -2,8 +2,7 @@
 
 import click
 
-from ..pictures.orientation import ORIENTATIONS
-from .shorthands import FEATURES, MODELS, make_model
+from .shorthands import FEATURES, MODELS, ORIENTATIONS, make_model
 
 COLLECTION = click.argument("collection", metavar="ROCKS.H5", type=click.Path())
 

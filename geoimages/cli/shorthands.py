@@ -1,11 +1,10 @@
 """Models and features by name, for the command line and the comparison."""
 
-from ..cluster import KMeansModel
-from ..distance import PairwiseModel
-from ..features import ColorFeatures, PatternFeatures, RockFeatures, TextureFeatures
+import geoimages as gi
 
 FEATURES = ("pixels", "color", "texture", "rock", "pattern")
 MODELS = ("pairwise", "kmeans")
+ORIENTATIONS = ("fixed", "rotations", "any")
 
 
 def make_features(name="pixels", color=None):
@@ -56,10 +55,10 @@ def make_features(name="pixels", color=None):
     if name == "pixels":
         return None
     classes = {
-        "color": ColorFeatures,
-        "texture": TextureFeatures,
-        "rock": RockFeatures,
-        "pattern": PatternFeatures,
+        "color": gi.ColorFeatures,
+        "texture": gi.TextureFeatures,
+        "rock": gi.RockFeatures,
+        "pattern": gi.PatternFeatures,
     }
     return classes[name](**weights)
 
@@ -101,5 +100,5 @@ def make_model(name, color=None, **options):
         )
     if features == "pattern":
         options = {"orientation": "any"} | options
-    kind = KMeansModel if model == "kmeans" else PairwiseModel
+    kind = gi.KMeansModel if model == "kmeans" else gi.PairwiseModel
     return kind(features=make_features(features or "pixels", color), **options)

@@ -1,15 +1,9 @@
 """Commands that find what is alike."""
 
 import click
-import numpy as np
-import pandas as pd
 
-from ..cluster import KMeansModel
-from ..collection.store import Collection
-from ..pictures.scaling import on_white
-from ..similarity.graph import write_neighbors
-from ..visualize import Plots, save_figure, suggest_elbow
-from ..workflows import find_similar
+import geoimages as gi
+
 from .group import cli
 from .options import (
     COLLECTION,
@@ -50,11 +44,11 @@ def similar(collection, candidate, k, where, explain, plot, form, keep, **choice
             "have none; add --features rock."
         )
     model = chosen_model(k, **choice)
-    with Collection(collection, "r+" if keep else "r") as rocks:
-        matches = find_similar(model, rocks, candidate, where, explain=explain)
+    with gi.Collection(collection, "r+" if keep else "r") as rocks:
+        matches = gi.find_similar(model, rocks, candidate, where, explain=explain)
         if plot:
             shown = candidate if candidate in rocks else rocks.read(candidate)
-            save_figure(Plots.plot_matches(matches, rocks, shown), plot)
+            gi.visualize.save_figure(gi.Plots.plot_matches(matches, rocks, shown), plot)
         about = rocks.table.loc[matches.index].drop(
             columns=["sha256", "ledger_row", "turn", "lineage"], errors="ignore"
         )
@@ -89,9 +83,9 @@ def similar(collection, candidate, k, where, explain, plot, form, keep, **choice
 def neighbors(collection, k, output, vectors, keep, **choice):
     """Write the nearest neighbors of every picture, as an inverted index."""
     model = chosen_model(k, **choice)
-    with Collection(collection, "r+" if keep else "r") as rocks:
+    with gi.Collection(collection, "r+" if keep else "r") as rocks:
         model.set_params(image_shape=rocks.image_shape).fit(rocks)
-        n_pictures = write_neighbors(model, output, k, vectors_path=vectors)
+        n_pictures = gi.write_neighbors(model, output, k, vectors_path=vectors)
     click.echo(f"{n_pictures:,} pictures, {k} neighbors each, in {output}")
     if vectors:
         click.echo(f"Vectors in {vectors}")
@@ -111,15 +105,17 @@ def neighbors(collection, k, output, vectors, keep, **choice):
 @format_options
 def elbow(collection, clusters, seed, plot, form):
     """Show how the k-means inertia falls with the number of clusters."""
-    with Collection(collection) as rocks:
-        model = KMeansModel(num_clusters=1, random_state=seed).fit(rocks)
+    import pandas as pd
+
+    with gi.Collection(collection) as rocks:
+        model = gi.KMeansModel(num_clusters=1, random_state=seed).fit(rocks)
         inertias = model.model_inertias(clusters)
     print_table(pd.DataFrame({"clusters": clusters, "inertia": inertias}), form)
-    best = suggest_elbow(clusters, inertias)
+    best = gi.suggest_elbow(clusters, inertias)
     if best is not None:
         click.echo(f"Suggested: {best} clusters.", err=form is not None)
     if plot:
-        save_figure(Plots.elbow_plot(clusters, inertias), plot)
+        gi.visualize.save_figure(gi.Plots.elbow_plot(clusters, inertias), plot)
         click.echo(f"Drew {plot}", err=True)
 
 
@@ -154,7 +150,11 @@ def elbow(collection, clusters, seed, plot, form):
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the method.")
 def map_(collection, features, color, keep, method, thumbnails, plot, animation, seed):
     """Draw a map on which alike pictures lie together."""
-    with Collection(collection, "r+" if keep else "r") as rocks:
+    import numpy as np
+
+    from ..pictures.scaling import on_white
+
+    with gi.Collection(collection, "r+" if keep else "r") as rocks:
         transformer = make_features(features, color)
         if transformer is None:
             pictures = rocks[:]
@@ -163,17 +163,17 @@ def map_(collection, features, color, keep, method, thumbnails, plot, animation,
         else:
             vectors = rocks.features(transformer.fit(rocks))
         labels = rocks.labels if len(rocks.classes) else None
-        figure = Plots.embedding_plot(
+        figure = gi.Plots.embedding_plot(
             vectors,
             labels,
             method,
             images=rocks if thumbnails else None,
             random_state=seed,
         )
-        save_figure(figure, plot)
+        gi.visualize.save_figure(figure, plot)
         click.echo(f"Drew {plot}")
         if animation:
-            Plots.embedding_animation(
+            gi.Plots.embedding_animation(
                 animation, vectors, labels, method, random_state=seed
             )
             click.echo(f"Drew {animation}")

@@ -367,7 +367,7 @@ def test_interrupts_are_no_traceback(run, rocks, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("geoimages.cli.collections.Collection", interrupt)
+    monkeypatch.setattr("geoimages.Collection", interrupt)
     code, _, err = run("info", rocks.path)
     assert code == 130
     assert "Stopped." in err
@@ -377,7 +377,7 @@ def test_a_closed_pipe_is_no_mistake(rocks, monkeypatch):
     def close(*args):
         raise BrokenPipeError
 
-    monkeypatch.setattr("geoimages.cli.collections.Collection", close)
+    monkeypatch.setattr("geoimages.Collection", close)
     monkeypatch.setattr("sys.stderr", io.StringIO())
     assert main(["info", str(rocks.path)]) == 0
 
@@ -390,6 +390,30 @@ def test_run_as_a_module(rocks):
         check=True,
     )
     assert "60 pictures" in done.stdout
+
+
+def modules_after(*argv):
+    """What a fresh interpreter has imported when a command is done."""
+    arguments = [str(argument) for argument in argv]
+    code = f"import sys; from geoimages.cli import main; main({arguments})"
+    told = subprocess.run(
+        [sys.executable, "-c", f"{code}; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(told.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], ["similar", "--help"]])
+def test_help_imports_nothing_heavy(argv):
+    assert not {"numpy", "pandas", "sklearn"} & modules_after(*argv)
+
+
+def test_a_command_imports_what_it_runs(rocks):
+    modules = modules_after("info", rocks.path)
+    assert "h5py" in modules
+    assert not {"matplotlib", "skops"} & modules
 
 
 def test_version(run):
