@@ -262,11 +262,11 @@ def ours_partitioned(size):
 
     recall_of = _recall_of(rows, queries)
     while (recall := recall_of(find)) < RECALL:
-        engine.clusters_searched += 1
+        engine.nprobe += 1
     find.figures = {
         "recall": recall,
         "recall stated": model.recall_,
-        "clusters searched": engine.clusters_searched,
+        "clusters searched": engine.nprobe,
         "clusters": len(model.recall_curve_),
     }
     return find

@@ -4,7 +4,7 @@ import numbers
 
 from sklearn.utils.validation import check_is_fitted
 
-from .search import ExactSearch, PartitionedSearch
+from .search import ExactSearch, InvertedFile
 from .search.clustering import Clustering, inertia_of
 from .search.ivf import check_algorithm, choose_algorithm
 from .search.metrics import check_metric
@@ -18,7 +18,7 @@ class KMeansModel(Changing, SimilarityModel):
     Parameters
     ----------
     num_clusters : int, default=3
-        Number of clusters that the stored pictures are parted into.
+        Number of clusters of the stored pictures.
     k_candidates : int, default=12
         Number of pictures to return.
     dist_metric : str, default="correlation"
@@ -49,11 +49,11 @@ class KMeansModel(Changing, SimilarityModel):
         (mahalanobis), ``w``. ``V`` and ``VI`` are learned from the stored rows when
         left out.
     pooling : {"auto", None}, default="auto"
-        Whether pictures are parted into clusters by their averages in 2 × 2 blocks,
+        Whether pictures are clustered by their averages in 2 × 2 blocks,
         which is some hundred times faster than by all their pixels, at the same
         inertia within 1 %. Features are never pooled.
     n_init : int or "auto", default="auto"
-        How often k-means starts anew, as in `sklearn.cluster.KMeans`; "auto" is 4
+        How often k-means starts again, as in `sklearn.cluster.KMeans`; "auto" is 4
         times on block averages.
     algorithm : {"partitioned", "exact", "auto"}, default="partitioned"
         Whether the nearest clusters are searched or all of them. "auto" searches all
@@ -96,11 +96,11 @@ class KMeansModel(Changing, SimilarityModel):
     recall_curve_ : ndarray of shape (num_clusters,)
         The same with 1, 2, … clusters searched.
     n_rebuilds_ : int
-        How often `add` and `remove` made the clusters anew.
-    crowding_ : float
-        With how many pictures one shared its cluster, on average, when the clusters
-        were made.
-    search_ : PartitionedSearch
+        How often `add` and `remove` made the clusters again.
+    mean_list_size_ : float
+        Pictures in the cluster of a picture, on average over the pictures, when the
+        clusters were made.
+    search_ : InvertedFile
         The stored rows, cluster by cluster.
 
     See Also
@@ -164,7 +164,7 @@ class KMeansModel(Changing, SimilarityModel):
         self.n_jobs = n_jobs
 
     def fit(self, X, y=None, *, num_clusters=None):
-        """Store the pictures and part them into clusters.
+        """Store the pictures and cluster them.
 
         Parameters
         ----------
@@ -203,19 +203,19 @@ class KMeansModel(Changing, SimilarityModel):
                 f"(n_samples={len(stored)}); ask for {len(stored)} or fewer."
             )
         self.n_rebuilds_ = 0
-        self._part(k)
+        self._partition(k)
         return self
 
-    def _part(self, n_clusters):
-        """Part the stored rows."""
+    def _partition(self, n_clusters):
+        """Cluster the stored rows."""
         stored, rank = self.search_.rows, self.search_.rank
         self.labels_, self.cluster_centers_, self.inertia_ = self._clustering(
             stored
         ).fit(n_clusters, self.random_state)
-        self.search_ = PartitionedSearch(
+        self.search_ = InvertedFile(
             stored, rank, self.labels_, self.cluster_centers_, self.metric_params
         )
-        self.crowding_ = self.search_.crowding
+        self.mean_list_size_ = self.search_.mean_list_size
         self._measure_recall()
 
     def _fewest_pictures(self):
@@ -230,20 +230,20 @@ class KMeansModel(Changing, SimilarityModel):
         if self._is_unbalanced():
             self.n_rebuilds_ += 1
             self.search_ = ExactSearch(rows, self.search_rank_, params)
-            self._part(len(centers))
+            self._partition(len(centers))
 
     def _measure_recall(self):
         """Learn how many clusters to search, and what part of the neighbors they hold."""
         n_clusters = len(self.cluster_centers_)
         metric = check_metric(self.dist_metric)
         k = self.k_candidates
-        self.recall_curve_ = self.search_.aim(self.recall_target or 1, k, metric)
+        self.recall_curve_ = self.search_.tune(self.recall_target or 1, k, metric)
         searched = min(self.clusters_searched, n_clusters)
         if choose_algorithm(self.algorithm, self.search_.rows) == "exact":
             searched = n_clusters
         elif self.recall_target is not None:
-            searched = self.search_.clusters_searched
-        self.clusters_searched_ = self.search_.clusters_searched = searched
+            searched = self.search_.nprobe
+        self.clusters_searched_ = self.search_.nprobe = searched
         self.recall_ = float(self.recall_curve_[searched - 1])
 
     def _clustering(self, rows):
@@ -295,11 +295,11 @@ class KMeansModel(Changing, SimilarityModel):
             clusters_searched=clusters_searched,
         )
 
-    def _find(self, rows, k, metric, leave_out, n_orientations, clusters_searched=None):
+    def _find(self, rows, k, metric, exclude, n_orientations, clusters_searched=None):
         if clusters_searched is not None:
             check_count("clusters_searched", clusters_searched)
         return self.search_.search(
-            rows, k, metric, leave_out, n_orientations, clusters_searched
+            rows, k, metric, exclude, n_orientations, clusters_searched, self.n_jobs
         )
 
     def model_inertias(self, clusters):

@@ -1,7 +1,7 @@
 """PairwiseModel: every stored picture is compared with the candidate."""
 
-from .search import FaissSearch, PartitionedSearch
-from .search.clustering import part
+from .search import FaissSearch, InvertedFile
+from .search.clustering import partition
 from .search.faiss_index import check_faiss
 from .search.ivf import check_algorithm, choose_algorithm
 from .search.metrics import check_metric
@@ -75,7 +75,7 @@ class PairwiseModel(Changing, SimilarityModel):
         The fitted pictures, where features describe them; no copy.
     thumbnails_ : ndarray or None
         What a short list is verified by, where it is.
-    search_ : ExactSearch, PartitionedSearch or FaissSearch
+    search_ : ExactSearch, InvertedFile or FaissSearch
         The stored rows.
     algorithm_ : {"exact", "partitioned", "faiss"}
         How they are searched.
@@ -89,9 +89,9 @@ class PairwiseModel(Changing, SimilarityModel):
         The recall with 1, 2, … clusters searched; None for exact search and faiss.
     n_rebuilds_ : int
         How often `add` and `remove` made the clusters, or the index of faiss, anew.
-    crowding_ : float
-        With how many pictures one shared its cluster, on average, when the clusters
-        were made.
+    mean_list_size_ : float
+        Pictures in the cluster (or list) of a picture, on average over the pictures,
+        when the clusters were made.
 
     See Also
     --------
@@ -131,7 +131,7 @@ class PairwiseModel(Changing, SimilarityModel):
     """
 
     _named_in_fit = "k_candidates"
-    _keeps_turns_once = True
+    _deduplicates_rotations = True
 
     def __init__(
         self,
@@ -200,11 +200,11 @@ class PairwiseModel(Changing, SimilarityModel):
             check_faiss(self.dist_metric, self.faiss_factory, self.metric_params)
         super().fit(X, y)
         self.n_rebuilds_ = 0
-        self._part()
+        self._partition()
         return self
 
-    def _part(self):
-        """Part or index the stored rows, where they are to be."""
+    def _partition(self):
+        """Cluster or index the stored rows, where they are to be."""
         self.algorithm_ = choose_algorithm(self.algorithm, self.search_.rows)
         self.recall_, self.clusters_searched_, self.recall_curve_ = 1.0, None, None
         if self.algorithm_ == "exact":
@@ -215,21 +215,21 @@ class PairwiseModel(Changing, SimilarityModel):
             self.search_ = FaissSearch(
                 self.search_, metric, self.faiss_factory, self.random_state
             )
-            self.recall_ = self.search_.aim(target, self.k_candidates, metric)
+            self.recall_ = self.search_.tune(target, self.k_candidates, metric)
         else:
             rows, rank = self.search_.rows[:], self.search_.rank
-            self.search_ = PartitionedSearch(
+            self.search_ = InvertedFile(
                 rows,
                 rank,
-                *part(rows, metric, random_state=self.random_state),
+                *partition(rows, metric, random_state=self.random_state),
                 self.metric_params,
                 metric,
             )
-            self.recall_curve_ = self.search_.aim(target, self.k_candidates, metric)
-            searched = self.search_.clusters_searched
+            self.recall_curve_ = self.search_.tune(target, self.k_candidates, metric)
+            searched = self.search_.nprobe
             self.recall_ = float(self.recall_curve_[searched - 1])
-        self.crowding_ = self.search_.crowding
-        self.clusters_searched_ = self.search_.clusters_searched
+        self.mean_list_size_ = self.search_.mean_list_size
+        self.clusters_searched_ = self.search_.nprobe
 
     def _fewest_pictures(self):
         return 1
@@ -250,11 +250,16 @@ class PairwiseModel(Changing, SimilarityModel):
         self.n_rebuilds_ += self.algorithm_ != "exact"
         self.search_ = self._exact_search(rows)
         try:
-            self._part()
+            self._partition()
         except ValueError:  # too few rows are left for an index of faiss
             self.algorithm_ = "exact"
 
-    def _find(self, rows, k, metric, leave_out, n_orientations):
+    def _find(self, rows, k, metric, exclude, n_orientations):
         return self.search_.search(
-            rows, k, metric, leave_out=leave_out, n_orientations=n_orientations
+            rows,
+            k,
+            metric,
+            exclude=exclude,
+            n_orientations=n_orientations,
+            n_jobs=self.n_jobs,
         )

@@ -28,8 +28,8 @@ TRUSTED = (
     "geoimages.neural.classifier.ConvNetClassifier",
     "geoimages.neural.classifier.MLPEmbedding",
     "geoimages.search.exact.ExactSearch",
-    "geoimages.search.ivf.PartitionedSearch",
-    "geoimages.search.rotated.TurnedRows",
+    "geoimages.search.ivf.InvertedFile",
+    "geoimages.search.rotated.RotatedRows",
     "geoimages.search.faiss_index.FaissSearch",
 )
 """What a model file may hold beside what skops trusts by itself."""

@@ -2,7 +2,7 @@
 
 from .exact import ExactSearch
 from .faiss_index import FaissSearch
-from .ivf import PartitionedSearch
+from .ivf import InvertedFile
 from .metrics import METRICS, similarity_from_distance
 from .storage import load_index, save_index
 
@@ -10,7 +10,7 @@ __all__ = [
     "METRICS",
     "ExactSearch",
     "FaissSearch",
-    "PartitionedSearch",
+    "InvertedFile",
     "load_index",
     "save_index",
     "similarity_from_distance",

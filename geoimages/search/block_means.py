@@ -6,7 +6,7 @@ import numpy as np
 
 from ..pictures.averages import average_to
 from . import integers
-from .rotated import TurnedRows
+from .rotated import RotatedRows
 
 _SMALLEST_SIDE = 4  # pixels along a block
 _CELLS = (4, 16)  # along each side of a picture
@@ -23,7 +23,7 @@ def _block_side(image_shape):
     return None
 
 
-class CoarseRows:
+class BlockMeans:
     """Block means of flat pictures.
 
     The sum of the absolute differences within a block is no less than the absolute
@@ -32,7 +32,7 @@ class CoarseRows:
 
     Parameters
     ----------
-    rows : ndarray or TurnedRows of shape (n, d), uint8
+    rows : ndarray or RotatedRows of shape (n, d), uint8
         Flat pictures.
     image_shape : tuple of int or None
         (height, width, channels); with four channels, three where they are masked.
@@ -50,11 +50,11 @@ class CoarseRows:
         height, width = image_shape[:2]
         channels = rows.shape[1] // (height * width)
         self._shape = height, width, channels
-        base = rows.base if isinstance(rows, TurnedRows) else rows
+        base = rows.base if isinstance(rows, RotatedRows) else rows
         self.rows, self._slack = self._averaged(base)
-        if isinstance(rows, TurnedRows):
+        if isinstance(rows, RotatedRows):
             shape = height // self.side, width // self.side, channels
-            self.rows = TurnedRows(self.rows, shape, rows.source, rows.quarters)
+            self.rows = RotatedRows(self.rows, shape, rows.source, rows.quarters)
             self._slack = self._slack[rows.source]
 
     def _averaged(self, rows):
@@ -88,7 +88,7 @@ class CoarseRows:
             Slice of the rows -> the bounds, (n, m), in units of 1 / 255.
         """
         means, slack = self._averaged(queries)
-        if isinstance(self.rows, TurnedRows):
+        if isinstance(self.rows, RotatedRows):
             compare = self.rows.comparer(integers.absolute_differences, means)
         else:
 

@@ -17,8 +17,8 @@ _ENOUGH = 20_000  # of them show as well which start ends best
 _EXACT_SUMS = 65_536  # times 255 stays below 2**24
 _SUMMED_BYTES = 1 << 23
 _BLOCK_BYTES = 1 << 26
-_PER_CLUSTER = 25  # rows of each cluster that `part` learns from
-_ROUNDS = 10  # its steps of Lloyd's algorithm: more part hardly better
+_PER_CLUSTER = 25  # rows of each cluster that `partition` learns from
+_ROUNDS = 10  # its steps of Lloyd's algorithm: more help little
 
 
 def float_rows(rows):
@@ -51,8 +51,8 @@ def directions(rows, metric):
     return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
 
 
-def part(rows, metric, n_clusters=None, random_state=None):
-    """Part many rows into many clusters, quickly.
+def partition(rows, metric, n_clusters=None, random_state=None):
+    """Partition many rows into many clusters, quickly.
 
     K-means is learned from 25 rows for each cluster, drawn by their content, so that
     the result does not depend on the order of the rows; then each row joins its

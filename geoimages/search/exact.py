@@ -11,7 +11,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 
 from ..pictures.scaling import as_uint8
 from . import integers
-from .block_means import CoarseRows
+from .block_means import BlockMeans
 from .metrics import (
     BOUNDED_BY_ONE,
     check_metric,
@@ -19,8 +19,8 @@ from .metrics import (
     distances,
     learn_metric_params,
 )
-from .quantized import RoundedRows
-from .rotated import TurnedRows
+from .quantized import QuantizedRows
+from .rotated import RotatedRows
 from .scans import (
     Block,
     DistanceScan,
@@ -28,9 +28,9 @@ from .scans import (
     RowFactors,
     blocks_of,
     measure,
-    nearest_turn,
+    nearest_orientation,
 )
-from .top_k import Near, near_at_once
+from .top_k import TopK, select_top_k
 
 PRODUCT_METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean")
 _BLOCK_BYTES = 1 << 26
@@ -40,7 +40,7 @@ _FEW_DISTANCES = 1 << 17  # quicker looked at once than bounded step by step
 _QUERIES_AT_ONCE = 1024
 _MOST_KEPT = 1 << 24  # rows in doubt, of all queries at once; some 500 MB
 _WORTH_A_THREAD = 1 << 23  # values multiplied: about a millisecond
-_REPAID = 16  # queries after which to have rounded float rows has paid,
+_REPAID = 16  # queries after which to have quantized float rows has paid,
 _WIDE = 256  # if they have so many columns
 _FEW_QUERIES = 8  # and are not read for more at a time, which is work for the processor
 _MEANS_FIRST = 4  # times k rows bound the rest of a scan of block means
@@ -93,7 +93,7 @@ def _settle_ties(distance, rank, tolerance, fraction=None):
     return order, distance
 
 
-def _nearest_turn(distance, tolerance):
+def _nearest_orientation(distance, tolerance):
     """The nearest of a candidate's orientations: (t, n) -> distances, which, (n,)."""
     if len(distance) == 1:
         return distance[0], np.zeros(distance.shape[1], int)
@@ -102,12 +102,12 @@ def _nearest_turn(distance, tolerance):
     return best, (~(distance > best + tolerance)).argmax(axis=0)
 
 
-def _visible(positions, leave_out):
+def _visible(positions, exclude):
     """Places in `positions`, ascending, of what is not left out."""
     visible = np.ones(len(positions), bool)
-    if len(leave_out) and len(positions):
-        places = np.searchsorted(positions, leave_out).clip(max=len(positions) - 1)
-        visible[places[positions[places] == leave_out]] = False
+    if len(exclude) and len(positions):
+        places = np.searchsorted(positions, exclude).clip(max=len(positions) - 1)
+        visible[places[positions[places] == exclude]] = False
     return np.flatnonzero(visible)
 
 
@@ -155,7 +155,7 @@ class ExactSearch:
 
     Parameters
     ----------
-    rows : ndarray or TurnedRows of shape (n, d), uint8, float32 or float64
+    rows : ndarray or RotatedRows of shape (n, d), uint8, float32 or float64
         uint8 means 0–255, everything else is compared as it is. Float rows that hold
         nothing but k/255 are kept as uint8.
     rank : ndarray of shape (n,), int
@@ -165,42 +165,46 @@ class ExactSearch:
     image_shape : tuple of int, optional
         (height, width, channels), where uint8 rows are pictures: few columns then tell
         which cannot be near by cityblock distance.
-    n_jobs : int, optional
-        Threads for what takes more than a millisecond, as joblib counts them. The
-        answers do not depend on it.
     """
 
-    def __init__(self, rows, rank, metric_params=None, image_shape=None, n_jobs=None):
+    def __init__(self, rows, rank, metric_params=None, image_shape=None):
         check_metric_params(metric_params)
         self.rows = as_uint8(rows)
         self._in_memory = not isinstance(rows, np.memmap)
         self.rank = rank
         self.metric_params = metric_params
         self.image_shape = image_shape
-        self.n_jobs = n_jobs
         self._params, self._known, self._factors = {}, {}, {}
-        self._coarse = self._rounded = None
+        self._block_means = self._quantized = None
         self._n_asked = 0
 
     def __getstate__(self):
         """Leave out what is quickly learned again."""
-        learned = {"_factors": {}, "_coarse": None, "_rounded": None, "_n_asked": 0}
+        learned = {
+            "_factors": {},
+            "_block_means": None,
+            "_quantized": None,
+            "_n_asked": 0,
+        }
         return self.__dict__ | learned
 
     def __len__(self):
         return len(self.rows)
 
-    def on_threads(self, n_jobs):
-        """Return the same engine with other `n_jobs`; what they learn is shared."""
-        engine = ExactSearch.__new__(ExactSearch)
-        engine.__dict__.update(self.__dict__, n_jobs=n_jobs)
-        return engine
-
     def take(self, positions):
         """Return rows by their positions."""
         return self.rows[positions]
 
-    def search(self, queries, k, metric, within=None, leave_out=None, n_orientations=1):
+    def search(
+        self,
+        queries,
+        k,
+        metric,
+        within=None,
+        exclude=None,
+        n_orientations=1,
+        n_jobs=None,
+    ):
         """Find the k nearest stored rows of each query.
 
         Parameters
@@ -214,11 +218,14 @@ class ExactSearch:
             One of `geoimages.search.METRICS`.
         within : list of slice, optional
             The parts of the rows to search, ascending; all by default.
-        leave_out : list of ndarray of int, optional
+        exclude : list of ndarray of int, optional
             For each candidate, positions that must not come back.
         n_orientations : int, default=1
             Queries that show one candidate: a stored row is as near as the nearest
             of them.
+        n_jobs : int, optional
+            Threads for what takes more than a millisecond, as joblib counts them. The
+            answers do not depend on it.
 
         Returns
         -------
@@ -236,7 +243,7 @@ class ExactSearch:
         # Where many rows are wanted, most would be computed again for each candidate.
         at_once = _MANY * k > n_searched
         step = _QUERIES_AT_ONCE
-        turned = isinstance(self.rows, TurnedRows)
+        turned = isinstance(self.rows, RotatedRows)
         if at_once or turned or metric == "cityblock":  # all distances at a time
             n_compared = len(self.rows) if turned else n_searched
             step = min(step, _BLOCK_BYTES // (16 * max(1, n_compared)))
@@ -245,13 +252,13 @@ class ExactSearch:
         for start in range(0, n_candidates, step):
             stop = min(start + step, n_candidates)
             block = queries[start * n_orientations : stop * n_orientations]
-            hidden = leave_out[start:stop] if leave_out else [()] * (stop - start)
+            hidden = exclude[start:stop] if exclude else [()] * (stop - start)
             look = self._compute_all if at_once else self._compute_near
-            for exact, positions in look(block, k, metric, parts, hidden):
+            for exact, positions in look(block, k, metric, parts, hidden, n_jobs):
                 found.append(self._settle(exact, positions, k, metric))
         return found
 
-    def _compute_all(self, queries, k, metric, parts, hidden):
+    def _compute_all(self, queries, k, metric, parts, hidden, n_jobs):
         """Yield for each candidate its distances to all rows, and their positions."""
         positions = [np.arange(part.start, part.stop) for part in parts]
         positions = np.concatenate([np.empty(0, np.int64), *positions])
@@ -262,27 +269,27 @@ class ExactSearch:
             turns = slice(i * n_orientations, (i + 1) * n_orientations)
             yield computed.part(turns, visible), positions[visible]
 
-    def _compute_near(self, queries, k, metric, parts, hidden):
+    def _compute_near(self, queries, k, metric, parts, hidden, n_jobs):
         """Yield for each candidate its distances to rows that may be near, and those."""
         n_orientations = len(queries) // len(hidden)
         in_integers = self._in_integers(queries)
-        if metric == "cityblock" and in_integers and self._coarse_rows().side:
-            near = self._near_by_means(queries, k, parts, hidden)
+        if metric == "cityblock" and in_integers and self._learned_block_means().side:
+            near = self._top_k_by_means(queries, k, parts, hidden, n_jobs)
         else:
-            near = self._near(queries, k, metric, parts, hidden)
+            near = self._near(queries, k, metric, parts, hidden, n_jobs)
         if near is None:
             half = len(hidden) // 2
             for these in (slice(0, half), slice(half, len(hidden))):
                 turns = slice(these.start * n_orientations, these.stop * n_orientations)
                 yield from self._compute_near(
-                    queries[turns], k, metric, parts, hidden[these]
+                    queries[turns], k, metric, parts, hidden[these], n_jobs
                 )
             return
         for i, positions in enumerate(near):
             turns = queries[i * n_orientations : (i + 1) * n_orientations]
             yield self._compute(turns, [positions], metric), positions
 
-    def _near(self, queries, k, metric, parts, hidden):
+    def _near(self, queries, k, metric, parts, hidden, n_jobs):
         """Positions, ascending, that can be among each candidate's k nearest.
 
         None where they are too many for so many candidates.
@@ -304,7 +311,7 @@ class ExactSearch:
             return distance, *bounds
 
         def look_through(parts):
-            near = Near(len(hidden), k)
+            near = TopK(len(hidden), k)
             for block in blocks_of(parts, max(1, most)):
                 distance, *bounds = look_at(block)
                 near.offer(distance, block.positions, *bounds)
@@ -315,12 +322,12 @@ class ExactSearch:
         if n_searched * len(queries) <= _FEW_DISTANCES:
             block = Block(parts)
             distance, _, margin_of = look_at(block)
-            who, places = near_at_once(distance, k, margin_of)
+            who, places = select_top_k(distance, k, margin_of)
             near = [block.positions(places)]
             if len(hidden) > 1:
                 near = np.split(near[0], np.searchsorted(who, range(1, len(hidden))))
         else:
-            looked = self._in_threads(look_through, parts, len(queries))
+            looked = self._in_threads(look_through, parts, len(queries), n_jobs)
             if None in looked:
                 return None
             near, *others = looked
@@ -340,10 +347,10 @@ class ExactSearch:
         if self._has_products(queries, metric):
             if self.rows.dtype != np.uint8:
                 queries = _as_float(queries)
-            rounded = self._rounded_rows(len(queries))
-            factors = self._factors_of(metric, rounded)
+            quantized = self._quantized_rows(len(queries))
+            factors = self._factors_of(metric, quantized)
             scan = ProductScan(
-                self.rows, factors, queries, metric, n_orientations, rounded
+                self.rows, factors, queries, metric, n_orientations, quantized
             )
             return scan, factors.unbounded
         bounded = metric in BOUNDED_BY_ONE
@@ -361,16 +368,17 @@ class ExactSearch:
         scan = DistanceScan(compute, float(unit), bounded, n_orientations)
         return scan, np.empty(0, np.int64)
 
-    def _near_by_means(self, queries, k, parts, hidden):
+    def _top_k_by_means(self, queries, k, parts, hidden, n_jobs):
         """`_near` for cityblock distances of pictures, by those of block means."""
         n_orientations = len(queries) // len(hidden)
-        bounds_of = self._coarse_rows().bounds(queries)
+        bounds_of = self._learned_block_means().bounds(queries)
         bounds = self._in_threads(
             lambda parts: np.concatenate([bounds_of(part) for part in parts]),
             parts,
             len(queries) / 16,
+            n_jobs,
         )
-        bounds = nearest_turn(np.concatenate(bounds).T, n_orientations)
+        bounds = nearest_orientation(np.concatenate(bounds).T, n_orientations)
         everything = np.concatenate([np.arange(p.start, p.stop) for p in parts])
         out = []
         for i, left_out in enumerate(hidden):
@@ -386,17 +394,17 @@ class ExactSearch:
             out.append(positions)
         return out
 
-    def _coarse_rows(self):
+    def _learned_block_means(self):
         """Block means of the rows, learned on first use."""
-        if self._coarse is None:
-            self._coarse = CoarseRows(self.rows, self.image_shape)
-        return self._coarse
+        if self._block_means is None:
+            self._block_means = BlockMeans(self.rows, self.image_shape)
+        return self._block_means
 
-    def _in_threads(self, function, parts, n_queries):
+    def _in_threads(self, function, parts, n_queries, n_jobs):
         """Call a function with parts of the rows, dealt out to threads."""
         n = sum(part.stop - part.start for part in parts)
         work = n * n_queries * max(1, self.rows.shape[1])
-        n_threads = int(min(effective_n_jobs(self.n_jobs), work // _WORTH_A_THREAD))
+        n_threads = int(min(effective_n_jobs(n_jobs), work // _WORTH_A_THREAD))
         if n_threads < 2:
             return [function(parts)]
         blocks = blocks_of(parts, -(-n // n_threads))
@@ -416,27 +424,27 @@ class ExactSearch:
             and self.rows.shape[1] <= _MOST_COLUMNS
         )
 
-    def _factors_of(self, metric, rounded):
+    def _factors_of(self, metric, quantized):
         """What a scan by products needs of the rows, learned on first use."""
-        kind = metric, rounded is not None
+        kind = metric, quantized is not None
         if kind not in self._factors:
             n_columns, dtype = self.rows.shape[1], np.dtype(self.rows.dtype)
             measures = self._measures(metric)
             self._factors[kind] = RowFactors(
-                measures, metric, n_columns, dtype, rounded
+                measures, metric, n_columns, dtype, quantized
             )
         return self._factors[kind]
 
-    def _rounded_rows(self, n_queries):
+    def _quantized_rows(self, n_queries):
         """Bytes to scan in place of wide float rows, once enough was asked to repay."""
         few, wide = n_queries <= _FEW_QUERIES, self.rows.shape[1] >= _WIDE
         if self.rows.dtype == np.uint8 or not few or not wide:
             return None
-        if self._rounded is None:
+        if self._quantized is None:
             self._n_asked += n_queries
             if self._n_asked >= _REPAID and self._in_memory and integers.is_fast():
-                self._rounded = RoundedRows(self.rows)
-        return self._rounded
+                self._quantized = QuantizedRows(self.rows)
+        return self._quantized
 
     def _measures(self, metric):
         """What `measure` says of the stored rows, learned on first use."""
@@ -513,7 +521,9 @@ class ExactSearch:
                 return np.full(distance.shape, 1e-14 if fraction else 0)
             return self._tolerance(distance, metric)
 
-        best, which = _nearest_turn(computed.distance, tolerance_of(computed.distance))
+        best, which = _nearest_orientation(
+            computed.distance, tolerance_of(computed.distance)
+        )
         tolerance = tolerance_of(best)
         near = np.arange(len(best))
         if 0 < k < len(best):

@@ -22,7 +22,7 @@ _MOST_WALKED = 2048  # the widest walk through a graph
 _PASSES = 4  # short lists, each twice as long, before all rows are compared
 _MANY = 4  # a short list is long where this times its length exceeds the rows
 _NOTHING = np.empty(0, np.int64)
-_STATE = ("metric", "factory", "effort", "times", "_exact", "_center", "_ids")
+_STATE = ("metric", "factory", "times", "_parameter", "_exact", "_center", "_ids")
 
 
 def _require():
@@ -131,9 +131,11 @@ class FaissSearch:
     ----------
     factory : str
         The index.
-    effort : int
-        Lists that are searched (``nprobe``), or how widely a graph is walked
-        (``efSearch``); 1 to begin with.
+    nprobe : int or None
+        Lists that are searched, where the index has lists; 1 to begin with.
+    efSearch : int or None
+        How many rows are held while a graph is walked, where the index is one; 1 to
+        begin with.
     times : int
         How many times as many rows as wanted faiss is to name; 2 to begin with.
 
@@ -161,7 +163,7 @@ class FaissSearch:
     def __init__(self, exact, metric, factory=None, random_state=0):
         self.metric = check_faiss(metric, factory, exact.metric_params)
         self.factory = factory or default_factory(len(exact))
-        self.effort, self.times = 1, _TIMES
+        self._parameter, self.times = 1, _TIMES
         self._exact = exact
         self._center = None if self.metric in BOUNDED_BY_ONE else self._mean()
         self._ids = self._number(0)
@@ -287,14 +289,28 @@ class FaissSearch:
         return self._exact.rows
 
     @property
-    def clusters_searched(self):
+    def nprobe(self):
         """Lists that are searched, None where the index has none."""
-        faiss = self._faiss
-        lists = any(isinstance(layer, faiss.IndexIVF) for layer in self._layers)
-        return self.effort if lists else None
+        return self._parameter if self._has(self._faiss.IndexIVF) else None
+
+    @nprobe.setter
+    def nprobe(self, nprobe):
+        self._parameter = nprobe
 
     @property
-    def crowding(self):
+    def efSearch(self):
+        """Rows that are held while a graph is walked, None where there is none."""
+        return self._parameter if self._has(self._faiss.IndexHNSW) else None
+
+    @efSearch.setter
+    def efSearch(self, efSearch):
+        self._parameter = efSearch
+
+    def _has(self, kind):
+        return any(isinstance(layer, kind) for layer in self._layers)
+
+    @property
+    def mean_list_size(self):
         """How many rows a row shares its list with, itself too, on average."""
         for layer in self._layers:
             if isinstance(layer, self._faiss.IndexIVF) and len(self._held):
@@ -340,14 +356,14 @@ class FaissSearch:
         """Return rows by their positions."""
         return self._exact.take(positions)
 
-    def _options(self, effort):
+    def _options(self, parameter):
         """What tells each layer of the index how far to look."""
         faiss, options = self._faiss, None
         for layer in reversed(self._layers):
             if isinstance(layer, faiss.IndexIVF):
-                options = faiss.SearchParametersIVF(nprobe=effort)
+                options = faiss.SearchParametersIVF(nprobe=parameter)
             elif isinstance(layer, faiss.IndexHNSW):
-                options = faiss.SearchParametersHNSW(efSearch=effort)
+                options = faiss.SearchParametersHNSW(efSearch=parameter)
             elif options and isinstance(layer, faiss.IndexPreTransform):
                 options = faiss.SearchParametersPreTransform(index_params=options)
             elif options and isinstance(layer, faiss.IndexRefine):
@@ -356,12 +372,12 @@ class FaissSearch:
                 )
         return options
 
-    def search(self, queries, k, metric, leave_out=None, n_orientations=1):
+    def search(self, queries, k, metric, exclude=None, n_orientations=1, n_jobs=None):
         """Find the k nearest rows among those that faiss names for each candidate.
 
         Parameters
         ----------
-        queries, k, metric, leave_out, n_orientations
+        queries, k, metric, exclude, n_orientations, n_jobs
             As in `ExactSearch.search`; the metric must be one that the index serves.
 
         Returns
@@ -377,28 +393,29 @@ class FaissSearch:
         self._check_served(check_metric(metric))
         queries = np.asarray(queries)
         queries = queries.reshape(-1, n_orientations, queries.shape[1])
-        hidden = [_NOTHING] * len(queries) if leave_out is None else leave_out
+        hidden = [_NOTHING] * len(queries) if exclude is None else exclude
         found = [None] * len(queries)
         asking = {}  # together those for which faiss is to name as many
         for i, out in enumerate(hidden):
             asking.setdefault(len(out), []).append(i)
         for n_hidden, members in asking.items():
-            width, effort = self.times * k + n_hidden, self.effort
+            width, parameter = self.times * k + n_hidden, self._parameter
             for _ in range(_PASSES):
                 if not members or _MANY * width > len(self):
                     break
-                lists = self._ask(queries[members], width, effort)
+                lists = self._ask(queries[members], width, parameter)
                 for i, named in zip(members, zip(*lists, strict=True), strict=True):
                     found[i] = self._answer(queries[i], k, metric, *named, hidden[i])
                 members = [i for i in members if found[i] is None]
-                width, effort = 2 * width, min(2 * effort, self._most)
+                width, parameter = 2 * width, min(2 * parameter, self._most)
             if members:
                 rest = self._exact.search(
                     queries[members].reshape(-1, queries.shape[2]),
                     k,
                     metric,
-                    leave_out=[hidden[i] for i in members],
+                    exclude=[hidden[i] for i in members],
                     n_orientations=n_orientations,
+                    n_jobs=n_jobs,
                 )
                 for i, answer in zip(members, rest, strict=True):
                     found[i] = answer
@@ -416,14 +433,14 @@ class FaissSearch:
                 "algorithm='exact', which takes any."
             )
 
-    def _ask(self, queries, width, effort):
+    def _ask(self, queries, width, parameter):
         """Let faiss name rows: (m, t, d) -> squares of distances, numbers: (m, t, w)."""
         m, t, d = queries.shape
         with _one_thread(self._faiss):
             squares, ids = self._index.search(
                 self._ready(queries.reshape(-1, d)),
                 width,
-                params=self._options(effort),
+                params=self._options(parameter),
             )
         return squares.reshape(m, t, width), ids.reshape(m, t, width)
 
@@ -468,7 +485,7 @@ class FaissSearch:
             return None
         return distances, positions[places], which
 
-    def aim(self, recall_target, k, metric, random_state=0):
+    def tune(self, recall_target, k, metric, random_state=0):
         """Look as far as a recall takes on the rows themselves.
 
         Parameters
@@ -489,11 +506,11 @@ class FaissSearch:
         rng = np.random.default_rng(random_state)
         asked = np.sort(rng.permutation(len(self))[:_MOST_ASKED])
         queries, itself = self.take(asked), list(asked[:, None])
-        exact = self._exact.search(queries, k, metric, leave_out=itself)
+        exact = self._exact.search(queries, k, metric, exclude=itself)
         wanted = sum(len(places) for _, places, _ in exact)
 
-        def recall_of(effort, times):
-            self.effort, self.times = effort, times
+        def recall_of(parameter, times):
+            self._parameter, self.times = parameter, times
             found = self.search(queries, k, metric, itself)
             hits = sum(
                 np.isin(true, places).sum()
@@ -502,25 +519,25 @@ class FaissSearch:
             return float(hits / wanted) if wanted else 1.0
 
         times = _TIMES
-        effort = min(self._most, 1 if self.clusters_searched else times * k)
-        low = effort - 1
-        recall = recall_of(effort, times)
+        parameter = min(self._most, 1 if self._has(self._faiss.IndexIVF) else times * k)
+        low = parameter - 1
+        recall = recall_of(parameter, times)
         while recall < recall_target:
-            low, missed = effort, 1 - recall
-            effort = min(2 * effort, self._most)
-            if effort > low:
-                recall = recall_of(effort, times)
+            low, missed = parameter, 1 - recall
+            parameter = min(2 * parameter, self._most)
+            if parameter > low:
+                recall = recall_of(parameter, times)
             # Where to look further finds little, it is the short lists that lose.
             if recall < recall_target and 1 - recall > _STALLED * missed:
                 if times == _MOST_TIMES:
                     break
                 low, times = 0, 2 * times
-                recall = recall_of(effort, times)
+                recall = recall_of(parameter, times)
         target = min(recall_target, recall)
-        while effort - low > 1:
-            middle = (low + effort) // 2
+        while parameter - low > 1:
+            middle = (low + parameter) // 2
             if recall_of(middle, times) < target:
                 low = middle
             else:
-                effort = middle
-        return recall_of(effort, times)
+                parameter = middle
+        return recall_of(parameter, times)

@@ -34,7 +34,7 @@ def choose_algorithm(algorithm, rows):
     return algorithm
 
 
-class PartitionedSearch:
+class InvertedFile:
     """Stored rows of which only the clusters nearest to a candidate are compared.
 
     Parameters
@@ -49,26 +49,24 @@ class PartitionedSearch:
         Centers of the clusters, in 0–1 units.
     metric_params : dict, optional
         Keywords of `scipy.spatial.distance.cdist`.
-    parted_for : str, optional
-        The distance whose directions the centers lie among (see `part`): candidates
+    metric : str, optional
+        The distance whose directions the centers lie among (see `partition`): candidates
         are made ready like the rows were. By default rows are parted as they are.
 
     Attributes
     ----------
-    clusters_searched : int
+    nprobe : int
         Clusters that `search` scans unless told; 1 to begin with.
     """
 
-    def __init__(
-        self, rows, rank, labels, centers, metric_params=None, parted_for=None
-    ):
+    def __init__(self, rows, rank, labels, centers, metric_params=None, metric=None):
         # A cluster's rows lie together, so that to search it is to read a slice.
         order = np.argsort(labels, kind="stable")
         exact = ExactSearch(rows[order], rank[order], metric_params)
-        self._keep(exact, order, labels, centers, parted_for)
+        self._keep(exact, order, labels, centers, metric)
 
     @classmethod
-    def of_sorted(cls, exact, order, labels, centers, parted_for, clusters_searched=1):
+    def from_sorted(cls, exact, order, labels, centers, metric, nprobe=1):
         """Return an engine over rows that lie cluster by cluster already.
 
         Parameters
@@ -77,19 +75,19 @@ class PartitionedSearch:
             The rows, sorted.
         order : ndarray of shape (n,), int
             The position of each of them when given.
-        labels, centers, parted_for, clusters_searched
-            As in `PartitionedSearch`; labels in the order given.
+        labels, centers, metric, nprobe
+            As in `InvertedFile`; labels in the order given.
         """
         engine = cls.__new__(cls)
-        engine._keep(exact, order, labels, centers, parted_for)
-        engine.clusters_searched = clusters_searched
+        engine._keep(exact, order, labels, centers, metric)
+        engine.nprobe = nprobe
         return engine
 
-    def _keep(self, exact, order, labels, centers, parted_for):
+    def _keep(self, exact, order, labels, centers, metric):
         self.labels = labels
         self.centers = centers
-        self.parted_for = parted_for
-        self.clusters_searched = 1
+        self.metric = metric
+        self.nprobe = 1
         self._half_squares = np.einsum("ij,ij->i", centers, centers) / 2
         self._order, self._exact = order, exact
         self._places = np.empty_like(order)
@@ -106,16 +104,7 @@ class PartitionedSearch:
         return self._exact.rows
 
     @property
-    def n_jobs(self):
-        """Threads, as `ExactSearch` counts them."""
-        return self._exact.n_jobs
-
-    @n_jobs.setter
-    def n_jobs(self, n_jobs):
-        self._exact.n_jobs = n_jobs
-
-    @property
-    def crowding(self):
+    def mean_list_size(self):
         """How many rows a row shares its cluster with, itself too, on average."""
         return float((self._sizes**2).sum() / self._sizes.sum())
 
@@ -124,20 +113,20 @@ class PartitionedSearch:
 
         Parameters
         ----------
-        rows, rank : as in `PartitionedSearch`
+        rows, rank : as in `InvertedFile`
             The rows kept, and any others below them.
         kept : ndarray of int
             Positions of those that are kept; the others join their nearest clusters.
         metric_params : dict, optional
-            As in `PartitionedSearch`.
+            As in `InvertedFile`.
         """
         added = rows[len(kept) :]
-        joined = nearest_centers(added, self.parted_for, self.centers)
+        joined = nearest_centers(added, self.metric, self.centers)
         labels = np.concatenate([self.labels[kept], joined.astype(self.labels.dtype)])
-        engine = PartitionedSearch(
-            rows, rank, labels, self.centers, metric_params, self.parted_for
+        engine = InvertedFile(
+            rows, rank, labels, self.centers, metric_params, self.metric
         )
-        engine.clusters_searched = self.clusters_searched
+        engine.nprobe = self.nprobe
         return engine
 
     def take(self, positions):
@@ -158,7 +147,7 @@ class PartitionedSearch:
 
     def _to_centers(self, queries, n_orientations):
         """What orders the centers as their distances to each query do: (m, t, c)."""
-        queries = directions(np.asarray(queries), self.parted_for)
+        queries = directions(np.asarray(queries), self.metric)
         queries = queries.astype(self.centers.dtype, copy=False)
         # Row by row: the rounding of a product of matrices depends on their sizes.
         products = np.matmul(queries[:, None], self.centers.T)[:, 0]
@@ -190,64 +179,67 @@ class PartitionedSearch:
         queries,
         k,
         metric,
-        leave_out=None,
+        exclude=None,
         n_orientations=1,
-        clusters_searched=None,
+        nprobe=None,
+        n_jobs=None,
     ):
         """Find the k nearest rows of the clusters nearest to each candidate.
 
         Parameters
         ----------
-        queries, k, metric, leave_out, n_orientations
+        queries, k, metric, exclude, n_orientations
             As in `ExactSearch.search`.
-        clusters_searched : int, optional
+        nprobe : int, optional
             Number of clusters to search; by default the attribute. Where they hold
             fewer than k rows, the next nearest follow.
+        n_jobs : int, optional
+            Threads, as `ExactSearch.search` takes them.
 
         Returns
         -------
         found : list of (distances, positions, orientations)
             As `ExactSearch.search` returns it.
         """
-        n_searched = clusters_searched or self.clusters_searched
+        n_searched = nprobe or self.nprobe
         queries = np.asarray(queries)
         to_centers = self._to_centers(queries, n_orientations)
         queries = queries.reshape(-1, n_orientations, queries.shape[1])
         searching = {}  # the candidates that search the same clusters, together
         for i, distances in enumerate(to_centers):
-            hidden = _NOTHING if leave_out is None else leave_out[i]
+            hidden = _NOTHING if exclude is None else exclude[i]
             clusters = self._clusters_of(distances, n_searched, k, hidden)
             searching.setdefault(clusters.tobytes(), (clusters, []))[1].append(i)
         found = [None] * len(queries)
 
-        def look(exact, groups):
+        def look(groups, threads):
             for clusters, members in groups:
-                hidden = leave_out and [
-                    np.sort(self._places[leave_out[i]]) for i in members
+                hidden = exclude and [
+                    np.sort(self._places[exclude[i]]) for i in members
                 ]
-                matches = exact.search(
+                matches = self._exact.search(
                     queries[members].reshape(-1, queries.shape[2]),
                     k,
                     metric,
                     self._slices(clusters),
                     hidden,
                     n_orientations,
+                    threads,
                 )
                 for i, (distances, places, which) in zip(members, matches, strict=True):
                     found[i] = distances, self._order[places], which
 
-        groups, exact = list(searching.values()), self._exact
-        n_threads = min(effective_n_jobs(self.n_jobs), len(groups))
+        groups = list(searching.values())
+        n_threads = min(effective_n_jobs(n_jobs), len(groups))
         if n_threads < 2:
-            look(exact, groups)
+            look(groups, n_jobs)
             return found
-        alone = exact.on_threads(None)  # the threads are here
         Parallel(n_threads, require="sharedmem")(
-            delayed(look)(alone, groups[i::n_threads]) for i in range(n_threads)
+            delayed(look)(groups[i::n_threads], None) for i in range(n_threads)
         )
         return found
 
-    def aim(self, recall_target, k, metric):
+    def tune(self, recall_target, k, metric):
         """Search as many clusters as a recall takes on the rows themselves.
 
         Parameters
@@ -264,8 +256,8 @@ class PartitionedSearch:
         """
         recall = self.recall_curve(k, metric)
         # Rounding may leave the whole short of 1.
-        self.clusters_searched = int(np.searchsorted(recall, recall_target)) + 1
-        self.clusters_searched = min(self.clusters_searched, len(recall))
+        self.nprobe = int(np.searchsorted(recall, recall_target)) + 1
+        self.nprobe = min(self.nprobe, len(recall))
         return recall
 
     def recall_curve(self, k, metric, random_state=0):
@@ -291,7 +283,7 @@ class PartitionedSearch:
         asked = np.sort(rng.permutation(len(self))[:most])
         queries = self.take(asked)
         itself = [self._places[[position]] for position in asked]
-        exact = self._exact.search(queries, k, metric, leave_out=itself)
+        exact = self._exact.search(queries, k, metric, exclude=itself)
         nearest = np.argsort(self._to_centers(queries, 1)[:, 0], axis=1, kind="stable")
         counts = np.zeros(len(self.centers))
         for clusters, (_, places, _) in zip(nearest, exact, strict=True):

@@ -19,7 +19,7 @@ def _to_bytes(rows):
     return codes, scale, rows - scale[:, None].astype(np.float64) * codes
 
 
-class RoundedRows:
+class QuantizedRows:
     """Float rows as bytes, a scale for each row, and what rounding took.
 
     Parameters

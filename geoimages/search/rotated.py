@@ -8,7 +8,7 @@ _BLOCK_BYTES = 1 << 26
 _WORTH = 0.7  # share of the rows that may be left for it to pay
 
 
-def _turn_rows(rows, image_shape, quarters):
+def _rotate_rows(rows, image_shape, quarters):
     """Turn flat square pictures counter-clockwise: (n, d) -> (n, d)."""
     if quarters == 0:
         return rows
@@ -17,7 +17,7 @@ def _turn_rows(rows, image_shape, quarters):
     return np.ascontiguousarray(turned).reshape(rows.shape)
 
 
-class TurnedRows:
+class RotatedRows:
     """Flat square pictures, of which each that is a turn of another is not kept.
 
     It is read like an array of shape (n, d): rows are turned when they are asked for.
@@ -64,11 +64,11 @@ class TurnedRows:
     def __getitem__(self, index):
         source, quarters = self.source[index], self.quarters[index]
         if np.ndim(source) == 0:
-            return _turn_rows(self.base[[source]], self.image_shape, quarters)[0]
+            return _rotate_rows(self.base[[source]], self.image_shape, quarters)[0]
         out = self.base[source]
         for k in (1, 2, 3):
             turned = quarters == k
-            out[turned] = _turn_rows(out[turned], self.image_shape, k)
+            out[turned] = _rotate_rows(out[turned], self.image_shape, k)
         return out
 
     def comparer(self, compare, queries):
@@ -87,7 +87,7 @@ class TurnedRows:
         """
         place, asked = {}, []
         for k in range(4):
-            for query in _turn_rows(queries, self.image_shape, -k):
+            for query in _rotate_rows(queries, self.image_shape, -k):
                 place.setdefault(query.tobytes(), len(place))
                 asked.append(place[query.tobytes()])
         distinct = np.frombuffer(b"".join(place), np.uint8).reshape(len(place), -1)
@@ -104,7 +104,7 @@ class TurnedRows:
         ]
 
 
-def keep_turns_once(rows, image_shape):
+def deduplicate_rotations(rows, image_shape):
     """Keep of pictures that are lossless quarter turns of each other only the first.
 
     Parameters
@@ -116,7 +116,7 @@ def keep_turns_once(rows, image_shape):
 
     Returns
     -------
-    rows : TurnedRows or ndarray
+    rows : RotatedRows or ndarray
         The rows as they are where they are not square, or few are turns of others.
     """
     square = image_shape[0] == image_shape[1] > 1
@@ -149,7 +149,7 @@ def keep_turns_once(rows, image_shape):
     steps = np.diff(kept)
     if len(steps) and (steps == steps[0]).all() and _is_mapped(rows):
         kept = slice(kept[0], kept[-1] + 1, steps[0])  # a view, which stays in the file
-    return TurnedRows(rows[kept], image_shape, source, quarters)
+    return RotatedRows(rows[kept], image_shape, source, quarters)
 
 
 def _is_mapped(rows):
@@ -163,7 +163,7 @@ def _signatures(rows, image_shape):
     """Number pictures so that turns of one have the same: (n,) int."""
     rng = np.random.default_rng(0)
     mask = rng.integers(0, 256, (1, rows.shape[1]), dtype=np.uint8)
-    masks = np.concatenate([_turn_rows(mask, image_shape, k) for k in range(4)])
+    masks = np.concatenate([_rotate_rows(mask, image_shape, k) for k in range(4)])
     products = integers.products_with(masks)
     signature = products(rows).astype(np.int64)
     signature.sort(axis=1)
@@ -178,6 +178,6 @@ def _find_quarters(rows, members, originals, image_shape):
         these = slice(start, start + step)
         wanted, base = rows[members[these]], rows[originals[these]]
         for k in (3, 2, 1, 0):  # the smallest turn wins
-            same = (_turn_rows(base, image_shape, k) == wanted).all(axis=1)
+            same = (_rotate_rows(base, image_shape, k) == wanted).all(axis=1)
             out[these][same] = k
     return out

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import integers
 from .metrics import BOUNDED_BY_ONE
-from .rotated import TurnedRows
+from .rotated import RotatedRows
 
 _CACHE_BYTES = 1 << 20  # of rows, stays in the cache of a core
 _TILE_VALUES = 1 << 18  # products, likewise
@@ -101,7 +101,7 @@ class RowFactors:
     n_columns : int
     dtype : dtype
         Of the rows.
-    rounded : RoundedRows, optional
+    quantized : QuantizedRows, optional
         What is scanned in place of the rows.
 
     Attributes
@@ -120,8 +120,8 @@ class RowFactors:
         its type.
     """
 
-    def __init__(self, measures, metric, n_columns, dtype, rounded=None):
-        whole_numbers = dtype == np.uint8 or rounded is not None
+    def __init__(self, measures, metric, n_columns, dtype, quantized=None):
+        whole_numbers = dtype == np.uint8 or quantized is not None
         self.dtype = np.dtype(np.float32) if whole_numbers else dtype
         # |fl(x·y) - x·y| <= d u |x||y| (Higham 2002, section 3.1); integers are exact.
         terms = 16 if whole_numbers else 2 * n_columns + 32
@@ -136,9 +136,9 @@ class RowFactors:
         self.unbounded = np.flatnonzero(unbounded)
         length, full = (np.where(unbounded, 1, size) for size in (length, full))
         lost = 0
-        if rounded is not None:
-            lost = np.where(unbounded, 0, rounded.lost)
-            lost = lost + rounded.query_lost * (full + lost)
+        if quantized is not None:
+            lost = np.where(unbounded, 0, quantized.lost)
+            lost = lost + quantized.query_lost * (full + lost)
         self.lost = self.center = None
         if metric in BOUNDED_BY_ONE:
             factor = np.where(flat, 0, 1 / np.where(flat, 1, length))
@@ -146,7 +146,7 @@ class RowFactors:
         else:
             factor, error = np.square(length), 2 * unit * np.square(full)
             error += terms * float(limits.tiny)  # of what underflows
-            if rounded is not None:
+            if quantized is not None:
                 self.lost = (2.002 * lost).astype(self.dtype)
         self.factor = factor.astype(self.dtype)
         self.error = (1.001 * error).astype(self.dtype)
@@ -175,11 +175,11 @@ class ProductScan:
     metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}
     n_orientations : int
         t.
-    rounded : RoundedRows, optional
+    quantized : QuantizedRows, optional
         The rows, to be scanned in their place.
     """
 
-    def __init__(self, rows, factors, queries, metric, n_orientations, rounded=None):
+    def __init__(self, rows, factors, queries, metric, n_orientations, quantized=None):
         self._rows, self._factors = rows, factors
         self._n_orientations = n_orientations
         self._bounded = metric in BOUNDED_BY_ONE
@@ -197,7 +197,7 @@ class ProductScan:
             scale = np.full(len(queries), -2.0)
             error = 2 * factors.unit * np.square(full)
             self._squares = np.square(length)[:, None].astype(dtype)
-        self._scale = self._compare = self._rounded = None
+        self._scale = self._compare = self._quantized = None
         if rows.dtype == np.uint8:
             self._compare = comparer(rows, queries)
             self._scale = scale[:, None].astype(dtype)
@@ -208,8 +208,8 @@ class ProductScan:
                 queries = queries - center[:, None]
                 error = 1 + error * np.finfo(np.float64).eps / np.finfo(dtype).eps
             queries = queries * scale[:, None]
-            if rounded is not None:
-                self._rounded = rounded.products_with(queries)
+            if quantized is not None:
+                self._quantized = quantized.products_with(queries)
             self._queries = queries.astype(dtype)
         self._n_queries = len(queries)
         if some_unbounded:
@@ -219,7 +219,7 @@ class ProductScan:
         )
 
     def look_at(self, block):
-        """Return distances of a block and its bounds, as `Near.offer` takes them."""
+        """Return distances of a block and its bounds, as `TopK.offer` takes them."""
         factors = self._factors
         factor = block.take(factors.factor)
         with np.errstate(over="ignore", invalid="ignore"):  # of what has no bounds
@@ -245,12 +245,12 @@ class ProductScan:
             out = bounded(float(error.max()), self._error)
             return out if lost is None else out + float(lost.max()) * self._length
 
-        return nearest_turn(distance, self._n_orientations), error_of, margin_of
+        return nearest_orientation(distance, self._n_orientations), error_of, margin_of
 
     def _products(self, block):
         """Products with the rows of a block, times what each query is scaled by."""
-        if self._rounded is not None:
-            return self._rounded(block)
+        if self._quantized is not None:
+            return self._quantized(block)
         if self._compare is None and self._n_queries == 1:
             query = self._queries[0]
             products = [self._rows[part] @ query for part in block.slices]
@@ -291,7 +291,7 @@ def multiply(rows, queries, out):
             np.matmul(piece, query, out=out[i, start : start + step])
 
 
-def nearest_turn(distance, n_orientations):
+def nearest_orientation(distance, n_orientations):
     """The distance to the nearest orientation: (m · t, n) -> (m, n)."""
     if n_orientations == 1:
         return distance
@@ -320,9 +320,9 @@ class DistanceScan:
         self._n_orientations = n_orientations
 
     def look_at(self, block):
-        """Return distances of a block and its bounds, as `Near.offer` takes them."""
+        """Return distances of a block and its bounds, as `TopK.offer` takes them."""
         distance = np.concatenate([self._distances(p) for p in block.slices], axis=1)
-        distance = nearest_turn(
+        distance = nearest_orientation(
             np.where(np.isnan(distance), np.inf, distance), self._n_orientations
         )
 
@@ -340,7 +340,7 @@ class DistanceScan:
 
 def comparer(rows, queries):
     """Products of slices of uint8 rows with queries: slice -> (n, m)."""
-    if isinstance(rows, TurnedRows):
+    if isinstance(rows, RotatedRows):
         return rows.comparer(integers.dots, queries)
     products = integers.products_with(queries)
     return lambda part: products(rows[part])

@@ -11,7 +11,7 @@ import numpy as np
 
 from .exact import ExactSearch
 from .faiss_index import FaissSearch
-from .ivf import PartitionedSearch
+from .ivf import InvertedFile
 
 _FORMAT, _VERSION = "geoimages.index", 1
 _ABOUT = "index.json"
@@ -24,7 +24,7 @@ def save_index(engine, path):
 
     Parameters
     ----------
-    engine : ExactSearch, PartitionedSearch or FaissSearch
+    engine : ExactSearch, InvertedFile or FaissSearch
         For example ``model.search_``.
     path : str or path-like
         The folder; it appears when it is whole, and takes the place of an older index.
@@ -101,14 +101,14 @@ def _write(engine, folder):
                 arrays[f"faiss_{name.lstrip('_')}"] = value
             else:
                 about["faiss"][name] = value
-    if isinstance(engine, PartitionedSearch):
+    if isinstance(engine, InvertedFile):
         arrays |= {
             "labels": engine.labels,
             "centers": engine.centers,
             "order": engine._order,
         }
-        about["parted_for"] = engine.parted_for
-        about["clusters_searched"] = int(engine.clusters_searched)
+        about["metric"] = engine.metric
+        about["nprobe"] = int(engine.nprobe)
     about["arrays"] = {}
     for name, array in arrays.items():
         array = np.ascontiguousarray(array)
@@ -150,7 +150,7 @@ def load_index(path, *, memory_map=True, verify=False):
 
     Returns
     -------
-    engine : ExactSearch, PartitionedSearch or FaissSearch
+    engine : ExactSearch, InvertedFile or FaissSearch
         It answers as the one that was saved.
 
     Raises
@@ -222,6 +222,6 @@ def _engine(about, arrays):
     sorted_labels = labels[order] if len(order) == len(labels) == n else None
     if sorted_labels is None or (np.diff(sorted_labels) < 0).any():
         raise ValueError("the order of the rows is not that of the clusters")
-    return PartitionedSearch.of_sorted(
-        exact, order, labels, centers, about["parted_for"], about["clusters_searched"]
+    return InvertedFile.from_sorted(
+        exact, order, labels, centers, about["metric"], about["nprobe"]
     )

@@ -6,13 +6,13 @@ _FEWEST = 256  # rows looked at before the first are dropped
 _FIRST_VALUES = 1 << 14  # distances, likewise
 
 
-def near_at_once(distance, k, margin_of):
+def select_top_k(distance, k, margin_of):
     """Places that can be among the k nearest of each candidate, looked at only once.
 
     Parameters
     ----------
     distance : ndarray of shape (m, n)
-        As `Near.offer` takes it.
+        As `TopK.offer` takes it.
     k : int
     margin_of : callable
         Likewise.
@@ -32,7 +32,7 @@ def near_at_once(distance, k, margin_of):
     return np.nonzero(distance <= limit[:, None])
 
 
-class Near:
+class TopK:
     """The rows that can be among the k nearest of each of m candidates.
 
     Parameters
@@ -84,7 +84,7 @@ class Near:
 
     def _look_at(self, distance, start, positions_of, error_of, margin_of):
         if self._seen == 0:
-            who, places = near_at_once(distance, self._k, margin_of)
+            who, places = select_top_k(distance, self._k, margin_of)
         else:
             bound = self.bound
             limit = bound + margin_of(np.where(np.isinf(bound), 0, bound))

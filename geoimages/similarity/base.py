@@ -19,7 +19,7 @@ from ..pictures.validation import (
 )
 from ..search import ExactSearch
 from ..search.metrics import check_metric, check_metric_params
-from ..search.rotated import keep_turns_once
+from ..search.rotated import deduplicate_rotations
 from .explanation import block_shares, blocks_of
 from .ranking import Matches, ranked_table
 
@@ -138,7 +138,7 @@ class SimilarityModel(BaseEstimator):
     A model says where it searches by `_find`; everything else is here.
     """
 
-    _keeps_turns_once = False  # whether its engine takes `TurnedRows`
+    _deduplicates_rotations = False  # whether its engine takes `RotatedRows`
 
     def fit(self, X, y=None):
         """Store the pictures that candidates will be compared with.
@@ -207,8 +207,8 @@ class SimilarityModel(BaseEstimator):
 
     def _exact_search(self, rows):
         """The engine that compares all rows."""
-        if self._compares_pixels and self._keeps_turns_once:
-            rows = keep_turns_once(as_uint8(rows), self.image_shape_)
+        if self._compares_pixels and self._deduplicates_rotations:
+            rows = deduplicate_rotations(as_uint8(rows), self.image_shape_)
         shape = self.image_shape_ if self._compares_pixels else None
         return ExactSearch(rows, self.search_rank_, self.metric_params, shape)
 
@@ -348,7 +348,7 @@ class SimilarityModel(BaseEstimator):
         ]
         return np.stack(rows, axis=1).reshape(-1, rows[0].shape[1])
 
-    def _leave_out(self, own, exclude):
+    def _excluded(self, own, exclude):
         """For each candidate named by key, the positions it does not want to see."""
         if exclude not in _EXCLUDE:
             raise ValueError(
@@ -433,7 +433,7 @@ class SimilarityModel(BaseEstimator):
             candidates,
             check_count("k_candidates", k),
             metric,
-            self._leave_out(candidates.own, exclude),
+            self._excluded(candidates.own, exclude),
             orientation,
             explain,
             **options,
@@ -445,7 +445,7 @@ class SimilarityModel(BaseEstimator):
         candidates,
         k,
         metric,
-        leave_out,
+        excluded,
         orientation=None,
         explain=False,
         **options,
@@ -464,12 +464,11 @@ class SimilarityModel(BaseEstimator):
         if reranked and getattr(self.features_, "turns_alike", False):
             searched = orientations[:1]
         depth = max(k, self.features_.shortlist) if reranked else k
-        self.search_.n_jobs = self.n_jobs
         found = []
         for start in range(0, len(candidates), _BLOCK_QUERIES):
             these = np.arange(start, min(start + _BLOCK_QUERIES, len(candidates)))
             rows = self._rows_of(candidates, these, searched)
-            out = leave_out and leave_out[start : start + _BLOCK_QUERIES]
+            out = excluded and excluded[start : start + _BLOCK_QUERIES]
             nearest = self._find(rows, depth, metric, out, len(searched), **options)
             for i, (distance, positions, which) in enumerate(nearest):
                 turned = np.array(searched, dtype=object)[which]
@@ -538,18 +537,18 @@ class SimilarityModel(BaseEstimator):
         k = check_count("n_neighbors", k)
         if X is None:
             candidates = _Candidates(None, np.arange(len(self.keys_)), None)
-            leave_out = self._leave_out(candidates.own, "self")
+            excluded = self._excluded(candidates.own, "self")
         else:
             candidates = self._candidates(X)
-            leave_out = self._leave_out(candidates.own, "lineage")
-        stored = len(self.keys_) - max(map(len, leave_out or [()]))
+            excluded = self._excluded(candidates.own, "lineage")
+        stored = len(self.keys_) - max(map(len, excluded or [()]))
         if k > stored:
             raise ValueError(
                 f"Expected n_neighbors <= {stored}, the pictures that can be found, "
                 f"got n_neighbors={k} (n_samples_fit={len(self.keys_)})."
             )
         metric = check_metric(self.dist_metric)
-        found = self._matches(candidates, k, metric, leave_out)
+        found = self._matches(candidates, k, metric, excluded)
         return (
             np.array([matches.distance for matches in found]).reshape(-1, k),
             np.array([matches.positions for matches in found]).reshape(-1, k),
@@ -589,7 +588,7 @@ class SimilarityModel(BaseEstimator):
             candidates,
             check_count("k_candidates", self.k_candidates),
             check_metric(self.dist_metric),
-            self._leave_out(candidates.own, "lineage"),
+            self._excluded(candidates.own, "lineage"),
         )
         shares = [
             np.mean(self.y_[matches.positions] == label) if len(matches) else 0.0
@@ -637,6 +636,6 @@ class SimilarityModel(BaseEstimator):
                 _Candidates(None, own, None),
                 check_count("k", self.k_candidates if k is None else k),
                 check_metric(self.dist_metric),
-                self._leave_out(own, exclude),
+                self._excluded(own, exclude),
             )
             yield ranked_table(found, self.keys_, self.keys_[own])

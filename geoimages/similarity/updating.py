@@ -38,7 +38,7 @@ def _as_keys(keys):
 class Changing:
     """Mixin of a similarity model: `add` and `remove`.
 
-    A model says how its search follows by `_follow` and `_part`.
+    A model says how its search follows by `_follow` and `_partition`.
     """
 
     def add(self, X, y=None):
@@ -175,5 +175,5 @@ class Changing:
 
     def _is_unbalanced(self):
         """Whether rows share their cluster with many more, or fewer, than at first."""
-        change = self.search_.crowding / self.crowding_
+        change = self.search_.mean_list_size / self.mean_list_size_
         return not 1 / _MOST_CHANGE <= change <= _MOST_CHANGE

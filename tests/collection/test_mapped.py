@@ -20,7 +20,7 @@ from geoimages import (
     make_rocks,
     save,
 )
-from geoimages.search.rotated import TurnedRows
+from geoimages.search.rotated import RotatedRows
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_stored_rotations_are_left_in_the_file(rock_zip, always, tmp_path):
     with Collection.create(tmp_path / "a.h5", rock_zip, rotate=True) as rotated:
         expected = PairwiseModel(image_shape=(28, 28, 3)).fit(rotated.to_frame("uint8"))
         model = PairwiseModel().fit(rotated)
-        assert isinstance(model.search_.rows, TurnedRows)
+        assert isinstance(model.search_.rows, RotatedRows)
         assert len(model.search_.rows.base) == 60
         assert lies_in_file(model.search_.rows.base)
         assert not lies_in_file(expected.search_.rows.base)
@@ -307,7 +307,7 @@ def test_stored_rotations_take_no_memory(large, small_blocks, always, tmp_path):
             fitted[-1].predict(turns[7], 3)
 
         assert peak(use) < turns.nbytes / 2
-        assert isinstance(fitted[-1].search_.rows, TurnedRows)
+        assert isinstance(fitted[-1].search_.rows, RotatedRows)
 
 
 def test_reading_takes_no_more_than_what_is_read(large):

@@ -79,9 +79,9 @@ def assert_same(found, wanted):
             np.testing.assert_array_equal(a, b)
 
 
-def share_found(engine, exact, queries, k, metric, leave_out):
-    found = engine.search(queries, k, metric, leave_out)
-    wanted = exact.search(queries, k, metric, leave_out=leave_out)
+def share_found(engine, exact, queries, k, metric, exclude):
+    found = engine.search(queries, k, metric, exclude)
+    wanted = exact.search(queries, k, metric, exclude=exclude)
     pairs = zip(wanted, found, strict=True)
     return np.mean([np.isin(true[1], some[1]).mean() for true, some in pairs])
 
@@ -95,10 +95,10 @@ def test_flat_gives_the_answers_of_exact_search(kind, metric, rank):
     queries = rows[::23]
     if "levels" in kind:
         queries = queries + np.float32(1e-4)
-    leave_out = [np.array([i, (i + 29) % N][: i % 3]) for i in range(0, N, 23)]
+    exclude = [np.array([i, (i + 29) % N][: i % 3]) for i in range(0, N, 23)]
     for k in (1, 12, 70, 2 * N):
-        found = engine.search(queries, k, metric, leave_out)
-        assert_same(found, exact.search(queries, k, metric, leave_out=leave_out))
+        found = engine.search(queries, k, metric, exclude)
+        assert_same(found, exact.search(queries, k, metric, exclude=exclude))
     turns = np.stack([queries, queries[::-1]], axis=1).reshape(-1, 24)
     found = engine.search(turns, 9, metric, n_orientations=2)
     assert_same(found, exact.search(turns, 9, metric, n_orientations=2))
@@ -136,7 +136,7 @@ def test_rows_without_direction_come_last(rank):
     rows[200:] = np.arange(N - 200)[:, None]  # each constant
     exact = ExactSearch(rows, rank)
     engine = FaissSearch(exact, "correlation", "IVF8,Flat")
-    engine.effort = 8
+    engine.nprobe = 8
     for queries in (rows[100:110], rows[300:310]):
         for k in (5, 30, 250):
             found = engine.search(queries, k, "correlation")
@@ -147,12 +147,12 @@ def test_rows_without_direction_come_last(rank):
 def test_as_many_come_back_as_there_are(factory, grouped, rank):
     exact = ExactSearch(grouped, rank)
     engine = FaissSearch(exact, "euclidean", factory)
-    leave_out = [np.arange(0, 200), np.empty(0, int), np.array([2])]
+    exclude = [np.arange(0, 200), np.empty(0, int), np.array([2])]
     for k in (60, 550):  # a list holds some 38
-        found = engine.search(grouped[:3], k, "euclidean", leave_out)
-        held = [min(k, N - len(out)) for out in leave_out]
+        found = engine.search(grouped[:3], k, "euclidean", exclude)
+        held = [min(k, N - len(out)) for out in exclude]
         assert [len(set(positions)) for _, positions, _ in found] == held
-        for (_, positions, _), out in zip(found, leave_out, strict=True):
+        for (_, positions, _), out in zip(found, exclude, strict=True):
             assert not np.isin(positions, out).any()
 
 
@@ -160,15 +160,15 @@ def test_as_many_come_back_as_there_are(factory, grouped, rank):
 def test_the_stated_recall_is_the_true_one(factory, grouped, rank):
     exact = ExactSearch(grouped, rank)
     engine = FaissSearch(exact, "correlation", factory)
-    stated = engine.aim(0.9, 10, "correlation")
+    stated = engine.tune(0.9, 10, "correlation")
     assert stated >= 0.9
     asked, itself = grouped[::3], list(np.arange(0, N, 3)[:, None])
     found = share_found(engine, exact, asked, 10, "correlation", itself)
     assert found == pytest.approx(stated, abs=0.04)
-    assert engine.clusters_searched == (engine.effort if "IVF" in factory else None)
+    assert (engine.nprobe is not None) == ("IVF" in factory)
     if factory == "IVF16,Flat":
-        assert (engine.times, 1 < engine.effort < 16) == (2, True)
-        engine.effort -= 1
+        assert (engine.times, 1 < engine.nprobe < 16) == (2, True)
+        engine.nprobe -= 1
         assert share_found(engine, exact, asked, 10, "correlation", itself) < found
     if "PQ" in factory:
         assert engine.times > 2
@@ -178,18 +178,20 @@ def test_the_stated_recall_is_the_true_one(factory, grouped, rank):
 
 def test_a_recall_out_of_reach_is_stated_as_it_is(grouped, rank):
     engine = FaissSearch(ExactSearch(grouped, rank), "euclidean", "PCA1,IVF4,Flat")
-    stated = engine.aim(0.99, 1, "euclidean")
+    stated = engine.tune(0.99, 1, "euclidean")
     assert 0.1 < stated < 0.5
     assert engine.times == 64
 
 
 def test_more_is_found_for_more_looking(grouped, rank):
     exact = ExactSearch(grouped, rank)
-    for factory, low, high in (("IVF16,Flat", 1, 16), ("HNSW4", 1, 400)):
+    cases = ("IVF16,Flat", "nprobe", 16), ("HNSW4", "efSearch", 400)
+    for factory, parameter, high in cases:
         engine = FaissSearch(exact, "euclidean", factory)
         engine.times = 1
         shares = []
-        for engine.effort in (low, high):
+        for value in (1, high):
+            setattr(engine, parameter, value)
             asked = grouped[::3]
             shares.append(share_found(engine, exact, asked, 5, "euclidean", None))
         assert shares[0] < shares[1] - 0.05
@@ -379,7 +381,7 @@ def test_a_loaded_engine_answers_the_same(fitted, tmp_path, memory_map):
     save_index(engine, tmp_path / "index")
     loaded = load_index(tmp_path / "index", memory_map=memory_map, verify=True)
     assert isinstance(loaded, FaissSearch)
-    assert (loaded.effort, loaded.times) == (engine.effort, engine.times)
+    assert (loaded.nprobe, loaded.times) == (engine.nprobe, engine.times)
     queries = engine.take(np.arange(30))
     found = loaded.search(queries, 5, "correlation")
     assert_same(found, engine.search(queries, 5, "correlation"))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from geoimages import KMeansModel, PairwiseModel, RockFeatures, make_rocks
-from geoimages.search import ExactSearch, PartitionedSearch, exact
+from geoimages.search import ExactSearch, InvertedFile, exact
 from geoimages.search import ivf as partitioned
-from geoimages.search.clustering import directions, nearest_centers, part
+from geoimages.search.clustering import directions, nearest_centers, partition
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def parted():
+def grouped():
     """Rows about six centers, and the engine over them."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 6, 300)
@@ -24,28 +24,28 @@ def parted():
     return rows, labels, centers
 
 
-def test_all_clusters_are_the_whole(parted):
-    rows, labels, centers = parted
-    engine = PartitionedSearch(rows, np.arange(300), labels, centers)
+def test_all_clusters_are_the_whole(grouped):
+    rows, labels, centers = grouped
+    engine = InvertedFile(rows, np.arange(300), labels, centers)
     exact = ExactSearch(rows, np.arange(300))
     queries = rows[::40] + 0.1
-    leave_out = [np.array([i, i + 7]) for i in range(len(queries))]
-    found = engine.search(queries, 9, "euclidean", leave_out, clusters_searched=6)
-    wanted = exact.search(queries, 9, "euclidean", leave_out=leave_out)
+    exclude = [np.array([i, i + 7]) for i in range(len(queries))]
+    found = engine.search(queries, 9, "euclidean", exclude, nprobe=6)
+    wanted = exact.search(queries, 9, "euclidean", exclude=exclude)
     for got, expected in zip(found, wanted, strict=True):
         for a, b in zip(got, expected, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "correlation", "chebyshev"])
-def test_the_stated_recall_is_the_true_one(parted, metric):
-    rows, labels, centers = parted
-    engine = PartitionedSearch(rows, np.arange(300), labels, centers)
+def test_the_stated_recall_is_the_true_one(grouped, metric):
+    rows, labels, centers = grouped
+    engine = InvertedFile(rows, np.arange(300), labels, centers)
     curve = engine.recall_curve(10, metric)
     itself = [np.array([i]) for i in range(300)]
-    exact = ExactSearch(rows, np.arange(300)).search(rows, 10, metric, leave_out=itself)
+    exact = ExactSearch(rows, np.arange(300)).search(rows, 10, metric, exclude=itself)
     for searched in (1, 2, 6):
-        found = engine.search(rows, 10, metric, itself, clusters_searched=searched)
+        found = engine.search(rows, 10, metric, itself, nprobe=searched)
         recall = np.mean(
             [np.isin(a[1], b[1]).mean() for a, b in zip(exact, found, strict=True)]
         )
@@ -54,17 +54,16 @@ def test_the_stated_recall_is_the_true_one(parted, metric):
     assert curve[-1] == 1
 
 
-def test_threads_learn_what_a_scan_needs_once(parted, monkeypatch):
-    rows, labels, centers = parted
-    engine = PartitionedSearch(rows, np.arange(300), labels, centers)
+def test_threads_learn_what_a_scan_needs_once(grouped, monkeypatch):
+    rows, labels, centers = grouped
+    engine = InvertedFile(rows, np.arange(300), labels, centers)
     wanted = engine.search(rows[:40], 2, "euclidean")
     learned, factors = [], exact.RowFactors
     monkeypatch.setattr(
         exact, "RowFactors", lambda *given: [learned.append(1), factors(*given)][1]
     )
-    engine.n_jobs = 2
     for _ in range(3):
-        found = engine.search(rows[:40], 2, "euclidean")
+        found = engine.search(rows[:40], 2, "euclidean", n_jobs=2)
         for (_, got, _), (_, expected, _) in zip(found, wanted, strict=True):
             np.testing.assert_array_equal(got, expected)
     assert not learned
@@ -74,10 +73,8 @@ def test_threads_learn_what_a_scan_needs_once(parted, monkeypatch):
 def test_a_candidate_between_clusters_is_answered_alike_in_any_batch(n_orientations):
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(1000, 64)).astype(np.float32)
-    labels, centers = part(rows, "euclidean", random_state=0)
-    engine = PartitionedSearch(
-        rows, np.arange(1000), labels, centers, None, "euclidean"
-    )
+    labels, centers = partition(rows, "euclidean", random_state=0)
+    engine = InvertedFile(rows, np.arange(1000), labels, centers, None, "euclidean")
     ends = centers[rng.integers(0, len(centers), (2, 400))].astype(np.float64)
     queries = ends.mean(axis=0).astype(np.float32)  # as near to one as to the other
     step = n_orientations
@@ -88,9 +85,9 @@ def test_a_candidate_between_clusters_is_answered_alike_in_any_batch(n_orientati
         np.testing.assert_array_equal(positions, alone)
 
 
-def test_rows_are_taken_by_the_positions_given(parted):
-    rows, labels, centers = parted
-    engine = PartitionedSearch(rows, np.arange(300), labels, centers)
+def test_rows_are_taken_by_the_positions_given(grouped):
+    rows, labels, centers = grouped
+    engine = InvertedFile(rows, np.arange(300), labels, centers)
     np.testing.assert_array_equal(engine.take(np.array([5, 0, 299])), rows[[5, 0, 299]])
     for cluster in range(6):
         np.testing.assert_array_equal(
@@ -115,8 +112,8 @@ def test_a_target_sets_the_clusters_searched(images):
     assert KMeansModel(recall_target=1, **options).fit(images).recall_ == 1
 
 
-def test_directions_order_as_the_distance(parted):
-    rows = parted[0].astype(np.float32)
+def test_directions_order_as_the_distance(grouped):
+    rows = grouped[0].astype(np.float32)
     for metric in ("correlation", "cosine", "euclidean"):
         ready = directions(rows, metric)
         between = np.linalg.norm(ready[:1] - ready, axis=1)
@@ -128,36 +125,36 @@ def test_directions_order_as_the_distance(parted):
     assert not directions(flat, "correlation").any()
 
 
-def test_the_partition_is_of_the_nearest_centers(parted):
-    rows = parted[0]
-    labels, centers = part(rows, "correlation", random_state=0)
+def test_the_partition_is_of_the_nearest_centers(grouped):
+    rows = grouped[0]
+    labels, centers = partition(rows, "correlation", random_state=0)
     assert 20 < len(centers) <= 35  # 2 √300, less what nobody is nearest to
     between = directions(rows, "correlation")[:, None] - centers
     np.testing.assert_array_equal(labels, (between**2).sum(axis=2).argmin(axis=1))
     np.testing.assert_array_equal(labels, nearest_centers(rows, "correlation", centers))
 
 
-def test_the_partition_does_not_depend_on_the_order(parted):
-    rows = parted[0][:, :7].astype(np.float32)
+def test_the_partition_does_not_depend_on_the_order(grouped):
+    rows = grouped[0][:, :7].astype(np.float32)
     order = np.random.default_rng(0).permutation(300)
-    labels, centers = part(rows, "cosine", 9, random_state=3)
-    shuffled, again = part(rows[order], "cosine", 9, random_state=3)
+    labels, centers = partition(rows, "cosine", 9, random_state=3)
+    shuffled, again = partition(rows[order], "cosine", 9, random_state=3)
     np.testing.assert_allclose(again, centers)
     np.testing.assert_array_equal(shuffled, labels[order])
 
 
 def test_rows_that_are_alike_are_one_cluster():
-    labels, centers = part(np.ones((50, 3)), "euclidean", random_state=0)
+    labels, centers = partition(np.ones((50, 3)), "euclidean", random_state=0)
     assert len(centers) == 1
     assert not labels.any()
 
 
-def test_each_orientation_searches_its_own_clusters(parted):
-    rows, labels, centers = parted
-    engine = PartitionedSearch(rows, np.arange(300), labels, centers)
+def test_each_orientation_searches_its_own_clusters(grouped):
+    rows, labels, centers = grouped
+    engine = InvertedFile(rows, np.arange(300), labels, centers)
     queries = np.stack([centers[1], centers[4]])
     ((_, positions, which),) = engine.search(
-        queries, 40, "euclidean", n_orientations=2, clusters_searched=1
+        queries, 40, "euclidean", n_orientations=2, nprobe=1
     )
     nearest = nearest_centers(queries, "euclidean", centers)
     np.testing.assert_array_equal(labels[positions], nearest[which])
@@ -184,7 +181,7 @@ def test_all_of_the_recall_is_the_exact_answer(images):
     model = PairwiseModel(algorithm="partitioned", recall_target=1).fit(images)
     assert model.recall_ == 1
     whole = model.search_.search(
-        images[:30].reshape(30, -1), 12, "correlation", clusters_searched=400
+        images[:30].reshape(30, -1), 12, "correlation", nprobe=400
     )
     distances, positions = exact.kneighbors(images[:30], 12)
     np.testing.assert_array_equal([found[1] for found in whole], positions)

@@ -6,7 +6,7 @@ import pytest
 
 from geoimages import PairwiseModel, load, make_rocks, save
 from geoimages.search import ExactSearch
-from geoimages.search.rotated import TurnedRows, keep_turns_once
+from geoimages.search.rotated import RotatedRows, deduplicate_rotations
 
 SHAPE = (28, 28, 3)
 
@@ -25,8 +25,8 @@ def rows(images):
 
 
 def test_they_read_as_the_rows_they_stand_for(rows):
-    kept = keep_turns_once(rows, SHAPE)
-    assert isinstance(kept, TurnedRows)
+    kept = deduplicate_rotations(rows, SHAPE)
+    assert isinstance(kept, RotatedRows)
     assert len(kept.base) == 40
     assert kept.nbytes < rows.nbytes / 3
     assert kept.shape == rows.shape
@@ -38,7 +38,7 @@ def test_they_read_as_the_rows_they_stand_for(rows):
 def test_flat_and_symmetric_pictures(rows):
     flat = np.full((4, rows.shape[1]), 7, np.uint8)
     together = np.concatenate([flat, rows[:1], rows[:1], flat + 1])
-    kept = keep_turns_once(together, SHAPE)
+    kept = deduplicate_rotations(together, SHAPE)
     assert len(kept.base) == 3
     assert not kept.quarters[:4].any()
     np.testing.assert_array_equal(kept[:], together)
@@ -49,18 +49,18 @@ def test_pictures_of_one_signature_are_still_told_apart(rows, monkeypatch):
         "geoimages.search.rotated._signatures", lambda rows, _: np.zeros(len(rows), int)
     )
     some = rows[:24]
-    kept = keep_turns_once(some, SHAPE)
-    every = kept[:] if isinstance(kept, TurnedRows) else kept
+    kept = deduplicate_rotations(some, SHAPE)
+    every = kept[:] if isinstance(kept, RotatedRows) else kept
     np.testing.assert_array_equal(every, some)
 
 
 def test_what_does_not_pay_stays_as_it_is(images):
     rows = images.reshape(40, -1)
-    assert keep_turns_once(rows, SHAPE) is rows
+    assert deduplicate_rotations(rows, SHAPE) is rows
     narrow = images[:, :, :14].reshape(40, -1)
-    assert keep_turns_once(np.repeat(narrow, 4, axis=0), (28, 14, 3)) is not None
+    assert deduplicate_rotations(np.repeat(narrow, 4, axis=0), (28, 14, 3)) is not None
     assert isinstance(
-        keep_turns_once(np.repeat(narrow, 4, axis=0), (28, 14, 3)), np.ndarray
+        deduplicate_rotations(np.repeat(narrow, 4, axis=0), (28, 14, 3)), np.ndarray
     )
 
 
@@ -71,7 +71,7 @@ def test_the_answers_are_those_of_the_rows(rows, metric):
     rank = np.random.default_rng(1).permutation(160)
     queries = np.concatenate([rows[:6], rows[6:12] // 2])
     plain = ExactSearch(rows, rank).search(queries, 9, metric, n_orientations=2)
-    turned = ExactSearch(keep_turns_once(rows, SHAPE), rank)
+    turned = ExactSearch(deduplicate_rotations(rows, SHAPE), rank)
     found = turned.search(queries, 9, metric, n_orientations=2)
     for a, b in zip(plain, found, strict=True):
         for x, y in zip(a, b, strict=True):
@@ -83,10 +83,10 @@ def test_the_model_keeps_turns_once(rows, orientation, monkeypatch, tmp_path):
     keys = [f"rock.{i:03d}" for i in range(160)]
     frame = pd.DataFrame(rows, index=keys)
     model = PairwiseModel(7, orientation=orientation).fit(frame)
-    assert isinstance(model.search_.rows, TurnedRows)
+    assert isinstance(model.search_.rows, RotatedRows)
     found = model.predict(keys[:5])
     monkeypatch.setattr(
-        "geoimages.similarity.base.keep_turns_once", lambda rows, _: rows
+        "geoimages.similarity.base.deduplicate_rotations", lambda rows, _: rows
     )
     plain = PairwiseModel(7, orientation=orientation).fit(frame)
     pd.testing.assert_frame_equal(found, plain.predict(keys[:5]))
@@ -103,7 +103,7 @@ def test_turned_pictures_are_parted_added_and_removed(rows):
     parted = PairwiseModel(7, algorithm="partitioned", recall_target=1).fit(frame)
     pd.testing.assert_frame_equal(parted.predict(keys[:5]), wanted)
     half = PairwiseModel(7).fit(frame.iloc[:100]).add(frame.iloc[100:])
-    assert isinstance(half.search_.rows, TurnedRows)
+    assert isinstance(half.search_.rows, RotatedRows)
     pd.testing.assert_frame_equal(half.predict(keys[:5]), wanted)
     half.remove(keys[100:])
     again = PairwiseModel(7).fit(frame.iloc[:100])

@@ -7,11 +7,11 @@ from scipy.spatial.distance import cdist
 from geoimages import PairwiseModel
 from geoimages.search import METRICS, ExactSearch, exact, integers, scans
 from geoimages.search import top_k as near
-from geoimages.search.block_means import CoarseRows
-from geoimages.search.quantized import RoundedRows
-from geoimages.search.rotated import TurnedRows, keep_turns_once
+from geoimages.search.block_means import BlockMeans
+from geoimages.search.quantized import QuantizedRows
+from geoimages.search.rotated import RotatedRows, deduplicate_rotations
 from geoimages.search.scans import Block, blocks_of
-from geoimages.search.top_k import Near
+from geoimages.search.top_k import TopK
 
 SHAPE = (16, 16, 3)
 PRODUCTS = ["correlation", "cosine", "euclidean", "sqeuclidean"]
@@ -72,13 +72,13 @@ def test_a_scan_gives_what_all_distances_give(
         small_steps(monkeypatch)
     monkeypatch.setattr(exact, "_WORTH_A_THREAD", 1000)
     n_jobs = 3 if steps == "threads" else None
-    engine = ExactSearch(rows, np.arange(900)[::-1], None, SHAPE, n_jobs)
+    engine = ExactSearch(rows, np.arange(900)[::-1], None, SHAPE)
     queries = rows[[0, 3, 5, 6, 100, 401, 402, 510, 601, 602, 777, 888]]
     out = [np.array([i, 400 + i, 777]) for i in range(12 // n_orientations)]
     within = [slice(0, 301), slice(301, 302), slice(390, 900)]
-    for options in ({}, {"leave_out": out}, {"within": within, "leave_out": out}):
+    for options in ({}, {"exclude": out}, {"within": within, "exclude": out}):
         options["n_orientations"] = n_orientations
-        found = engine.search(queries, 7, metric, **options)
+        found = engine.search(queries, 7, metric, n_jobs=n_jobs, **options)
         wanted = by_all(engine, monkeypatch, queries, 7, metric, **options)
         assert_same(found, wanted)
 
@@ -97,9 +97,9 @@ def test_rounded_rows_give_the_same(metric, dtype, n_orientations, fast, monkeyp
     queries = np.concatenate([engine.rows[[0, 3, 5, 6, 100, 401, 402, 510]]] * 2)
     queries[8:] += dtype(1e-3) * np.sin(np.arange(768, dtype=dtype))
     options = {"n_orientations": n_orientations}
-    options["leave_out"] = [np.array([i, 400 + i]) for i in range(16 // n_orientations)]
+    options["exclude"] = [np.array([i, 400 + i]) for i in range(16 // n_orientations)]
     found = engine.search(queries, 7, metric, **options)
-    assert engine._rounded.codes.dtype == np.int8
+    assert engine._quantized.codes.dtype == np.int8
     assert_same(found, by_all(engine, monkeypatch, queries, 7, metric, **options))
 
 
@@ -149,7 +149,7 @@ def test_rows_without_direction_are_left_where_others_are_near(metric, dtype):
         rows[::4] = 9
     rows = rows if dtype == np.uint8 else rows.astype(dtype)
     engine = ExactSearch(rows, np.arange(900))
-    near = engine._near(rows[[1, 401]], 5, metric, [slice(0, 900)], [(), ()])
+    near = engine._near(rows[[1, 401]], 5, metric, [slice(0, 900)], [(), ()], None)
     assert max(map(len, near)) < 100
 
 
@@ -163,13 +163,13 @@ def test_where_all_rows_are_as_near_few_candidates_are_asked_at_once(
     small_steps(monkeypatch)
     monkeypatch.setattr(exact, "_WORTH_A_THREAD", 1000)
     monkeypatch.setattr(exact, "_MOST_KEPT", 2000)
-    engine = ExactSearch(rows, np.arange(900)[::-1], n_jobs=n_jobs)
+    engine = ExactSearch(rows, np.arange(900)[::-1])
     asked, look = [], engine._near
     monkeypatch.setattr(
         engine, "_near", lambda q, *given: [asked.append(len(q)), look(q, *given)][1]
     )
     queries = rows[:10]
-    found = engine.search(queries, 7, "euclidean", n_orientations=2)
+    found = engine.search(queries, 7, "euclidean", n_orientations=2, n_jobs=n_jobs)
     assert min(asked) < max(asked)
     assert_same(
         found, by_all(engine, monkeypatch, queries, 7, "euclidean", n_orientations=2)
@@ -187,7 +187,7 @@ def test_what_is_infinitely_far_ties_with_nothing_near():
 def test_what_rounding_takes_is_known():
     rows = hostile(np.float32)[300:800]
     rows[3] = 0
-    rounded = RoundedRows(rows)
+    rounded = QuantizedRows(rows)
     queries = rows[::50].astype(np.float64)
     products = rounded.products_with(queries)(Block([slice(0, 500)])).T
     true = rows.astype(np.float64) @ queries.T
@@ -204,22 +204,22 @@ def test_rows_are_rounded_once_it_pays(tmp_path):
     engine = ExactSearch(rows, np.arange(1000))
     engine.search(rows[:40], 3, "euclidean")
     engine.search(rows[:1], 3, "euclidean")
-    assert engine._rounded is None
+    assert engine._quantized is None
     engine.search(rows[:8], 3, "euclidean")
     engine.search(rows[:8], 3, "euclidean")
-    assert engine._rounded is not None
-    assert engine.__getstate__()["_rounded"] is None
+    assert engine._quantized is not None
+    assert engine.__getstate__()["_quantized"] is None
     np.save(tmp_path / "rows.npy", rows)
     on_disk = np.load(tmp_path / "rows.npy", mmap_mode="r")
     for others in (rows[:, :200], (rows * 255).astype(np.uint8), on_disk):
         engine = ExactSearch(others, np.arange(1000))
         for _ in range(5):
             engine.search(others[:8], 3, "euclidean")
-        assert engine._rounded is None
+        assert engine._quantized is None
     engine = ExactSearch(rows, np.arange(1000))
     for _ in range(5):
         engine.search(rows[:8], 3, "cityblock")  # which does not scan bytes
-    assert engine._rounded is None
+    assert engine._quantized is None
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
@@ -261,8 +261,8 @@ def test_turned_rows_are_scanned_alike(metric, monkeypatch):
     images = hostile(np.uint8)[:300].reshape(300, *SHAPE)
     turned = np.concatenate([np.rot90(images, k, axes=(1, 2)) for k in range(4)])
     rows = np.ascontiguousarray(turned).reshape(1200, -1)
-    kept = keep_turns_once(rows, SHAPE)
-    assert isinstance(kept, TurnedRows)
+    kept = deduplicate_rotations(rows, SHAPE)
+    assert isinstance(kept, RotatedRows)
     queries = rows[[1, 301, 602, 905]]
     queries[:, ::5] //= 2
     small_steps(monkeypatch)
@@ -273,7 +273,7 @@ def test_turned_rows_are_scanned_alike(metric, monkeypatch):
 
 def test_block_means_bound_cityblock_distances_from_below():
     rows = hostile(np.uint8)
-    coarse = CoarseRows(rows, SHAPE)
+    coarse = BlockMeans(rows, SHAPE)
     assert coarse.side == 4
     assert coarse.rows.shape == (900, 48)
     bounds = coarse.bounds(rows[::90])(slice(0, 900))
@@ -287,7 +287,7 @@ def test_block_means_bound_cityblock_distances_from_below():
 def test_block_means_of_large_pictures_are_as_far_off_as_told():
     rng = np.random.default_rng(0)
     pictures = rng.integers(200, 256, (3, 1024, 512, 1), dtype=np.uint8)
-    coarse = CoarseRows(pictures.reshape(3, -1), (1024, 512, 1))
+    coarse = BlockMeans(pictures.reshape(3, -1), (1024, 512, 1))
     assert coarse.side == 64
     blocks = pictures.reshape(3, 16, 64, 8, 64).astype(np.int64)
     sums = blocks.sum(axis=(2, 4)).reshape(3, -1)
@@ -313,14 +313,14 @@ def test_block_means_of_large_pictures_are_as_far_off_as_told():
 )
 def test_blocks_part_pictures_evenly(shape, side):
     n_columns = shape[0] * shape[1] * min(shape[2], 3) if shape else 12
-    coarse = CoarseRows(np.zeros((2, n_columns), np.uint8), shape)
+    coarse = BlockMeans(np.zeros((2, n_columns), np.uint8), shape)
     assert coarse.side == side
 
 
 def test_block_means_leave_few_rows_to_compare(rocks_images):
     engine = PairwiseModel(3, "cityblock").fit(rocks_images).search_
     rows = rocks_images.reshape(len(rocks_images), -1)
-    near = engine._near_by_means(rows[:5], 3, [slice(0, len(rows))], [()] * 5)
+    near = engine._top_k_by_means(rows[:5], 3, [slice(0, len(rows))], [()] * 5, None)
     assert max(map(len, near)) < len(rows) / 4
 
 
@@ -355,7 +355,7 @@ def test_rows_that_may_be_near_are_kept():
     true = rng.random((3, 5000))
     error = 0.01 * rng.random(5000)
     seen = true + error * rng.choice([-1, 1], (3, 5000))
-    kept = [Near(3, 10), Near(3, 10)]
+    kept = [TopK(3, 10), TopK(3, 10)]
     for i, start in enumerate(range(0, 5000, 1000)):
         part = slice(start, start + 1000)
         kept[i % 2].offer(
@@ -378,13 +378,13 @@ def test_bounds_of_many_pictures_are_held_a_few_candidates_at_a_time(
     engine = PairwiseModel(3, "cityblock").fit(rocks_images).search_
     queries = rocks_images[:40].reshape(40, -1)
     wanted = engine.search(queries, 3, "cityblock")
-    asked, near_by_means = [], engine._near_by_means
+    asked, near_by_means = [], engine._top_k_by_means
 
     def spy(queries, *args):
         asked.append(len(queries))
         return near_by_means(queries, *args)
 
-    monkeypatch.setattr(engine, "_near_by_means", spy)
+    monkeypatch.setattr(engine, "_top_k_by_means", spy)
     monkeypatch.setattr(exact, "_BLOCK_BYTES", 16 * len(rocks_images) * 8)
     assert_same(engine.search(queries, 3, "cityblock"), wanted)
     assert asked == [8] * 5
