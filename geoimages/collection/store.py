@@ -1,345 +1,26 @@
 """Collection: pictures, labels and the ledger of every file seen, in one .h5 file."""
 
-import contextlib
 import hashlib
 import os
-import re
-import zipfile
 from collections import Counter
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import h5py
 import joblib
 import numpy as np
 import pandas as pd
 
-from ..files import atomic_path, progress
-from ..pictures.reading import ImageReadError, read_image, read_images
-from ..pictures.resizing import FITS, check_size, resize_image
+from ..files import progress
+from ..pictures.reading import read_image
+from ..pictures.resizing import resize_image
 from ..pictures.validation import input_for
 from .html import collection_html
-from .lineage import TURNS, lineage_of
-from .sampling import sample_groups
-from .sources import open_source
+from .lineage import lineage_of
+from .tables import LEDGER, read_column
+from .writing import FORMAT, FORMAT_VERSION, write_arrays, write_source
 
-_FORMAT = "geoimages.collection"
-_FORMAT_VERSION = 1
 _BLOCK_BYTES = 1 << 24
-_WRITE_BYTES = 1 << 21
-_BATCH_BYTES, _BATCH_FILES = 1 << 22, 1024  # of the files that are read ahead
-_INDEX_BYTES = 72  # that the .h5 file takes to find one picture, at most
-_TEXT = h5py.string_dtype("utf-8")
-_LEDGER = {
-    "path": _TEXT,
-    "status": h5py.string_dtype("ascii", 8),
-    "reason": h5py.string_dtype("ascii", 16),
-    "detail": _TEXT,
-    "sha256": h5py.string_dtype("ascii", 64),
-    "size": np.int64,
-    "width": np.int32,
-    "height": np.int32,
-    "mode": h5py.string_dtype("ascii", 8),
-    "bit_depth": np.int16,
-    "exif_orientation": np.int8,
-    "fit": h5py.string_dtype("ascii", 8),
-}
-_PICTURES = {
-    "source": _TEXT,
-    "sha256": h5py.string_dtype("ascii", 64),
-    "ledger_row": np.int64,
-    "turn": np.int16,
-}
-_FILE_COLUMNS = ("file", "file_name", "filename", "path", "key", "name")
-_TAKEN = {*_PICTURES, "key", "query", "lineage", "similarity"}
-# 007 is a name, and so is what has more digits than a float64 keeps.
-_NUMBER = re.compile(r"[+-]?(?!0\d)\d{0,15}(?:\.\d*)?(?:[eE][+-]?\d+)?")
-
-
-def _encoded(texts):
-    """Encode texts as UTF-8 of one width, or leave them if few are far longer: (n,)."""
-    encoded = [text.encode("utf-8", "backslashreplace") for text in texts]
-    width = max([1, *map(len, encoded)])
-    if width * len(encoded) > 4 * (sum(map(len, encoded)) + (1 << 16)):
-        return np.array(encoded, _TEXT)
-    return np.array(encoded, h5py.string_dtype("utf-8", width))
-
-
-class _Columns:
-    """Columns that grow row by row in memory, to be written together."""
-
-    def __init__(self, dtypes):
-        self.dtypes, self.rows = dtypes, []
-        self.packed = {name: [] for name in dtypes}
-
-    def append(self, row):
-        self.rows.append(row)
-        if len(self.rows) == 4096:
-            self._pack()
-
-    def _pack(self):
-        for name, dtype in self.dtypes.items():
-            empty = 0 if np.dtype(dtype).kind == "i" else ""
-            values = [row.get(name, empty) for row in self.rows]
-            self.packed[name].append(np.array(values, dtype))
-        self.rows = []
-
-    def write(self, group, names):
-        self._pack()
-        for name in names:
-            column = np.concatenate(self.packed[name])
-            is_text = column.dtype.kind == "O"
-            group.create_dataset(
-                name,
-                data=_encoded(column) if is_text else column,
-                maxshape=(None,),
-                chunks=(4096,),
-                # A hash hardly shrinks, and a text is short.
-                compression=None if is_text or name == "sha256" else "gzip",
-            )
-
-
-class _Writer:
-    """A collection in the making: pictures go in one by one.
-
-    What is known of them follows them at the end, so that nothing lies between them.
-    """
-
-    def __init__(self, file, image_shape):
-        self.file = file
-        self.images = file.create_dataset(
-            "images",
-            (0, *image_shape),
-            np.uint8,
-            maxshape=(None, *image_shape),
-            chunks=(1, *image_shape),
-        )
-        self.pictures = _Columns({"keys": _TEXT, "labels": _TEXT} | _PICTURES)
-        self.ledger = _Columns(_LEDGER)
-        capacity = max(1, _WRITE_BYTES // int(np.prod(image_shape)))
-        self.block = np.empty((capacity, *image_shape), np.uint8)
-        self.filled = 0
-
-    def add(self, image, **row):
-        self.block[self.filled] = image
-        self.filled += 1
-        self.pictures.append(row)
-        if self.filled == len(self.block):
-            self._flush()
-
-    def _flush(self):
-        start = len(self.images)
-        self.images.resize(start + self.filled, axis=0)
-        if self.filled:
-            self.images[start:] = self.block[: self.filled]
-            self.filled = 0
-
-    def finish(self, **attributes):
-        self._flush()
-        self.pictures.write(self.file, ("keys", "labels"))
-        self.pictures.write(self.file.create_group("pictures"), _PICTURES)
-        self.ledger.write(self.file.create_group("ledger"), _LEDGER)
-        self.file.attrs.update(
-            format=_FORMAT,
-            format_version=_FORMAT_VERSION,
-            created_by=f"geoimages {version('geoimages')}",
-            **attributes,
-        )
-
-
-@contextlib.contextmanager
-def _writer(path, image_shape, most):
-    """Open a file for a number of pictures at most: a `_Writer`.
-
-    They can be mapped in one piece, as where each one lies has its room before them.
-    """
-    room = (1 << 14) + _INDEX_BYTES * most
-    with h5py.File(path, "w", rdcc_nbytes=0, meta_block_size=room) as file:
-        yield _Writer(file, image_shape)
-
-
-def _majority_shape(source, alpha):
-    """The most common (height, width) among up to 100 files spread over a source."""
-    entries = [entry for entry in source.entries if entry.is_picture]
-    shapes = Counter()
-    for entry in entries[:: max(1, len(entries) // 100)]:
-        try:
-            shapes[read_image(source.read(entry), alpha=alpha).shape[:2]] += 1
-        except (ImageReadError, *_UNREADABLE):
-            continue
-    if not shapes:
-        for entry in entries:
-            try:
-                return read_image(source.read(entry), alpha=alpha).shape[:2]
-            except (ImageReadError, *_UNREADABLE):
-                continue
-        raise ValueError(
-            f"None of the {len(source.entries)} files is a picture that can be read; "
-            "give a folder or zip that holds pictures."
-        )
-    return shapes.most_common(1)[0][0]
-
-
-# What reading a member of a damaged, encrypted or vanished file raises.
-_UNREADABLE = (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError)
-
-
-_SKIPPED = {"status": "skipped", "reason": "not-sampled"}
-_REFUSED = {"status": "refused"}
-_NO_PICTURE = _REFUSED | {"reason": "not-a-picture", "detail": "by its name"}
-
-
-def _batches(source, entries, chosen):
-    """Read files, some megabytes at a time: lists of (path, bytes or why not)."""
-    batch, held = [], 0
-    for entry, is_chosen in zip(entries, chosen, strict=True):
-        if not is_chosen:
-            data = _SKIPPED
-        elif not entry.is_picture:
-            data = _NO_PICTURE
-        else:
-            try:
-                data = source.read(entry)
-                held += len(data)
-            except _UNREADABLE as error:
-                data = _REFUSED | {"reason": "unreadable", "detail": str(error)}
-        batch.append((entry.path, data))
-        if len(batch) == _BATCH_FILES or held >= _BATCH_BYTES:
-            yield batch
-            batch, held = [], 0
-    yield batch
-
-
-def _account(path, result, size, fit):
-    """What became of a file: (image or None, its row of the ledger)."""
-    if isinstance(result, dict):
-        return None, {"path": path} | result
-    if isinstance(result, ImageReadError):
-        why = {"path": path, "reason": result.reason, "detail": result.detail}
-        return None, _REFUSED | result.info | why
-    image, row = result
-    row["path"], row["status"] = path, "kept"
-    if image.shape[:2] == size and fit != "pad":
-        return image, row
-    if fit is None:
-        detail = f"expected {size[0]} × {size[1]}; give a size to fit it"
-        return None, row | _REFUSED | {"reason": "other-size", "detail": detail}
-    row["fit"] = fit if image.shape[:2] != size else ""
-    image = resize_image(image, size, fit)
-    if image.shape[2] == 4 and not (image[..., 3] > 127).any():
-        why = {"reason": "empty-mask", "detail": "once resized"}
-        return None, row | _REFUSED | why
-    return image, row
-
-
-def _read_entries(source, entries, chosen, alpha, size, fit):
-    """Read files: (image or None, its row of the ledger) of each, in order."""
-    for batch in _batches(source, entries, chosen):
-        files = {path: data for path, data in batch if isinstance(data, bytes)}
-        read = read_images(list(files.values()), list(files), alpha=alpha)
-        for path, data in batch:
-            result = next(read) if isinstance(data, bytes) else data
-            yield _account(path, result, size, fit)
-
-
-def _refuse_to_overwrite(path, **inputs):
-    """Raise a ValueError where the file to write is one of those to read."""
-    for name, given in inputs.items():
-        if not isinstance(given, str | os.PathLike) or not Path(path).exists():
-            continue
-        if Path(given).exists() and Path(path).samefile(given):
-            raise ValueError(
-                f"{path} is the {name} itself and would be lost; write to another file."
-            )
-
-
-def _as_numbers(texts):
-    """Turn a column of text into numbers where every value reads as one."""
-    told = texts.dropna()
-    if not all(_NUMBER.fullmatch(text.strip()) for text in told):
-        return texts
-    numbers = pd.to_numeric(texts, errors="coerce")
-    return numbers if numbers.count() == len(told) else texts
-
-
-def _read_csv(path):
-    """Read a table; names of files and such as 007 stay text, as do True and False."""
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"No metadata at {path}; give a CSV file.") from None
-    except ValueError as error:  # empty, not text or ragged
-        raise ValueError(f"The metadata {path} cannot be read ({error}).") from None
-    for name in table.columns:
-        if name not in (*_FILE_COLUMNS, "label"):
-            table[name] = _as_numbers(table[name])
-    return table
-
-
-def _read_metadata(metadata):
-    """Return (table, name of the column that names the files)."""
-    table = (
-        metadata.reset_index(drop=metadata.index.name is None)
-        if isinstance(metadata, pd.DataFrame)
-        else _read_csv(metadata)
-    )
-    for name in _FILE_COLUMNS:
-        if name in table.columns:
-            return table, name
-    raise ValueError(
-        f"The metadata has the columns {', '.join(map(str, table.columns))}; one named "
-        f"'file' must name each row's picture (by path, file name or key)."
-    )
-
-
-def _match_metadata(table, column, entries):
-    """Match rows to entries by path, file name or key: (row of entry, unmatched)."""
-    known = {}
-    for i, entry in enumerate(entries):
-        path = PurePosixPath(entry.path)
-        if not entry.is_picture:
-            continue
-        for name in {entry.path, entry.key, path.name, path.stem}:
-            # A name that two pictures share points at neither.
-            known[name] = i if known.get(name, i) == i else None
-    row_of, unmatched = {}, []
-    for row, name in enumerate(table[column].astype(str)):
-        entry = known.get(name)
-        if entry is None or entry in row_of:  # a picture takes its first row
-            unmatched.append(name)
-        else:
-            row_of[entry] = row
-    return row_of, unmatched
-
-
-def _metadata_names(columns):
-    """Name columns so that none hides one of the collection's own."""
-    names = set(_TAKEN)
-    for name in map(str, columns):
-        while name in names:
-            name += "_metadata"
-        names.add(name)
-        yield name
-
-
-def _write_metadata(file, table, rows):
-    """Write the columns of a metadata table for the pictures kept."""
-    group = file.create_group("metadata")
-    taken = table.iloc[[max(row, 0) for row in rows]]
-    absent = np.array([row < 0 for row in rows], dtype=bool)
-    for i, name in enumerate(_metadata_names(taken.columns)):
-        column = taken.iloc[:, i]
-        is_number = pd.api.types.is_numeric_dtype(column)
-        if is_number and not pd.api.types.is_bool_dtype(column):
-            values = np.where(
-                absent, np.nan, column.to_numpy(np.float64, na_value=np.nan)
-            )
-            dataset = group.create_dataset(str(i), data=values)
-        else:
-            texts = column.astype(object).where(column.notna(), "").astype(str)
-            texts = np.where(absent, "", texts.to_numpy(object))
-            dataset = group.create_dataset(str(i), data=texts, dtype=_TEXT)
-        dataset.attrs["name"] = name  # a slash would be a path in the file
 
 
 class Collection:
@@ -426,8 +107,8 @@ class Collection:
 
     def _open(self):
         """Read everything but the pictures."""
-        if self._file.attrs.get("format") == _FORMAT:
-            if self._file.attrs["format_version"] > _FORMAT_VERSION:
+        if self._file.attrs.get("format") == FORMAT:
+            if self._file.attrs["format_version"] > FORMAT_VERSION:
                 raise ValueError("it was written by a newer version")
             self._parts, self._split = [self._file["images"]], None
             self.keys = self._file["keys"].asstr()[:].astype(str)
@@ -530,77 +211,17 @@ class Collection:
         ValueError
             If no picture can be read, an option is unknown, or `path` is what is read.
         """
-        _refuse_to_overwrite(path, source=source, metadata=metadata)
-        if fit not in FITS:
-            raise ValueError(f"fit={fit!r} is not known; expected one of {FITS}.")
-        alpha = alpha or fit == "pad"
-        table = None if metadata is None else _read_metadata(metadata)
-        with open_source(source) as opened, atomic_path(path) as temporary:
-            entries = opened.entries
-            given = size is not None
-            size = check_size(size) if given else _majority_shape(opened, alpha)
-            if rotate and size[0] != size[1]:
-                raise ValueError(
-                    f"Turned copies of {size[0]} × {size[1]} pictures have another "
-                    "shape; give a square size."
-                )
-            row_of, unmatched = (
-                ({}, []) if table is None else _match_metadata(*table, entries)
-            )
-            labels = [entry.label for entry in entries]
-            if table is not None and "label" in table[0].columns:
-                named = table[0]["label"].fillna("").astype(str).tolist()
-                for i, row in row_of.items():
-                    labels[i] = named[row] or labels[i]
-            chosen = np.ones(len(entries), bool)  # what is no picture is refused below
-            pictures = [i for i, e in enumerate(entries) if e.is_picture]
-            keys = [entries[i].key for i in pictures]
-            lineage = lineage_of(keys)
-            chosen[pictures] = sample_groups(
-                [labels[i] for i in pictures], lineage, sample, random_state
-            )
-            original = dict(zip(keys, lineage, strict=True))
-            most = int(chosen.sum()) * (1 + len(TURNS) if rotate else 1)
-            shape = (*size, 4 if alpha else 3)
-            with _writer(temporary, shape, most) as writer:
-                metadata_rows = []
-                read = _read_entries(
-                    opened, entries, chosen, alpha, size, fit if given else None
-                )
-                bar = progress(
-                    read, desc="reading pictures", total=len(entries), unit="file"
-                )
-                for i, (image, row) in enumerate(bar):
-                    writer.ledger.append(row)
-                    if image is None:
-                        continue
-                    original_key = entries[i].key
-                    turned = rotate and original[original_key] == original_key
-                    for turn in (0, *TURNS) if turned else (0,):
-                        key = f"{original_key}.{turn}" if turn else original_key
-                        if turn and key in original:  # the source holds this copy
-                            continue
-                        writer.add(
-                            np.rot90(image, turn // 90) if turn else image,
-                            keys=key,
-                            labels=labels[i],
-                            source=row["path"],
-                            sha256=row["sha256"],
-                            ledger_row=i,
-                            turn=turn,
-                        )
-                        metadata_rows.append(row_of.get(i, -1))
-                if not metadata_rows:
-                    raise ValueError(
-                        f"None of the {len(entries)} files of {source} is a picture "
-                        "that can be read; nothing was written."
-                    )
-                writer.finish(source=Path(source).name, fit=fit, sized=given)
-                if table is not None:
-                    own = ["label", *(["key"] if table[1] == "key" else [])]
-                    kept = table[0].drop(columns=own, errors="ignore")
-                    _write_metadata(writer.file, kept, metadata_rows)
-                    writer.file["unmatched"] = np.array(unmatched, dtype=_TEXT)
+        write_source(
+            path,
+            source,
+            size=size,
+            fit=fit,
+            alpha=alpha,
+            rotate=rotate,
+            sample=sample,
+            random_state=random_state,
+            metadata=metadata,
+        )
         return cls(path)
 
     @classmethod
@@ -629,56 +250,7 @@ class Collection:
             If the pictures are not uint8 with 3 or 4 channels, a mask is empty, there
             are no pictures, or the lengths differ.
         """
-        images = np.asarray(images)
-        if (
-            images.ndim != 4
-            or images.shape[3] not in (3, 4)
-            or images.dtype != np.uint8
-        ):
-            raise ValueError(
-                "images must be uint8 of shape (n, height, width, 3 or 4), got "
-                f"{images.dtype} of shape {images.shape}."
-            )
-        labels = [""] * len(images) if labels is None else [str(y) for y in labels]
-        if keys is None:
-            keys = [f"{y}.{i}".lstrip(".") for i, y in enumerate(labels)]
-        keys = [str(key) for key in keys]
-        if not len(images) == len(labels) == len(keys):
-            raise ValueError(
-                f"{len(images)} pictures need as many labels and keys, got "
-                f"{len(labels)} and {len(keys)}."
-            )
-        if not len(images):
-            raise ValueError("images holds no pictures; a collection needs one.")
-        if len(set(keys)) < len(keys):
-            raise ValueError("keys must be unique, but some stand twice.")
-        if images.shape[3] == 4:
-            rock = (images[..., 3] > 127).any(axis=(1, 2))
-            if not rock.all():
-                raise ValueError(
-                    f"The mask of {keys[int(np.argmin(rock))]!r} is empty: no pixel "
-                    "has an alpha over 127; leave the picture out."
-                )
-        turned = {key: int(key.rsplit(".", 1)[1]) for key in _turned_keys(keys)}
-        with (
-            atomic_path(path) as temporary,
-            _writer(temporary, images.shape[1:], len(images)) as writer,
-        ):
-            for i, (image, key, label) in enumerate(
-                zip(images, keys, labels, strict=True)
-            ):
-                sha256 = hashlib.sha256(np.ascontiguousarray(image)).hexdigest()
-                row = {"path": "", "status": "kept", "sha256": sha256}
-                writer.ledger.append(row)
-                writer.add(
-                    image,
-                    keys=key,
-                    labels=label,
-                    sha256=sha256,
-                    ledger_row=i,
-                    turn=turned.get(key, 0),
-                )
-            writer.finish(source="arrays", fit="crop", sized=False)
+        write_arrays(path, images, labels, keys)
         return cls(path)
 
     def close(self):
@@ -815,12 +387,12 @@ class Collection:
         """What is known of each picture."""
         columns = {"label": self.labels}
         for name, column in self._file.get("pictures", {}).items():
-            columns[name] = _read_column(column)
+            columns[name] = read_column(column)
         metadata = self._file.get("metadata", {})
         for column in sorted(
             metadata.values(), key=lambda c: int(c.name.split("/")[-1])
         ):
-            columns[column.attrs["name"]] = _read_column(column)
+            columns[column.attrs["name"]] = read_column(column)
         if self._split:
             columns["split"] = np.array(self._split)
         columns["lineage"] = lineage_of(self.keys.tolist())
@@ -829,12 +401,12 @@ class Collection:
     @property
     def ledger(self):
         """What became of every file."""
-        return self._read_ledger(*_LEDGER)
+        return self._read_ledger(*LEDGER)
 
     def _read_ledger(self, *names):
         group = self._file.get("ledger", {})
         return pd.DataFrame(
-            {name: _read_column(group[name]) for name in names if name in group}
+            {name: read_column(group[name]) for name in names if name in group}
         )
 
     @property
@@ -1075,13 +647,6 @@ def vectors_frame(images, keys, dtype="float32"):
     return pd.DataFrame(rows, index=pd.Index(keys, name="key"))
 
 
-def _turned_keys(keys):
-    """Keys of turned copies."""
-    return [
-        key for key, base in zip(keys, lineage_of(keys), strict=True) if key != base
-    ]
-
-
 def _original_labels(y, classes, n):
     """Labels of n pictures of the proof of concept, one-hot, numbers or text, as text."""
     y = np.asarray(y)
@@ -1098,13 +663,6 @@ def _accounts(ledger):
         return Counter(), Counter()
     refused = ledger["reason"][ledger["status"] == "refused"]
     return Counter(ledger["status"]), Counter(refused)
-
-
-def _read_column(column):
-    """Read a column of text or numbers."""
-    if h5py.check_string_dtype(column.dtype):
-        return column.asstr()[:].astype(str)
-    return column[:]
 
 
 def _in_255(part):

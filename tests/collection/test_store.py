@@ -21,8 +21,8 @@ from geoimages import (
     read_image,
     write_rocks,
 )
-from geoimages.collection import store
-from geoimages.collection.store import _writer
+from geoimages.collection import writing
+from geoimages.collection.writing import _writer
 from geoimages.pictures import jpegs
 from geoimages.pictures.resizing import resize_image
 
@@ -88,7 +88,7 @@ def test_each_file_is_accounted_for_as_if_read_alone(
     everything, tmp_path, monkeypatch, options, n_files
 ):
     """Whatever is read and decoded together, pictures and ledger are the same."""
-    monkeypatch.setattr("geoimages.collection.store._BATCH_FILES", n_files)
+    monkeypatch.setattr("geoimages.collection.writing._BATCH_FILES", n_files)
     sized = "size" in options
     with Collection.create(
         tmp_path / "a.h5", everything, random_state=0, **options
@@ -138,14 +138,14 @@ def test_small_jpegs_are_decoded_together(rock_zip, tmp_path, monkeypatch):
 
 def test_many_bytes_are_not_read_ahead(everything, tmp_path, monkeypatch):
     """A batch ends as soon as it holds enough."""
-    read, sizes = store.read_images, []
+    read, sizes = writing.read_images, []
 
     def note(files, names, **options):
         sizes.append([len(data) for data in files])
         return read(files, names, **options)
 
-    monkeypatch.setattr("geoimages.collection.store._BATCH_BYTES", 5000)
-    monkeypatch.setattr("geoimages.collection.store.read_images", note)
+    monkeypatch.setattr("geoimages.collection.writing._BATCH_BYTES", 5000)
+    monkeypatch.setattr("geoimages.collection.writing.read_images", note)
     Collection.create(tmp_path / "a.h5", everything).close()
     assert len(sizes) > 5
     assert all(sum(batch[:-1]) < 5000 for batch in sizes)
@@ -634,14 +634,14 @@ def test_a_killed_run_leaves_the_old_file(rock_zip, tmp_path):
     path.write_text("old")
     script = (
         "import sys, time\n"
-        "import geoimages.collection.store as store\n"
-        "read = store._account\n"
+        "import geoimages.collection.writing as writing\n"
+        "read = writing._account\n"
         "def slow(*args):\n"
         "    print('reading', flush=True)\n"
         "    time.sleep(1)\n"
         "    return read(*args)\n"
-        "store._account = slow\n"
-        "store.Collection.create(sys.argv[1], sys.argv[2])\n"
+        "writing._account = slow\n"
+        "from geoimages import Collection\nCollection.create(sys.argv[1], sys.argv[2])\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, path, rock_zip], stdout=subprocess.PIPE

@@ -1,0 +1,188 @@
+"""Tables of a collection: what is known of pictures and files, as columns in the file."""
+
+import re
+from pathlib import PurePosixPath
+
+import h5py
+import numpy as np
+import pandas as pd
+
+TEXT = h5py.string_dtype("utf-8")
+LEDGER = {
+    "path": TEXT,
+    "status": h5py.string_dtype("ascii", 8),
+    "reason": h5py.string_dtype("ascii", 16),
+    "detail": TEXT,
+    "sha256": h5py.string_dtype("ascii", 64),
+    "size": np.int64,
+    "width": np.int32,
+    "height": np.int32,
+    "mode": h5py.string_dtype("ascii", 8),
+    "bit_depth": np.int16,
+    "exif_orientation": np.int8,
+    "fit": h5py.string_dtype("ascii", 8),
+}
+PICTURES = {
+    "source": TEXT,
+    "sha256": h5py.string_dtype("ascii", 64),
+    "ledger_row": np.int64,
+    "turn": np.int16,
+}
+_FILE_COLUMNS = ("file", "file_name", "filename", "path", "key", "name")
+_TAKEN = {*PICTURES, "key", "query", "lineage", "similarity"}
+# 007 is a name, and so is what has more digits than a float64 keeps.
+_NUMBER = re.compile(r"[+-]?(?!0\d)\d{0,15}(?:\.\d*)?(?:[eE][+-]?\d+)?")
+
+
+def _encoded(texts):
+    """Encode texts as UTF-8 of one width, or leave them if few are far longer: (n,)."""
+    encoded = [text.encode("utf-8", "backslashreplace") for text in texts]
+    width = max([1, *map(len, encoded)])
+    if width * len(encoded) > 4 * (sum(map(len, encoded)) + (1 << 16)):
+        return np.array(encoded, TEXT)
+    return np.array(encoded, h5py.string_dtype("utf-8", width))
+
+
+class Columns:
+    """Columns that grow row by row in memory, to be written together."""
+
+    def __init__(self, dtypes):
+        self.dtypes, self.rows = dtypes, []
+        self.packed = {name: [] for name in dtypes}
+
+    def append(self, row):
+        self.rows.append(row)
+        if len(self.rows) == 4096:
+            self._pack()
+
+    def _pack(self):
+        for name, dtype in self.dtypes.items():
+            empty = 0 if np.dtype(dtype).kind == "i" else ""
+            values = [row.get(name, empty) for row in self.rows]
+            self.packed[name].append(np.array(values, dtype))
+        self.rows = []
+
+    def write(self, group, names):
+        self._pack()
+        for name in names:
+            column = np.concatenate(self.packed[name])
+            is_text = column.dtype.kind == "O"
+            group.create_dataset(
+                name,
+                data=_encoded(column) if is_text else column,
+                maxshape=(None,),
+                chunks=(4096,),
+                # A hash hardly shrinks, and a text is short.
+                compression=None if is_text or name == "sha256" else "gzip",
+            )
+
+
+def read_column(column):
+    """Read a column of text or numbers."""
+    if h5py.check_string_dtype(column.dtype):
+        return column.asstr()[:].astype(str)
+    return column[:]
+
+
+def _as_numbers(texts):
+    """Turn a column of text into numbers where every value reads as one."""
+    told = texts.dropna()
+    if not all(_NUMBER.fullmatch(text.strip()) for text in told):
+        return texts
+    numbers = pd.to_numeric(texts, errors="coerce")
+    return numbers if numbers.count() == len(told) else texts
+
+
+def _read_csv(path):
+    """Read a table; names of files and such as 007 stay text, as do True and False."""
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"No metadata at {path}; give a CSV file.") from None
+    except ValueError as error:  # empty, not text or ragged
+        raise ValueError(f"The metadata {path} cannot be read ({error}).") from None
+    for name in table.columns:
+        if name not in (*_FILE_COLUMNS, "label"):
+            table[name] = _as_numbers(table[name])
+    return table
+
+
+def _metadata_names(columns):
+    """Name columns so that none hides one of the collection's own."""
+    names = set(_TAKEN)
+    for name in map(str, columns):
+        while name in names:
+            name += "_metadata"
+        names.add(name)
+        yield name
+
+
+class Metadata:
+    """A table with a row for each picture, read and matched to the files of a source.
+
+    Parameters
+    ----------
+    metadata : DataFrame or path of a CSV
+        One of its columns names the files.
+    """
+
+    def __init__(self, metadata):
+        self.table = (
+            metadata.reset_index(drop=metadata.index.name is None)
+            if isinstance(metadata, pd.DataFrame)
+            else _read_csv(metadata)
+        )
+        named = [name for name in _FILE_COLUMNS if name in self.table.columns]
+        if not named:
+            raise ValueError(
+                f"The metadata has the columns {', '.join(map(str, self.table.columns))}"
+                "; one named 'file' must name each row's picture (by path, file name or "
+                "key)."
+            )
+        self.file_column = named[0]
+
+    def match(self, entries):
+        """Find the row of each file, by its path, name or key."""
+        known = {}
+        for i, entry in enumerate(entries):
+            path = PurePosixPath(entry.path)
+            if not entry.is_picture:
+                continue
+            for name in {entry.path, entry.key, path.name, path.stem}:
+                # A name that two pictures share points at neither.
+                known[name] = i if known.get(name, i) == i else None
+        self.row_of, self.unmatched = {}, []
+        for row, name in enumerate(self.table[self.file_column].astype(str)):
+            entry = known.get(name)
+            if entry is None or entry in self.row_of:  # a picture takes its first row
+                self.unmatched.append(name)
+            else:
+                self.row_of[entry] = row
+
+    def replace_labels(self, labels):
+        """Return the labels of the files, those that the table gives in their place."""
+        if "label" not in self.table.columns:
+            return labels
+        named = self.table["label"].fillna("").astype(str).tolist()
+        labels = list(labels)
+        for i, row in self.row_of.items():
+            labels[i] = named[row] or labels[i]
+        return labels
+
+    def write(self, file, entries):
+        """Write the columns for pictures that stem from those files, by position."""
+        own = ["label", *(["key"] if self.file_column == "key" else [])]
+        rows = [self.row_of.get(i, -1) for i in entries]
+        taken = self.table.drop(columns=own, errors="ignore").reindex(rows)
+        group = file.create_group("metadata")
+        for i, name in enumerate(_metadata_names(taken.columns)):
+            column = taken.iloc[:, i]
+            is_number = pd.api.types.is_numeric_dtype(column)
+            if is_number and not pd.api.types.is_bool_dtype(column):
+                numbers = column.to_numpy(np.float64, na_value=np.nan)
+                dataset = group.create_dataset(str(i), data=numbers)
+            else:
+                texts = column.astype(object).where(column.notna(), "").astype(str)
+                dataset = group.create_dataset(str(i), data=texts, dtype=TEXT)
+            dataset.attrs["name"] = name  # a slash would be a path in the file
+        file["unmatched"] = np.array(self.unmatched, dtype=TEXT)

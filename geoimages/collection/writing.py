@@ -1,0 +1,303 @@
+"""Writing a collection: from a folder or zip of pictures, or from arrays."""
+
+import contextlib
+import hashlib
+import os
+import zipfile
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..files import atomic_path, progress
+from ..pictures.reading import ImageReadError, read_image, read_images
+from ..pictures.resizing import FITS, check_size, resize_image
+from .lineage import TURNS, lineage_of
+from .sampling import sample_groups
+from .sources import open_source
+from .tables import LEDGER, PICTURES, TEXT, Columns, Metadata
+
+FORMAT = "geoimages.collection"
+FORMAT_VERSION = 1
+_WRITE_BYTES = 1 << 21
+_BATCH_BYTES, _BATCH_FILES = 1 << 22, 1024  # of the files that are read ahead
+_INDEX_BYTES = 72  # that the .h5 file takes to find one picture, at most
+_SKIPPED = {"status": "skipped", "reason": "not-sampled"}
+_REFUSED = {"status": "refused"}
+_NO_PICTURE = _REFUSED | {"reason": "not-a-picture", "detail": "by its name"}
+# What reading a member of a damaged, encrypted or vanished file raises.
+_UNREADABLE = (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError)
+
+
+class _Writer:
+    """A collection in the making: pictures go in one by one.
+
+    What is known of them follows them at the end, so that nothing lies between them.
+    """
+
+    def __init__(self, file, image_shape):
+        self.file = file
+        self.images = file.create_dataset(
+            "images",
+            (0, *image_shape),
+            np.uint8,
+            maxshape=(None, *image_shape),
+            chunks=(1, *image_shape),
+        )
+        self.pictures = Columns({"keys": TEXT, "labels": TEXT} | PICTURES)
+        self.ledger = Columns(LEDGER)
+        capacity = max(1, _WRITE_BYTES // int(np.prod(image_shape)))
+        self.block = np.empty((capacity, *image_shape), np.uint8)
+        self.filled = 0
+
+    def add(self, image, **row):
+        self.block[self.filled] = image
+        self.filled += 1
+        self.pictures.append(row)
+        if self.filled == len(self.block):
+            self._flush()
+
+    def _flush(self):
+        start = len(self.images)
+        self.images.resize(start + self.filled, axis=0)
+        if self.filled:
+            self.images[start:] = self.block[: self.filled]
+            self.filled = 0
+
+    def finish(self, **attributes):
+        self._flush()
+        self.pictures.write(self.file, ("keys", "labels"))
+        self.pictures.write(self.file.create_group("pictures"), PICTURES)
+        self.ledger.write(self.file.create_group("ledger"), LEDGER)
+        self.file.attrs.update(
+            format=FORMAT,
+            format_version=FORMAT_VERSION,
+            created_by=f"geoimages {version('geoimages')}",
+            **attributes,
+        )
+
+
+@contextlib.contextmanager
+def _writer(path, image_shape, most):
+    """Open a file for a number of pictures at most: a `_Writer`.
+
+    They can be mapped in one piece, as where each one lies has its room before them.
+    """
+    room = (1 << 14) + _INDEX_BYTES * most
+    with h5py.File(path, "w", rdcc_nbytes=0, meta_block_size=room) as file:
+        yield _Writer(file, image_shape)
+
+
+def _majority_shape(source, alpha):
+    """The most common (height, width) among up to 100 files spread over a source."""
+    entries = [entry for entry in source.entries if entry.is_picture]
+    shapes = Counter()
+    for entry in entries[:: max(1, len(entries) // 100)]:
+        try:
+            shapes[read_image(source.read(entry), alpha=alpha).shape[:2]] += 1
+        except (ImageReadError, *_UNREADABLE):
+            continue
+    if not shapes:
+        for entry in entries:
+            try:
+                return read_image(source.read(entry), alpha=alpha).shape[:2]
+            except (ImageReadError, *_UNREADABLE):
+                continue
+        raise ValueError(
+            f"None of the {len(source.entries)} files is a picture that can be read; "
+            "give a folder or zip that holds pictures."
+        )
+    return shapes.most_common(1)[0][0]
+
+
+def _batches(source, entries, chosen):
+    """Read files, some megabytes at a time: lists of (path, bytes or why not)."""
+    batch, held = [], 0
+    for entry, is_chosen in zip(entries, chosen, strict=True):
+        if not is_chosen:
+            data = _SKIPPED
+        elif not entry.is_picture:
+            data = _NO_PICTURE
+        else:
+            try:
+                data = source.read(entry)
+                held += len(data)
+            except _UNREADABLE as error:
+                data = _REFUSED | {"reason": "unreadable", "detail": str(error)}
+        batch.append((entry.path, data))
+        if len(batch) == _BATCH_FILES or held >= _BATCH_BYTES:
+            yield batch
+            batch, held = [], 0
+    yield batch
+
+
+def _account(path, result, size, fit):
+    """What became of a file: (image or None, its row of the ledger)."""
+    if isinstance(result, dict):
+        return None, {"path": path} | result
+    if isinstance(result, ImageReadError):
+        why = {"path": path, "reason": result.reason, "detail": result.detail}
+        return None, _REFUSED | result.info | why
+    image, row = result
+    row["path"], row["status"] = path, "kept"
+    if image.shape[:2] == size and fit != "pad":
+        return image, row
+    if fit is None:
+        detail = f"expected {size[0]} × {size[1]}; give a size to fit it"
+        return None, row | _REFUSED | {"reason": "other-size", "detail": detail}
+    row["fit"] = fit if image.shape[:2] != size else ""
+    image = resize_image(image, size, fit)
+    if image.shape[2] == 4 and not (image[..., 3] > 127).any():
+        why = {"reason": "empty-mask", "detail": "once resized"}
+        return None, row | _REFUSED | why
+    return image, row
+
+
+def _read_entries(source, entries, chosen, alpha, size, fit):
+    """Read files: (image or None, its row of the ledger) of each, in order."""
+    for batch in _batches(source, entries, chosen):
+        files = {path: data for path, data in batch if isinstance(data, bytes)}
+        read = read_images(list(files.values()), list(files), alpha=alpha)
+        for path, data in batch:
+            result = next(read) if isinstance(data, bytes) else data
+            yield _account(path, result, size, fit)
+
+
+def _refuse_to_overwrite(path, **inputs):
+    """Raise a ValueError where the file to write is one of those to read."""
+    for name, given in inputs.items():
+        if not isinstance(given, str | os.PathLike) or not Path(path).exists():
+            continue
+        if Path(given).exists() and Path(path).samefile(given):
+            raise ValueError(
+                f"{path} is the {name} itself and would be lost; write to another file."
+            )
+
+
+def _choose(entries, labels, sample, random_state):
+    """Sample the files: (n,) bool, and {key: key of its original} of all pictures."""
+    chosen = np.ones(len(entries), bool)  # what is no picture is refused when read
+    pictures = [i for i, entry in enumerate(entries) if entry.is_picture]
+    keys = [entries[i].key for i in pictures]
+    lineage = lineage_of(keys)
+    chosen[pictures] = sample_groups(
+        [labels[i] for i in pictures], lineage, sample, random_state
+    )
+    return chosen, dict(zip(keys, lineage, strict=True))
+
+
+def _rotated_copies(key, original):
+    """Yield the (turn, key) of copies that a picture lacks: none of a copy itself."""
+    for turn in TURNS if original[key] == key else ():
+        if f"{key}.{turn}" not in original:
+            yield turn, f"{key}.{turn}"
+
+
+def write_source(
+    path, source, *, size, fit, alpha, rotate, sample, random_state, metadata
+):
+    """Write the pictures of a folder or zip; `Collection.create` has the parameters."""
+    _refuse_to_overwrite(path, source=source, metadata=metadata)
+    if fit not in FITS:
+        raise ValueError(f"fit={fit!r} is not known; expected one of {FITS}.")
+    alpha = alpha or fit == "pad"
+    table = None if metadata is None else Metadata(metadata)
+    with open_source(source) as opened, atomic_path(path) as temporary:
+        entries = opened.entries
+        given = size is not None
+        size = check_size(size) if given else _majority_shape(opened, alpha)
+        if rotate and size[0] != size[1]:
+            raise ValueError(
+                f"Rotated copies of {size[0]} × {size[1]} pictures have another "
+                "shape; give a square size."
+            )
+        labels = [entry.label for entry in entries]
+        if table is not None:
+            table.match(entries)
+            labels = table.replace_labels(labels)
+        chosen, original = _choose(entries, labels, sample, random_state)
+        most = int(chosen.sum()) * (1 + len(TURNS) if rotate else 1)
+        read = _read_entries(
+            opened, entries, chosen, alpha, size, fit if given else None
+        )
+        bar = progress(read, desc="reading pictures", total=len(entries), unit="file")
+        with _writer(temporary, (*size, 4 if alpha else 3), most) as writer:
+            rows = []  # of the ledger, one for each picture written
+            for i, (image, row) in enumerate(bar):
+                writer.ledger.append(row)
+                if image is None:
+                    continue
+                key = entries[i].key
+                copies = _rotated_copies(key, original) if rotate else ()
+                for turn, name in ((0, key), *copies):
+                    writer.add(
+                        np.rot90(image, turn // 90) if turn else image,
+                        keys=name,
+                        labels=labels[i],
+                        source=row["path"],
+                        sha256=row["sha256"],
+                        ledger_row=i,
+                        turn=turn,
+                    )
+                    rows.append(i)
+            if not rows:
+                raise ValueError(
+                    f"None of the {len(entries)} files of {source} is a picture "
+                    "that can be read; nothing was written."
+                )
+            writer.finish(source=Path(source).name, fit=fit, sized=given)
+            if table is not None:
+                table.write(writer.file, rows)
+
+
+def write_arrays(path, images, labels, keys):
+    """Write pictures in memory; `Collection.from_arrays` has the parameters."""
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[3] not in (3, 4) or images.dtype != np.uint8:
+        raise ValueError(
+            "images must be uint8 of shape (n, height, width, 3 or 4), got "
+            f"{images.dtype} of shape {images.shape}."
+        )
+    labels = [""] * len(images) if labels is None else [str(y) for y in labels]
+    if keys is None:
+        keys = [f"{y}.{i}".lstrip(".") for i, y in enumerate(labels)]
+    keys = [str(key) for key in keys]
+    if not len(images) == len(labels) == len(keys):
+        raise ValueError(
+            f"{len(images)} pictures need as many labels and keys, got "
+            f"{len(labels)} and {len(keys)}."
+        )
+    if not len(images):
+        raise ValueError("images holds no pictures; a collection needs one.")
+    if len(set(keys)) < len(keys):
+        raise ValueError("keys must be unique, but some stand twice.")
+    if images.shape[3] == 4:
+        rock = (images[..., 3] > 127).any(axis=(1, 2))
+        if not rock.all():
+            raise ValueError(
+                f"The mask of {keys[int(np.argmin(rock))]!r} is empty: no pixel "
+                "has an alpha over 127; leave the picture out."
+            )
+    turns = [
+        int(key.rsplit(".", 1)[1]) if key != original else 0
+        for key, original in zip(keys, lineage_of(keys), strict=True)
+    ]
+    with (
+        atomic_path(path) as temporary,
+        _writer(temporary, images.shape[1:], len(images)) as writer,
+    ):
+        for i, (image, key, label) in enumerate(zip(images, keys, labels, strict=True)):
+            sha256 = hashlib.sha256(np.ascontiguousarray(image)).hexdigest()
+            row = {"path": "", "status": "kept", "sha256": sha256}
+            writer.ledger.append(row)
+            writer.add(
+                image,
+                keys=key,
+                labels=label,
+                sha256=sha256,
+                ledger_row=i,
+                turn=turns[i],
+            )
+        writer.finish(source="arrays", fit="crop", sized=False)
