@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from graphlib import CycleError
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -301,38 +302,50 @@ def house():
     return module
 
 
-def imports_of(path):
-    """The rooms of the package that a module imports from."""
-    package = path.relative_to(ROOT / "geoimages").parent.parts
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.ImportFrom) or not node.level:
-            continue
-        base = package[: len(package) - node.level + 1]
-        names = [node.module] if node.module else [alias.name for alias in node.names]
-        for name in names:
-            yield [*base, *name.split(".")][0]
-
-
-def test_the_picture_of_the_house_is_true():
-    """Every module has a room, and imports from its own floor and from below."""
+def test_the_house_stands():
+    """No circle between rooms, none grows past what a reader takes in, no face below."""
     drawn = house()
-    floor = drawn.modules()
-    waists = {rooms for _, _, rooms in drawn.FLOORS if isinstance(rooms, str)}
-    modules = [p for p in (ROOT / "geoimages").rglob("*.py") if p.parent.parent != ROOT]
-    modules += [p for p in (ROOT / "geoimages").glob("*.py") if p.stem != "__init__"]
-    rooms = {path.relative_to(ROOT / "geoimages").parts[0] for path in modules}
-    rooms = {room.removesuffix(".py") for room in rooms if room != "__pycache__"}
-    assert rooms == set(floor), "the rooms in docs/_ext/house.py"
-    for path in modules:
-        room = path.relative_to(ROOT / "geoimages").parts[0].removesuffix(".py")
-        for other in set(imports_of(path)) - {room} - waists:
-            assert room in waists or floor[other] <= floor[room], f"{room} <- {other}"
+    floors = drawn.floors()  # refuses a circle
+    assert len(floors) <= 24
+    assert max(floors.values()) <= 10
+    below = {room for room in floors if floors[room] < floors["visualize"]}
+    assert {"pictures", "features", "search", "similarity", "neural"} <= below
+    for room, others in drawn.imports().items():
+        if room not in drawn.OUTSIDE:
+            assert not others & {"__main__", *drawn.OUTSIDE}
+        if room not in ("__main__", "docs"):
+            assert "cli" not in others, room
+        if room not in ("cli", *drawn.OUTSIDE):
+            assert "__init__" not in others, room
+
+
+def test_a_circle_between_rooms_is_found(tmp_path, monkeypatch):
+    drawn = house()
+    monkeypatch.setattr(drawn, "ROOT", tmp_path)
+    monkeypatch.setattr(drawn, "PACKAGE", tmp_path / "geoimages")
+    (tmp_path / "geoimages" / "search").mkdir(parents=True)
+    for name in ("__init__.py", "search/__init__.py", "files.py"):
+        (tmp_path / "geoimages" / name).touch()
+    (tmp_path / "geoimages" / "__init__.pyi").write_text("from .etl import a as a")
+    (tmp_path / "geoimages" / "etl.py").write_text("from .search import exact")
+    exact = tmp_path / "geoimages" / "search" / "exact.py"
+    exact.write_text("from .. import files\nfrom .scans import b")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "conf.py").write_text("from geoimages import a")
+    floors = {"files": 1, "search": 2, "etl": 3, "__init__": 4, "docs": 5}
+    assert drawn.floors() | floors == drawn.floors()
+    exact.write_text("def find():\n    from ..etl import Images")
+    with pytest.raises(CycleError, match="'search', 'etl'|'etl', 'search'"):
+        drawn.floors()
 
 
 def test_the_house_is_drawn():
-    picture = house().draw()
-    for name in ("pictures/", "features/", "collection/", "similarity/", "cli/"):
-        assert name in picture
+    drawn = house()
+    picture = drawn.draw()
+    for room in set(drawn.floors()) - set(drawn.OUTSIDE):
+        assert f">{room}/<" in picture or f">{room}.py<" in picture
+    assert picture.count("<circle") == len(drawn.ADDITIONS)
+    assert picture.count('class="waist"') == len(drawn.WAISTS) == 2
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -1,187 +1,177 @@
-"""The picture of the house: floors, rooms and the modules that live in them."""
+"""The picture of the house, drawn from the code: rooms, floors, and what lives there."""
 
+import ast
+from graphlib import TopologicalSorter
 from html import escape
+from pathlib import Path
+from textwrap import wrap
 
-# From the ground up; a module imports only from its own floor and from those below.
-FLOORS = (
-    (
-        "Pictures",
-        "bytes become uint8 pixels, or a reason why not",
-        (("one door", "pictures/"), ("whole files", "files persist")),
-    ),
-    (
-        "The collection",
-        "one .h5 file: pictures, keys, labels, ledger",
-        (
-            ("zip and folder → .h5", "collection/"),
-            ("drawn and public", "datasets/"),
-            ("the original's words", "etl"),
-        ),
-    ),
-    (
-        "Features and search",
-        "pictures become rows; the nearest rows are found",
-        (("pictures → rows", "features/"), ("rows → nearest", "search/")),
-    ),
-    (
-        "Models",
-        "scikit-learn estimators",
-        (
-            ("the ranked table", "similarity/"),
-            ("what is alike", "distance cluster"),
-            ("what is it", "neural/"),
-        ),
-    ),
-    (
-        "Evaluation",
-        "how good, how sure, which is better",
-        (("scores", "evaluate/"), ("the main jobs", "workflows")),
-    ),
-    (
-        "Faces",
-        "what a person meets; nothing below imports them",
-        (
-            ("figures", "visualize/"),
-            ("people's judgements", "voting/"),
-            ("shell", "cli/ __main__"),
-        ),
-    ),
-)
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "geoimages"
+OUTSIDE = ("benchmarks", "notebooks", "docs", "setup.py")  # code that is not shipped
+
+_MADE = {"_build", "gallery", "work"}  # by make docs and make notebooks
 
 # Where something new goes, as numbered on the page.
-ADDITIONS = {"features/": 1, "search/": 2, "similarity/": 3, "evaluate/": 4}
-ADDITIONS |= {"visualize/": 5, "cli/": 6}
+ADDITIONS = {"features": 1, "search": 2, "similarity": 3, "evaluate": 4}
+ADDITIONS |= {"visualize": 5, "cli": 6}
+WAISTS = {"collection", "similarity"}  # the ranked table is made in the latter
 
-_WIDTH, _WALL, _GAP = 760, 20, 10
-_FLOOR, _WAIST, _ROOM = 122, 62, 66
+_WIDTH, _WALL, _GAP, _PAD = 820, 20, 10, 12
+_LINE, _LETTER = 16, 6.3  # pixels
 _STYLE = """
 .house { overflow-x: auto; margin: 1.5rem 0; }
-.house svg { width: 100%; min-width: 620px; max-width: 860px; display: block; }
-.house text { fill: var(--pst-color-text-base, #222); font-size: 13px;
+.house svg { width: 100%; min-width: 620px; max-width: 900px; display: block; }
+.house text { fill: var(--pst-color-text-base, #222); font-size: 12px;
   font-family: var(--pst-font-family-base, sans-serif); }
-.house .title { font-size: 15px; font-weight: 600; }
-.house .muted { fill: var(--pst-color-text-muted, #555); font-size: 12px; }
-.house .module { font-family: var(--pst-font-family-monospace, monospace);
-  font-size: 12px; }
-.house .floor { fill: none; stroke: var(--pst-color-border, #bbb); }
+.house .title { font-size: 16px; font-weight: 600; text-anchor: middle; }
+.house .muted { fill: var(--pst-color-text-muted, #555); }
+.house .name { font-family: var(--pst-font-family-monospace, monospace);
+  font-size: 13px; font-weight: 600; }
 .house .room { fill: var(--pst-color-surface, #f4f4f5);
   stroke: var(--pst-color-border, #bbb); }
 .house .waist { stroke: var(--pst-color-warning, #b5702a); stroke-width: 1.5;
   fill: color-mix(in srgb, var(--pst-color-warning, #b5702a) 12%, transparent); }
-.house .roof { fill: none; stroke: var(--pst-color-border, #bbb); stroke-width: 1.5; }
+.house .wall { fill: none; stroke: var(--pst-color-border, #bbb); stroke-width: 1.5; }
 .house .mark { fill: var(--pst-color-primary, #0a7d91); }
 .house .number { fill: var(--pst-color-background, #fff); font-weight: 700;
-  font-size: 12px; text-anchor: middle; }
+  text-anchor: middle; }
 """
 
 
-def modules():
-    """Floor of each module or folder of the package, counted from the ground."""
-    return {
-        name: number
-        for number, (_, _, rooms) in enumerate(FLOORS)
-        for text in ([rooms] if isinstance(rooms, str) else [room[1] for room in rooms])
-        for name in text.replace("/", "").split()
-    }
+def names():
+    """The rooms: folders and modules of the package, and the code around it."""
+    modules = {path.stem for path in PACKAGE.glob("*.py")}
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    return [*sorted(modules | folders), *OUTSIDE]
 
 
-def _text(x, y, text, kind, **more):
-    options = "".join(f' {k.replace("_", "-")}="{v}"' for k, v in more.items())
-    return f'<text x="{x:g}" y="{y:g}" class="{kind}"{options}>{escape(text)}</text>'
+def files_of(room):
+    """The files of a room, given its name."""
+    place = ROOT if room in OUTSIDE else PACKAGE
+    if (place / room).is_dir():
+        files = (place / room).rglob("*.py")
+        return [file for file in files if not _MADE & set(file.relative_to(ROOT).parts)]
+    return [*place.glob(room if place == ROOT else f"{room}.py*")]
 
 
-def _box(x, y, width, height, kind):
-    return (
-        f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="6" '
+def _imported(path):
+    """Each import of a file as the names from the top, such as geoimages.etl.Images."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = node.module.split(".") if node.module else []
+            yield from ([*base, *module, alias.name] for alias in node.names)
+
+
+def imports():
+    """The rooms that each room imports from.
+
+    ``from geoimages import name`` is an import from ``__init__``, which imports from the
+    rooms whose names it offers.
+    """
+    rooms = names()
+    found = {}
+    for room in rooms:
+        found[room] = set()
+        for path in files_of(room):
+            for top, *rest in _imported(path):
+                if top == PACKAGE.name:
+                    there = rest[0] if rest and rest[0] in rooms else "__init__"
+                    found[room].add(there)
+                elif top in OUTSIDE:
+                    found[room].add(top)
+        found[room].discard(room)
+    return found
+
+
+def floors():
+    """The floor of each room: 1 and its longest chain of imports.
+
+    Raises
+    ------
+    graphlib.CycleError
+        If rooms import each other in a circle, which it names.
+    """
+    graph, floor = imports(), {}
+    for room in TopologicalSorter(graph).static_order():
+        floor[room] = 1 + max((floor[below] for below in graph[room]), default=0)
+    return floor
+
+
+def about(room):
+    """What a room is for: the first line of its docstring."""
+    folder = PACKAGE / room
+    path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    return text.splitlines()[0].replace("`", "").rstrip(".")
+
+
+def _text(x, y, text, kind):
+    return f'<text x="{x:g}" y="{y:g}" class="{kind}">{escape(text)}</text>'
+
+
+def _room(x, y, width, height, room, lines, below):
+    """One room: its name, what it is for, and where something new goes."""
+    kind = "waist" if room in WAISTS else "room"
+    name = f"{room}/" if (PACKAGE / room).is_dir() else f"{room}.py"
+    told = f"{name} imports from {', '.join(sorted(below)) or 'no other room'}"
+    yield f"<g><title>{told}</title>"
+    yield (
+        f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="5" '
         f'class="{kind}"/>'
     )
+    yield _text(x + _PAD, y + 20, name, "name")
+    for i, line in enumerate(lines):
+        yield _text(x + _PAD, y + 38 + _LINE * i, line, "muted")
+    if room in ADDITIONS:
+        x, y = x + width - 16, y + 16
+        yield f'<circle cx="{x:g}" cy="{y:g}" r="9" class="mark"/>'
+        yield _text(x, y + 4.5, str(ADDITIONS[room]), "number")
+    yield "</g>"
 
 
-def _lines(names, width):
-    """Break names into lines of a width in pixels."""
-    lines = [""]
-    for name in names.split():
-        longer = f"{lines[-1]} {name}".strip()
-        if len(longer) * 7.3 > width and lines[-1]:
-            lines.append(name)
-        else:
-            lines[-1] = longer
-    return lines
-
-
-def _room(x, y, width, caption, names):
-    """One room: what it is for, and who lives in it."""
-    parts = [_box(x, y, width, _ROOM, "room"), _text(x + 10, y + 20, caption, "muted")]
-    for i, line in enumerate(_lines(names, width - 20)):
-        parts.append(_text(x + 10, y + 39 + 16 * i, line, "module"))
-    for name, number in ADDITIONS.items():
-        if name in names.split():
-            parts.append(
-                f'<circle cx="{x + width - 16}" cy="{y + 16}" r="9" class="mark"/>'
-            )
-            parts.append(_text(x + width - 16, y + 20.5, str(number), "number"))
-    return parts
-
-
-def _floor(y, title, about, rooms):
-    """One floor with its rooms side by side, as wide as what they hold."""
-    inside = _WIDTH - 2 * _WALL
-    parts = [_box(_WALL, y, inside, _FLOOR - _GAP, "floor")]
-    parts.append(
-        f'<text x="{_WALL + 12}" y="{y + 23}"><tspan class="title">{escape(title)}'
-        f'</tspan><tspan class="muted" dx="10">{escape(about)}</tspan></text>'
-    )
-    share = [max(len(names), len(caption), 16) ** 0.7 for caption, names in rooms]
-    free, x = inside - _GAP * (len(rooms) + 1), _WALL + _GAP
-    for part, (caption, names) in zip(share, rooms, strict=True):
-        width = free * part / sum(share)
-        parts += _room(x, y + 36, width, caption, names)
-        x += width + _GAP
-    return parts
-
-
-def _waist(y, title, about, module):
-    """A narrow place that everything above and below meets in."""
-    width = 420
-    x = (_WIDTH - width) / 2
-    return [
-        _box(x, y, width, _WAIST - _GAP, "waist"),
-        _text(x + 14, y + 21, title, "title"),
-        _text(x + width - 14, y + 21, f"{module}.py", "module", text_anchor="end"),
-        _text(x + 14, y + 40, about, "muted"),
-    ]
+def _floor(y, rooms, graph):
+    """The rooms of one floor side by side, wider where more is to be said."""
+    texts = {room: about(room) for room in rooms}
+    free = _WIDTH - 2 * _WALL - _GAP * (len(rooms) + 1)
+    share = {room: max(len(text), 30) ** 0.6 for room, text in texts.items()}
+    widths = {room: free * share[room] / sum(share.values()) for room in rooms}
+    lines = {
+        room: wrap(texts[room], int((widths[room] - 2 * _PAD) / _LETTER))
+        for room in rooms
+    }
+    height = 32 + _LINE * max(len(text) for text in lines.values())
+    parts, x = [], _WALL + _GAP
+    for room in rooms:
+        parts += _room(x, y, widths[room], height, room, lines[room], graph[room])
+        x += widths[room] + _GAP
+    return parts, height
 
 
 def draw():
     """Draw the house as SVG that takes its colors from the page."""
-    parts, y = [], 52
-    middle = _WIDTH / 2
-    roof = f"M{_WALL - 8} {y - 8} L{middle} 8 L{_WIDTH - _WALL + 8} {y - 8} Z"
-    parts.append(f'<path d="{roof}" class="roof"/>')
-    parts.append(_text(middle, y - 16, "geoimages", "title", text_anchor="middle"))
-    for title, about, rooms in reversed(FLOORS):
-        if isinstance(rooms, str):
-            parts += _waist(y, title, about, rooms)
-            y += _WAIST
-        else:
-            parts += _floor(y, title, about, rooms)
-            y += _FLOOR
-    parts.append(
-        _text(
-            middle,
-            y + 12,
-            "a zip or a folder of pictures",
-            "muted",
-            text_anchor="middle",
-        )
-    )
-    told = (
-        "The house of geoimages, from the ground up: "
-        + "; ".join(f"{title}: {about}" for title, about, _ in FLOORS)
-        + "."
-    )
+    floor = {room: number for room, number in floors().items() if room not in OUTSIDE}
+    graph = imports()
+    top, y, parts, told = 52, 52, [], []
+    for number in range(max(floor.values()), 0, -1):
+        rooms = sorted(room for room in floor if floor[room] == number)
+        drawn, height = _floor(y + _GAP, rooms, graph)
+        parts += drawn
+        y += height + _GAP
+        told.append(f"{number}: {', '.join(rooms)}")
+    y += _GAP
+    middle, left, right = _WIDTH / 2, _WALL, _WIDTH - _WALL
+    roof = f"M{left - 8} {top} L{middle:g} 6 L{right + 8} {top} Z"
+    walls = f"M{left} {top} V{y} H{right} V{top}"
+    parts.append(f'<path d="{roof} {walls}" class="wall"/>')
+    parts.append(_text(middle, top - 12, "geoimages", "title"))
+    label = "The rooms of geoimages by floor. " + "; ".join(reversed(told)) + "."
     return (
         f'<div class="house"><style>{_STYLE}</style>'
-        f'<svg viewBox="0 0 {_WIDTH} {y + 24}" role="img" aria-label="{escape(told)}">'
-        f"{''.join(parts)}</svg></div>"
+        f'<svg viewBox="0 0 {_WIDTH} {y + 8}" role="img" '
+        f'aria-label="{escape(label)}">{"".join(parts)}</svg></div>'
     )
