@@ -25,8 +25,8 @@ from .collection.store import Collection as Collection
 from .datasets.fetching import (
     fetch_geological_similarity as fetch_geological_similarity,
 )
-from .datasets.fetching import make_rocks as make_rocks
-from .datasets.fetching import write_rocks as write_rocks
+from .datasets.rocks import make_rocks as make_rocks
+from .datasets.rocks import write_rocks as write_rocks
 from .distance import PairwiseModel as PairwiseModel
 from .etl import Images as Images
 from .etl import Labels as Labels
