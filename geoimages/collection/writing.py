@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from ..files import atomic_path, progress
-from ..pictures.reading import ImageReadError, read_image, read_images
+from ..pictures.reading import ImageReadError, read_image
 from ..pictures.resizing import FITS, check_size, resize_image
 from .lineage import TURNS, lineage_of
 from .sampling import sample_groups
@@ -22,7 +22,6 @@ from .tables import LEDGER, PICTURES, TEXT, Columns, Metadata
 FORMAT = "geoimages.collection"
 FORMAT_VERSION = 1
 _WRITE_BYTES = 1 << 21
-_BATCH_BYTES, _BATCH_FILES = 1 << 22, 1024  # of the files that are read ahead
 _INDEX_BYTES = 72  # that the .h5 file takes to find one picture, at most
 _SKIPPED = {"status": "skipped", "reason": "not-sampled"}
 _REFUSED = {"status": "refused"}
@@ -112,36 +111,23 @@ def _majority_shape(source, alpha):
     return shapes.most_common(1)[0][0]
 
 
-def _batches(source, entries, chosen):
-    """Read files, some megabytes at a time: lists of (path, bytes or why not)."""
-    batch, held = [], 0
-    for entry, is_chosen in zip(entries, chosen, strict=True):
-        if not is_chosen:
-            data = _SKIPPED
-        elif not entry.is_picture:
-            data = _NO_PICTURE
-        else:
-            try:
-                data = source.read(entry)
-                held += len(data)
-            except _UNREADABLE as error:
-                data = _REFUSED | {"reason": "unreadable", "detail": str(error)}
-        batch.append((entry.path, data))
-        if len(batch) == _BATCH_FILES or held >= _BATCH_BYTES:
-            yield batch
-            batch, held = [], 0
-    yield batch
+def _read_entry(source, entry, alpha):
+    """Read a file: (image or None, its row of the ledger)."""
+    if not entry.is_picture:
+        return None, _NO_PICTURE
+    try:
+        data = source.read(entry)
+        image, info = read_image(data, alpha=alpha, return_info=True, name=entry.path)
+    except ImageReadError as error:
+        why = {"reason": error.reason, "detail": error.detail}
+        return None, _REFUSED | error.info | why
+    except _UNREADABLE as error:
+        return None, _REFUSED | {"reason": "unreadable", "detail": str(error)}
+    return image, info | {"status": "kept"}
 
 
-def _account(path, result, size, fit):
-    """What became of a file: (image or None, its row of the ledger)."""
-    if isinstance(result, dict):
-        return None, {"path": path} | result
-    if isinstance(result, ImageReadError):
-        why = {"path": path, "reason": result.reason, "detail": result.detail}
-        return None, _REFUSED | result.info | why
-    image, row = result
-    row["path"], row["status"] = path, "kept"
+def _bring_to_size(image, row, size, fit):
+    """Resize a picture that was read, or refuse it: (image or None, its row)."""
     if image.shape[:2] == size and fit != "pad":
         return image, row
     if fit is None:
@@ -157,12 +143,14 @@ def _account(path, result, size, fit):
 
 def _read_entries(source, entries, chosen, alpha, size, fit):
     """Read files: (image or None, its row of the ledger) of each, in order."""
-    for batch in _batches(source, entries, chosen):
-        files = {path: data for path, data in batch if isinstance(data, bytes)}
-        read = read_images(list(files.values()), list(files), alpha=alpha)
-        for path, data in batch:
-            result = next(read) if isinstance(data, bytes) else data
-            yield _account(path, result, size, fit)
+    for entry, is_chosen in zip(entries, chosen, strict=True):
+        if is_chosen:
+            image, row = _read_entry(source, entry, alpha)
+        else:
+            image, row = None, _SKIPPED
+        if image is not None:
+            image, row = _bring_to_size(image, row, size, fit)
+        yield image, row | {"path": entry.path}
 
 
 def _refuse_to_overwrite(path, **inputs):

@@ -24,7 +24,7 @@ REASONS = {
     "not-a-picture": "no known picture format",
     "truncated": "the file ends before the picture does",
     "undecodable": "the picture's data are damaged",
-    "too-large": "more pixels than the reader accepts",
+    "too-large": "more pixels, or scans of them, than the reader accepts",
     "bit-depth": "values that are neither 8-bit, 16-bit nor in [0, 1]",
     "empty-mask": "every pixel is transparent, so no rock is left",
 }
@@ -51,6 +51,7 @@ PICTURE_SUFFIXES = frozenset(
 """How the names of picture files end."""
 
 _EXIF_ORIENTATION = 0x0112
+_JPEG_MODES = {1: "L", 3: "RGB", 4: "CMYK"}  # Pillow's, by channels
 _BIT_DEPTH = {"1": 1, "I": 32, "F": 32}
 _SETTINGS = threading.Lock()  # warnings and Pillow's leniency are the whole process's
 
@@ -187,6 +188,15 @@ def _strict_and_quiet():
             ImageFile.LOAD_TRUNCATED_IMAGES = lenient
 
 
+def _orientation(image):
+    """EXIF orientation of an open Pillow image, 1 to 8."""
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except (OSError, ValueError, KeyError, SyntaxError, TypeError):
+        return 1  # damaged EXIF says nothing about the pixels
+    return orientation if orientation in range(1, 9) else 1
+
+
 def _decode_any(data, name, info):
     """Decode whatever Pillow opens into an upright array, filling `info`."""
     try:
@@ -200,11 +210,7 @@ def _decode_any(data, name, info):
             if _ends_early(data, image.format):
                 raise ImageReadError("truncated", name, "no end marker", info)
             image.load()
-            try:
-                orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-            except (OSError, ValueError, KeyError, SyntaxError, TypeError):
-                orientation = 1  # damaged EXIF says nothing about the pixels
-            info["exif_orientation"] = orientation if orientation in range(1, 9) else 1
+            info["exif_orientation"] = _orientation(image)
             pixels = _to_uint8(image, name, info)
     except ImageReadError:
         raise
@@ -219,26 +225,71 @@ def _decode_any(data, name, info):
     return _turn_upright(pixels, info["exif_orientation"])
 
 
-def _decode(data, name, info, pixels=None):
-    """Decode bytes into an upright uint8 array (h, w, 3 or 4), filling `info`.
+def _is_allowed(n_pixels):
+    """Whether Pillow would decode so many pixels without a remark."""
+    return 0 < n_pixels <= (Image.MAX_IMAGE_PIXELS or 0)
 
-    `pixels` are those of a plain JPEG, where they have been decoded before.
+
+def _read_tags(data):
+    """EXIF orientation of a JPEG whose pixels are known."""
+    try:
+        with _strict_and_quiet(), Image.open(BytesIO(data), formats=["JPEG"]) as image:
+            return _orientation(image)
+    except Exception:  # tags that cannot be read say nothing about the pixels
+        return 1
+
+
+def _decode_jpeg(data, name, info):
+    """Decode a JPEG into an upright array, filling `info`; None leaves it to Pillow.
+
+    Pillow converts CMYK, once the scan is known to be sound, and says what is wrong
+    with a header.
     """
+    header = jpegs.read_header(data)
+    if (
+        header is None
+        or header.bits != 8
+        or header.channels not in _JPEG_MODES
+        or not _is_allowed(header.width * header.height)
+    ):
+        return None
+    found = {
+        "mode": _JPEG_MODES[header.channels],
+        "bit_depth": 8,
+        "width": header.width,
+        "height": header.height,
+        "exif_orientation": 1,
+    }
+    if jpegs.has_too_many_scans(data):
+        detail = f"more than {jpegs.MOST_SCANS} scans"
+        raise ImageReadError("too-large", name, detail, info | found)
+    try:
+        pixels = jpegs.decode(data, header.channels)
+    except ValueError as error:
+        reason, detail = "undecodable", str(error)
+        if detail.startswith("Premature end"):
+            reason, detail = "truncated", "no end marker"
+        raise ImageReadError(reason, name, detail, info | found) from None
+    if pixels is None or header.channels == 4:
+        return None
+    if header.tagged:
+        found["exif_orientation"] = _read_tags(data)
+    info.update(found)
+    return _turn_upright(pixels, info["exif_orientation"])
+
+
+def _decode(data, name, info):
+    """Decode bytes into an upright uint8 array (h, w, 3 or 4), filling `info`."""
     if not data:
         raise ImageReadError("empty-file", name, info=info)
-    if pixels is None:
-        pixels = jpegs.decode_plain(data)
-    if pixels is None:
-        return _decode_any(data, name, info)
-    height, width, _ = pixels.shape
-    info.update(mode="RGB", bit_depth=8, width=width, height=height, exif_orientation=1)
-    return pixels
+    pixels = _decode_jpeg(data, name, info)
+    return _decode_any(data, name, info) if pixels is None else pixels
 
 
-def _read(data, name, alpha, pixels=None):
+def _read(data, name, alpha):
     """Read one picture's bytes: (image, info)."""
     info = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-    pixels = _decode(data, name, info, pixels)
+    pixels = _decode(data, name, info)
     masked = pixels.shape[2] == 4
     if alpha and masked and not (pixels[..., 3] > 127).any():
         raise ImageReadError("empty-mask", name, info=info)
@@ -256,7 +307,8 @@ def read_image(source, *, alpha=False, return_info=False, name=None):
     EXIF orientation is applied. Grey, palette, CMYK and 16-bit pictures become
     8-bit RGB (16-bit values are divided by 257 and rounded, so a full ramp keeps
     its 256 levels; float pictures must lie in [0, 1]). Of a file with several
-    frames the first is read. Truncated and damaged files are refused whole.
+    frames the first is read. Truncated and damaged files are refused whole; what
+    libjpeg only warns of in a JPEG is damage, too.
 
     Parameters
     ----------
@@ -304,31 +356,3 @@ def read_image(source, *, alpha=False, return_info=False, name=None):
     pixels, info = _read(data, name, alpha)
     image = pixels if pixels.flags.carray else pixels.copy()
     return (image, info) if return_info else image
-
-
-def read_images(files, names, *, alpha=False):
-    """Read many pictures as `read_image` does, small JPEGs of one kind in one call.
-
-    Parameters
-    ----------
-    files : list of bytes
-        The content of each file.
-    names : list of str
-        What to call each in messages.
-    alpha : bool, default=False
-        As in `read_image`.
-
-    Yields
-    ------
-    result : tuple of (ndarray, dict), or ImageReadError
-        For each file, in order, the picture and what is known of the file, as
-        `read_image` returns under ``return_info=True``, or the error it raises. The
-        picture is not to be written to.
-    """
-    together = jpegs.decode_alike(files)
-    for i, (data, name) in enumerate(zip(files, names, strict=True)):
-        try:
-            result = _read(data, name, alpha, together.get(i))
-        except ImageReadError as error:
-            result = error
-        yield result

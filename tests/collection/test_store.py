@@ -21,9 +21,7 @@ from geoimages import (
     read_image,
     write_rocks,
 )
-from geoimages.collection import writing
 from geoimages.collection.writing import _writer
-from geoimages.pictures import jpegs
 from geoimages.pictures.resizing import resize_image
 
 
@@ -82,13 +80,8 @@ def read_or_reason(data):
         return None, error.reason
 
 
-@pytest.mark.parametrize("n_files", [1, 7, 50, 1024])
 @pytest.mark.parametrize("options", [{}, {"size": (28, 28)}, {"sample": 0.7}])
-def test_each_file_is_accounted_for_as_if_read_alone(
-    everything, tmp_path, monkeypatch, options, n_files
-):
-    """Whatever is read and decoded together, pictures and ledger are the same."""
-    monkeypatch.setattr("geoimages.collection.writing._BATCH_FILES", n_files)
+def test_each_file_is_accounted_for_as_if_read_alone(everything, tmp_path, options):
     sized = "size" in options
     with Collection.create(
         tmp_path / "a.h5", everything, random_state=0, **options
@@ -122,34 +115,6 @@ def test_each_file_is_accounted_for_as_if_read_alone(
     kept = ledger["status"] == "kept"
     assert list(images) == ledger["path"][kept].tolist()
     assert kept.sum() == len(images) > 50
-
-
-def test_small_jpegs_are_decoded_together(rock_zip, tmp_path, monkeypatch):
-    """Of 60 pictures two are decoded by themselves, to compare."""
-    assert jpegs._sheets_are_sound()
-    decode, alone = jpegs._decode_one, []
-    monkeypatch.setattr(
-        jpegs, "_decode_one", lambda *given: [alone.append(1), decode(*given)][1]
-    )
-    with Collection.create(tmp_path / "a.h5", rock_zip, size=(28, 28)) as rocks:
-        assert len(rocks) == 60
-    assert len(alone) == 2
-
-
-def test_many_bytes_are_not_read_ahead(everything, tmp_path, monkeypatch):
-    """A batch ends as soon as it holds enough."""
-    read, sizes = writing.read_images, []
-
-    def note(files, names, **options):
-        sizes.append([len(data) for data in files])
-        return read(files, names, **options)
-
-    monkeypatch.setattr("geoimages.collection.writing._BATCH_BYTES", 5000)
-    monkeypatch.setattr("geoimages.collection.writing.read_images", note)
-    Collection.create(tmp_path / "a.h5", everything).close()
-    assert len(sizes) > 5
-    assert all(sum(batch[:-1]) < 5000 for batch in sizes)
-    assert all(sum(batch) >= 5000 for batch in sizes[:-1])
 
 
 def test_file_names_that_are_no_text_are_spelled_out(draw, tmp_path):
@@ -635,12 +600,12 @@ def test_a_killed_run_leaves_the_old_file(rock_zip, tmp_path):
     script = (
         "import sys, time\n"
         "import geoimages.collection.writing as writing\n"
-        "read = writing._account\n"
-        "def slow(*args):\n"
+        "read = writing.read_image\n"
+        "def slow(*args, **options):\n"
         "    print('reading', flush=True)\n"
         "    time.sleep(1)\n"
-        "    return read(*args)\n"
-        "writing._account = slow\n"
+        "    return read(*args, **options)\n"
+        "writing.read_image = slow\n"
         "from geoimages import Collection\nCollection.create(sys.argv[1], sys.argv[2])\n"
     )
     process = subprocess.Popen(

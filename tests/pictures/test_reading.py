@@ -2,7 +2,6 @@
 
 import hashlib
 import pickle
-import re
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from geoimages import ImageReadError, read_image
-from geoimages.pictures import jpegs, reading
+from geoimages.pictures import reading
 from geoimages.pictures.reading import REASONS
 from geoimages.pictures.scaling import on_white
 
@@ -187,89 +186,6 @@ def test_a_jpeg_ends_at_its_own_end_marker(progressive):
     with pytest.raises(ImageReadError) as caught:
         read_image(commented[:-2] + comment)
     assert caught.value.reason == "truncated"
-
-
-def read_or_reason(read, data):
-    """What a reader makes of bytes: pixels and info, or the reason it refuses them."""
-    info = {}
-    try:
-        pixels = read(data, "a.jpg", info)
-    except ImageReadError as error:
-        return error.reason, str(error), info
-    return pixels.tobytes(), pixels.shape, info
-
-
-@pytest.mark.parametrize("progressive", [False, True])
-def test_plain_jpegs_are_read_as_all_others_are(progressive):
-    """Whatever byte is damaged or lost, the short way and the long one agree."""
-    rng = np.random.default_rng(0)
-    noise = rng.integers(0, 256, (28, 20, 3), dtype=np.uint8)
-    data = encode(noise, "JPEG", progressive=progressive, quality=50)
-    assert jpegs.decode_plain(data).shape == (28, 20, 3)
-    files = [data, data + b"trailer", data[:-2], b"\xff" + data]
-    for at in range(2, len(data), 5):
-        changed = bytearray(data)
-        changed[at] = rng.integers(256)
-        files += [bytes(changed), data[:at] + data[at + 1 :]]
-    for file in files:
-        expected = read_or_reason(reading._decode_any, file)
-        assert read_or_reason(reading._decode, file) == expected
-
-
-def test_jpegs_that_say_more_take_the_long_way(rgb, monkeypatch):
-    grey, cmyk = (Image.fromarray(rgb).convert(mode) for mode in ("L", "CMYK"))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    for data in (
-        encode(grey, "JPEG"),
-        encode(cmyk, "JPEG"),
-        encode(rgb, "JPEG", exif=exif),
-        encode(rgb, "JPEG", icc_profile=b"profile"),
-        encode(rgb, "JPEG", comment=b"core box 3"),
-        encode(rgb),
-    ):
-        assert jpegs.decode_plain(data) is None
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(ImageReadError) as caught:
-        read_image(encode(rgb, "JPEG"))
-    assert caught.value.reason == "too-large"
-
-
-@pytest.mark.parametrize("alpha", [False, True])
-def test_many_are_read_as_each_one_is(rgb, alpha):
-    """Pictures of many kinds, and damaged ones, among JPEGs that are decoded together."""
-    rng = np.random.default_rng(0)
-    alike = [encode(x, "JPEG") for x in rng.integers(0, 256, (40, 9, 7, 3), np.uint8)]
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    files = [
-        b"",
-        *alike[:13],
-        encode(rgb, "JPEG"),
-        encode(rgb, "JPEG", exif=exif),
-        alike[13][:-9],
-        encode(np.zeros((9, 7, 4), np.uint8)),
-        b"no picture",
-        *alike[14:],
-        encode(rgb),
-    ]
-    assert len(jpegs.decode_alike(files)) == 39
-    names = [f"{i}.jpg" for i in range(len(files))]
-    results = list(reading.read_images(files, names, alpha=alpha))
-    assert len(results) == len(files)
-    for result, data, name in zip(results, files, names, strict=True):
-        if isinstance(result, ImageReadError):
-            with pytest.raises(
-                ImageReadError, match=f"^{re.escape(str(result))}$"
-            ) as e:
-                read_image(data, alpha=alpha, name=name)
-            assert result.info == e.value.info
-        else:
-            image, info = read_image(data, alpha=alpha, return_info=True, name=name)
-            np.testing.assert_array_equal(result[0], image)
-            assert result[1] == info
-    kept = [i for i, result in enumerate(results) if type(result) is tuple]
-    assert len(kept) == (42 if alpha else 43)
 
 
 def test_a_deep_pgm_has_16_bits():
