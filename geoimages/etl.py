@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from .collection.duplicates import find_duplicates
-from .collection.lineage import TURNS, lineage_of
+from .collection.lineage import ROTATIONS, lineage_of
 from .collection.sampling import sample_groups
 from .collection.sources import is_picture_name, open_source, open_zip
 from .collection.splits import groups_of
@@ -208,7 +208,7 @@ class Images:
     ):
         """Take a share of each class to ``dev_path``.
 
-        Turned copies go with their original, and copies of a picture with each other.
+        Rotated copies go with their original, and copies of a picture with each other.
 
         Parameters
         ----------
@@ -220,7 +220,7 @@ class Images:
             Whether the pictures leave ``images_path``, or are copied.
         duplicates : bool, default=True
             Whether to read the pictures and look for copies, as `find_duplicates`
-            does; otherwise only names tell what is a turned copy.
+            does; otherwise only names tell what is a rotated copy.
 
         Returns
         -------
@@ -266,7 +266,7 @@ class Images:
         return list(moves.values())
 
     def rotate_images(self, suffix=None):
-        """Write copies turned by 90, 180 and 270 degrees counter-clockwise.
+        """Write copies rotated by 90, 180 and 270 degrees counter-clockwise.
 
         A copy of ``marble.MGN0Z.jpg`` is ``marble.MGN0Z.90.jpg``. Existing copies, in
         whatever format, are left as they are, and no copies of copies are made. A
@@ -277,7 +277,7 @@ class Images:
         suffix : str, optional
             Format of the copies, by default that of each original. A JPEG copy is
             encoded once more, at quality 95: on 28 × 28 tiles that moves its pixels
-            by 1.5 levels of 255 on average and by up to 15, so that a copy turned
+            by 1.5 levels of 255 on average and by up to 15, so that a copy rotated
             back is not identical to its original. ``".png"`` is
             lossless.
 
@@ -293,7 +293,7 @@ class Images:
         self.metadata = None
         written = []
         files = zip(pictures, original, strict=True)
-        bar = progress(files, desc="turning", total=len(pictures), unit="picture")
+        bar = progress(files, desc="rotating", total=len(pictures), unit="picture")
         for (path, entry), base in bar:
             if entry.key != base:
                 continue
@@ -304,7 +304,7 @@ class Images:
                 continue
             if image.shape[2] == 4 and (image[..., 3] == 255).all():
                 image = image[..., :3]
-            for turn in TURNS:
+            for turn in ROTATIONS:
                 new = path.with_name(f"{path.stem}.{turn}{end}")
                 if new.with_suffix("") in taken or new.exists():
                     continue

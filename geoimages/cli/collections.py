@@ -48,7 +48,7 @@ def demo(output, source):
     help="What --size does to another aspect ratio.",
 )
 @click.option("--alpha", is_flag=True, help="Keep transparency as the rock's mask.")
-@click.option("--rotate", is_flag=True, help="Store copies turned by 90, 180, 270°.")
+@click.option("--rotate", is_flag=True, help="Store copies rotated by 90, 180, 270°.")
 @click.option(
     "--sample", type=float, default=1.0, metavar="P", help="Share of each class, 0–1."
 )
@@ -122,7 +122,7 @@ def duplicates(collection, form):
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
 def split(collection, output, test_size, dev_size, column, seed):
-    """Part a collection into train, dev and test, so that nothing leaks."""
+    """Split a collection into train, dev and test, so that nothing leaks."""
     import pandas as pd
 
     from ..files import atomic_path

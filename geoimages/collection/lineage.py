@@ -1,4 +1,4 @@
-"""Which pictures are turned copies of one original."""
+"""Which pictures are rotated copies of one original."""
 
 import re
 
@@ -6,28 +6,28 @@ import numpy as np
 
 from ..pictures.reading import PICTURE_SUFFIXES
 
-TURNS = (90, 180, 270)
-_TURNED = re.compile(r"(.+\..+)(\.(?:90|180|270))")
+ROTATIONS = (90, 180, 270)
+_ROTATED = re.compile(r"(.+\..+)(\.(?:90|180|270))")
 
 
-def split_turn(key):
-    """Return a key without the ending of a turned copy, and that ending.
+def split_rotation(key):
+    """Return a key without the ending of a rotated copy, and that ending.
 
     Examples
     --------
-    >>> split_turn("marble.A.90"), split_turn("core.90")
+    >>> split_rotation("marble.A.90"), split_rotation("core.90")
     (('marble.A', '.90'), ('core.90', ''))
     """
-    match = _TURNED.fullmatch(key)
+    match = _ROTATED.fullmatch(key)
     return (match[1], match[2]) if match else (key, "")
 
 
 def _base_of(key, known):
-    """The key that a turned copy would stem from, or None."""
-    base, turn = split_turn(key)
-    if not turn:
+    """The key that a rotated copy would stem from, or None."""
+    base, rotation = split_rotation(key)
+    if not rotation:
         return None
-    # Copies of one turn in two formats are told apart by the format before the turn.
+    # Copies of one rotation in two formats carry the format before the rotation.
     plain, _, suffix = base.rpartition(".")
     if (
         base not in known
@@ -41,9 +41,9 @@ def _base_of(key, known):
 def lineage_of(keys):
     """Return the key of the original that each picture stems from.
 
-    A key that ends in ``.90``, ``.180`` or ``.270`` is a turned copy when the key
-    without the ending is there, too, or another turn of it is. Copies of one turn in
-    two formats carry the format before the turn, ``marble.A.png.90``.
+    A key that ends in ``.90``, ``.180`` or ``.270`` is a rotated copy when the key
+    without the ending is there, too, or another rotation of it is. Copies of one rotation
+    in two formats carry the format before the rotation, ``marble.A.png.90``.
 
     Parameters
     ----------
@@ -60,14 +60,14 @@ def lineage_of(keys):
     >>> lineage_of(["marble.A", "marble.A.90", "core.90"]).tolist()
     ['marble.A', 'marble.A', 'core.90']
     """
-    known, turned = set(keys), {}
+    known, rotated = set(keys), {}
     for key in keys:
         base = _base_of(key, known) if isinstance(key, str) else None
         if base:
-            turned.setdefault(base, []).append(key)
+            rotated.setdefault(base, []).append(key)
     original = {
         copy: base
-        for base, copies in turned.items()
+        for base, copies in rotated.items()
         if base in known or len(copies) > 1
         for copy in copies
     }

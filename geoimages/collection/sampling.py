@@ -1,28 +1,28 @@
-"""Draw a stratified sample, and deal groups of pictures to the parts of a split."""
+"""Stratified sampling that keeps groups of pictures together."""
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
 
-def deal_groups(counts, targets, random_state=None):
-    """Deal whole groups to parts, so that each part gets its number of each class.
+def assign_groups(counts, targets, random_state=None):
+    """Assign whole groups to subsets, so that each gets its number of each class.
 
-    Large groups first, each to the part whose counts it brings nearest to the targets,
-    and to the size they add up to, by the sum of squared gaps over the target.
+    Greedy: large groups first, each to the subset whose class counts, and whose size, it
+    brings nearest to the targets, by the sum of squared gaps over the target.
 
     Parameters
     ----------
     counts : ndarray of shape (n_groups, n_classes), int
         Pictures of each class in each group.
-    targets : ndarray of shape (n_parts, n_classes)
-        Pictures of each class that each part should get.
+    targets : ndarray of shape (n_subsets, n_classes)
+        Pictures of each class that each subset should get.
     random_state : int, RandomState or None, default=None
         Seed of the order among groups of one size.
 
     Returns
     -------
-    parts : ndarray of shape (n_groups,), int
+    subsets : ndarray of shape (n_groups,), int
     """
     # The size counts, too, and more: many small classes would all round down.
     counts, targets = (
@@ -32,12 +32,12 @@ def deal_groups(counts, targets, random_state=None):
     order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
     gaps, scale = -targets.astype(float), np.maximum(targets, 1e-3)
     scale[:, -1] /= 4
-    parts = np.empty(len(counts), int)
+    subsets = np.empty(len(counts), int)
     for group in order:
         cost = (counts[group] * (2 * gaps + counts[group]) / scale).sum(axis=1)
-        parts[group] = cost.argmin()
-        gaps[parts[group]] += counts[group]
-    return parts
+        subsets[group] = cost.argmin()
+        gaps[subsets[group]] += counts[group]
+    return subsets
 
 
 def count_classes(labels, groups):
@@ -69,7 +69,7 @@ def sample_groups(labels, groups, share, random_state=None):
     ----------
     labels, groups : sequence of length n
         Class of each picture, and what must stay together (an original and its
-        turned copies), whatever its classes.
+        rotated copies), whatever its classes.
     share : float
         Share of each class to take, in (0, 1]; at least one picture is taken.
     random_state : int, RandomState or None, default=None
@@ -94,5 +94,5 @@ def sample_groups(labels, groups, share, random_state=None):
     counts, group = count_classes(labels, groups)
     all_of = counts.sum(axis=0)
     taken = np.maximum(share * all_of, np.minimum(1, all_of))
-    parts = deal_groups(counts, np.stack([taken, all_of - taken]), random_state)
-    return parts[group] == 0
+    subsets = assign_groups(counts, np.stack([taken, all_of - taken]), random_state)
+    return subsets[group] == 0

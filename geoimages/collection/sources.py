@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..pictures.reading import PICTURE_SUFFIXES
-from .lineage import TURNS, split_turn
+from .lineage import ROTATIONS, split_rotation
 
 _HEADER = struct.Struct("<4s2xH18x2H")  # of a member: mark, flags, two lengths
-_TURNED = tuple(f".{turn}" for turn in TURNS)
+_ROTATED = tuple(f".{angle}" for angle in ROTATIONS)
 _UTF8 = 0x800  # the flag of a name that is not in code page 437
 
 
@@ -73,10 +73,10 @@ def _picture_keys(keys):
     """Name pictures uniquely: {path: key} -> {path: key}.
 
     Their folders tell apart what shares a key, then formats. A picture and its turned
-    copies are told apart from others in the same way, and the turn stays at the end,
+    copies are told apart from others in the same way, and the rotation stays at the end,
     so that `lineage_of` knows them by their keys.
     """
-    names = {path: split_turn(key) for path, key in keys.items()}
+    names = {path: split_rotation(key) for path, key in keys.items()}
     folders = {}
     for path, (base, _) in names.items():
         folders.setdefault(base, set()).add(tuple(_parts(path)[:-1]))
@@ -98,7 +98,7 @@ def _entries(paths):
     named = [(path, *picture_key(path), is_picture_name(path)) for path in paths]
     keys = {path: key for path, key, _, is_picture in named if is_picture}
     unique = len(set(keys.values())) == len(keys)
-    if not unique or any(key.endswith(_TURNED) for key in keys.values()):
+    if not unique or any(key.endswith(_ROTATED) for key in keys.values()):
         keys = _picture_keys(keys)
     return [
         Entry(path, keys.get(path, key), label, is_picture)

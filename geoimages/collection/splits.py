@@ -11,11 +11,11 @@ from sklearn.utils.validation import check_consistent_length
 from ..pictures.validation import is_collection
 from .duplicates import Duplicates, components, find_duplicates
 from .lineage import lineage_of
-from .sampling import count_classes, deal_groups
+from .sampling import assign_groups, count_classes
 
 
 class Split(NamedTuple):
-    """Positions of the pictures of each part, ascending."""
+    """Positions of the pictures of each subset, ascending."""
 
     train: np.ndarray
     dev: np.ndarray
@@ -141,10 +141,10 @@ def split(
     tolerance=0.1,
     random_state=None,
 ):
-    """Part a collection into train, dev and test, so that nothing leaks.
+    """Split a collection into train, dev and test, so that nothing leaks.
 
-    Turned copies stay with their original, copies with each other, and the pictures of
-    one drill hole, sample or photo together. Each part gets its share of every class as
+    Rotated copies stay with their original, copies with each other, and the pictures of
+    one drill hole, sample or photo together. Each subset gets its share of every class as
     well as the groups allow.
 
     Parameters
@@ -154,13 +154,13 @@ def split(
     test_size, dev_size : float, default=0.2 and 0.0
         Shares of the pictures, in [0, 1); ``train`` gets the rest. None is 0.
     stratify : bool, default=True
-        Whether each part gets its share of each class, or just of all pictures.
+        Whether each subset gets its share of each class, or just of all pictures.
     column : str or array-like of shape (n,), optional
         As in `groups_of`.
     duplicates : bool or Duplicates, default=True
         Whether to find copies and keep them together, or what was found.
     tolerance : float, default=0.1
-        Share of a part's size by which it may miss that size; a picture it may
+        Share of a subset's size by which it may miss that size; a picture it may
         always miss.
     random_state : int, RandomState or None, default=None
         Seed.
@@ -205,8 +205,8 @@ def split(
     counts, group = count_classes(labels, groups)
     used = np.flatnonzero(shares)
     targets = shares[used, None] * counts.sum(axis=0)
-    part = used[deal_groups(counts, targets, random_state)][group]
-    sizes, wanted = np.bincount(part, minlength=3), shares * len(groups)
+    subset = used[assign_groups(counts, targets, random_state)][group]
+    sizes, wanted = np.bincount(subset, minlength=3), shares * len(groups)
     missed = np.abs(sizes - wanted) > np.maximum(tolerance * wanted, 1)
     if missed.any() or (sizes[used] == 0).any():
         got = ", ".join(f"{sizes[i]} for {Split._fields[i]}" for i in used)
@@ -214,14 +214,14 @@ def split(
         largest = counts.sum(axis=1).max()
         raise ValueError(
             f"{len(counts)} groups, the largest of {largest} pictures, make no such "
-            f"parts: the best found is {got} instead of {want}; choose other shares, "
+            f"subsets: the best found is {got} instead of {want}; choose other shares, "
             "a finer column or a higher tolerance."
         )
-    return Split(*(np.flatnonzero(part == i) for i in range(3)))
+    return Split(*(np.flatnonzero(subset == i) for i in range(3)))
 
 
 class LineageKFold(StratifiedGroupKFold):
-    """Cross-validate with turned copies and groups on one side of each fold.
+    """Cross-validate with rotated copies and groups on one side of each fold.
 
     The keys are the index of a DataFrame; pictures of one original stay together, and
     with them those of one group, where ``groups`` are given. Classes are spread as
@@ -239,7 +239,7 @@ class LineageKFold(StratifiedGroupKFold):
 
     See Also
     --------
-    sklearn.model_selection.StratifiedGroupKFold : Deals the groups to folds.
+    sklearn.model_selection.StratifiedGroupKFold : Assigns the groups to folds.
 
     Examples
     --------

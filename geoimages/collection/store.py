@@ -110,20 +110,20 @@ class Collection:
         if self._file.attrs.get("format") == FORMAT:
             if self._file.attrs["format_version"] > FORMAT_VERSION:
                 raise ValueError("it was written by a newer version")
-            self._parts, self._split = [self._file["images"]], None
+            self._datasets, self._split = [self._file["images"]], None
             self.keys = self._file["keys"].asstr()[:].astype(str)
             self.labels = self._file["labels"].asstr()[:].astype(str)
         else:
             self._open_original()
-        self._scales = [_in_255(part) for part in self._parts]
-        self.image_shape = tuple(int(side) for side in self._parts[0].shape[1:])
-        self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
+        self._scales = [_in_255(dataset) for dataset in self._datasets]
+        self.image_shape = tuple(int(side) for side in self._datasets[0].shape[1:])
+        self._starts = np.cumsum([0, *map(len, self._datasets)])
         self._position = {key: i for i, key in enumerate(self.keys.tolist())}
 
     def _open_original(self):
         """Open the layout of the proof of concept: X_Train_Orig, Y_Train_Orig, …"""
         names = {name.lower(): name for name in self._file}
-        self._parts, self._split, keys, labels = [], [], [], []
+        self._datasets, self._split, keys, labels = [], [], [], []
         classes = [
             str(name.decode() if isinstance(name, bytes) else name)
             for name in np.ravel(self._file.get("classes", []))
@@ -134,7 +134,7 @@ class Collection:
             x = self._file[names[f"x_{part}_orig"]]
             if x.ndim != 4:
                 raise ValueError(f"{x.name} has {x.ndim} axes instead of 4")
-            self._parts.append(x)
+            self._datasets.append(x)
             keys += [f"{part}.{i}" for i in range(len(x))]
             self._split += [part] * len(x)
             y = names.get(f"y_{part}_orig")
@@ -143,7 +143,7 @@ class Collection:
                 if y
                 else [""] * len(x)
             )
-        if not self._parts:
+        if not self._datasets:
             raise ValueError("it has neither its mark nor X_Train_Orig")
         if len(labels) != len(keys):
             raise ValueError(f"{len(labels)} labels stand beside {len(keys)} pictures")
@@ -185,8 +185,8 @@ class Collection:
         alpha : bool, default=False
             Whether to keep transparency as a fourth channel, the picture's mask.
         rotate : bool, default=False
-            Whether to store copies turned by 90, 180 and 270 degrees, keys ending in
-            ``.90`` and so on. Models find turned pictures without them.
+            Whether to store copies rotated by 90, 180 and 270 degrees, keys ending in
+            ``.90`` and so on. Models find rotated pictures without them.
         sample : float, default=1.0
             Share of each class to take.
         random_state : int, RandomState or None, default=None
@@ -284,7 +284,7 @@ class Collection:
     @property
     def images(self):
         """The pictures as stored, (n, height, width, channels); slice to read them."""
-        return self._parts[0] if len(self._parts) == 1 else self
+        return self._datasets[0] if len(self._datasets) == 1 else self
 
     @property
     def classes(self):
@@ -328,13 +328,13 @@ class Collection:
         single = positions.ndim == 0 or isinstance(item, str)
         wanted, back = np.unique(positions, return_inverse=True)
         out = np.empty((len(wanted), *self.image_shape), np.uint8)
-        for i, part in enumerate(self._parts):
+        for i, dataset in enumerate(self._datasets):
             first, stop = np.searchsorted(wanted, self._starts[i : i + 2])
             for start in range(first, stop, self._block):
                 # HDF5 takes kilobytes for each chunk of what it reads at once.
                 these = slice(start, min(start + self._block, stop))
                 inside = wanted[these] - self._starts[i]
-                out[these] = _read_rows(part, inside, self._scales[i])
+                out[these] = _read_rows(dataset, inside, self._scales[i])
         if len(wanted) != positions.size or not np.array_equal(
             back.ravel(), np.arange(positions.size)
         ):
@@ -362,7 +362,7 @@ class Collection:
         >>> bool((rocks.mapped()[7] == rocks[7]).all())
         True
         """
-        start = _start_in_file(self._parts[0]) if len(self._parts) == 1 else None
+        start = _start_in_file(self._datasets[0]) if len(self._datasets) == 1 else None
         if start is None:
             return None
         shape = len(self), *self.image_shape
@@ -665,38 +665,38 @@ def _accounts(ledger):
     return Counter(ledger["status"]), Counter(refused)
 
 
-def _in_255(part):
+def _in_255(dataset):
     """Whether float pictures lie in 0–1, told by the first of them: 255 or 1."""
-    return 255 if part.dtype.kind == "f" and part[:256].max(initial=0) <= 1 else 1
+    return 255 if dataset.dtype.kind == "f" and dataset[:256].max(initial=0) <= 1 else 1
 
 
-def _start_in_file(part):
+def _start_in_file(dataset):
     """The byte at which the pictures of a dataset begin in one piece, or None."""
-    filters = part.id.get_create_plist().get_nfilters()
-    if part.dtype != np.uint8 or filters or part.file.userblock_size:
+    filters = dataset.id.get_create_plist().get_nfilters()
+    if dataset.dtype != np.uint8 or filters or dataset.file.userblock_size:
         return None
-    if part.chunks is None:
-        return part.id.get_offset()
-    if part.chunks != (1, *part.shape[1:]):
+    if dataset.chunks is None:
+        return dataset.id.get_offset()
+    if dataset.chunks != (1, *dataset.shape[1:]):
         return None
-    starts = np.full(len(part), -1)
+    starts = np.full(len(dataset), -1)
 
     def note(chunk):
         starts[chunk.chunk_offset[0]] = chunk.byte_offset
 
-    part.id.chunk_iter(note)
-    in_one_piece = (np.diff(starts) == np.prod(part.shape[1:])).all()
+    dataset.id.chunk_iter(note)
+    in_one_piece = (np.diff(starts) == np.prod(dataset.shape[1:])).all()
     return int(starts[0]) if in_one_piece and starts[0] >= 0 else None
 
 
-def _read_rows(part, positions, scale):
+def _read_rows(dataset, positions, scale):
     """Read pictures at ascending positions of a dataset as uint8, in few reads."""
     span = positions[-1] - positions[0] + 1
     if span <= 8 * len(positions):
-        rows = part[positions[0] : positions[-1] + 1]
+        rows = dataset[positions[0] : positions[-1] + 1]
         rows = rows if span == len(positions) else rows[positions - positions[0]]
     else:
-        rows = np.stack([part[i] for i in positions])
+        rows = np.stack([dataset[i] for i in positions])
     if rows.dtype == np.uint8:
         return rows
     return np.clip(np.rint(rows * scale), 0, 255).astype(np.uint8)

@@ -14,7 +14,7 @@ import numpy as np
 from ..files import atomic_path, progress
 from ..pictures.reading import ImageReadError, read_image
 from ..pictures.resizing import FITS, check_size, resize_image
-from .lineage import TURNS, lineage_of
+from .lineage import ROTATIONS, lineage_of
 from .sampling import sample_groups
 from .sources import open_source
 from .tables import LEDGER, PICTURES, TEXT, Columns, Metadata
@@ -178,7 +178,7 @@ def _choose(entries, labels, sample, random_state):
 
 def _rotated_copies(key, original):
     """Yield the (turn, key) of copies that a picture lacks: none of a copy itself."""
-    for turn in TURNS if original[key] == key else ():
+    for turn in ROTATIONS if original[key] == key else ():
         if f"{key}.{turn}" not in original:
             yield turn, f"{key}.{turn}"
 
@@ -206,7 +206,7 @@ def write_source(
             table.match(entries)
             labels = table.replace_labels(labels)
         chosen, original = _choose(entries, labels, sample, random_state)
-        most = int(chosen.sum()) * (1 + len(TURNS) if rotate else 1)
+        most = int(chosen.sum()) * (1 + len(ROTATIONS) if rotate else 1)
         read = _read_entries(
             opened, entries, chosen, alpha, size, fit if given else None
         )
