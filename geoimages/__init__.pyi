@@ -46,7 +46,7 @@ from .features import PretrainedFeatures as PretrainedFeatures
 from .features import RockFeatures as RockFeatures
 from .features import TextureFeatures as TextureFeatures
 from .neural.classifier import ConvNetClassifier as ConvNetClassifier
-from .neural.classifier import MLPEmbedding as MLPEmbedding
+from .neural.embedding import MLPEmbedding as MLPEmbedding
 from .neural.triplets import TripletEmbedding as TripletEmbedding
 from .persist import load as load
 from .persist import save as save

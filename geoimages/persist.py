@@ -26,7 +26,7 @@ TRUSTED = (
     "geoimages.features.pretrained.PretrainedFeatures",
     "geoimages.features.rock.RockFeatures",
     "geoimages.neural.classifier.ConvNetClassifier",
-    "geoimages.neural.classifier.MLPEmbedding",
+    "geoimages.neural.embedding.MLPEmbedding",
     "geoimages.search.exact.ExactSearch",
     "geoimages.search.ivf.InvertedFile",
     "geoimages.search.rotated.RotatedRows",

@@ -52,8 +52,8 @@ class ConvFeatures(PictureFeatures):
 
     Notes
     -----
-    A fourth channel is a mask: only patches that lie on rock count. Patches are turned
-    by random quarters, so that no filter prefers the way the pictures were held.
+    A fourth channel is a mask: only patches that lie on rock count. Patches are rotated
+    by random quarter turns, so that no filter prefers an orientation.
 
     References
     ----------
@@ -130,7 +130,7 @@ class ConvFeatures(PictureFeatures):
         self.filters_ = np.ascontiguousarray(weights.T).reshape(-1, side, side, 3)
 
     def _sample_patches(self, images, rng):
-        """Draw patches on rock, turned by random quarters: (m, size * size * 3)."""
+        """Draw patches on rock, rotated by random quarter turns: (m, size * size * 3)."""
         side, found = self.patch_size, []
         chosen = rng.permutation(len(images))[:1000]
         each = -(-self.n_patches // len(chosen))
@@ -152,11 +152,11 @@ class ConvFeatures(PictureFeatures):
         patches = patches[rng.permutation(len(patches))]
         patches = patches.reshape(-1, side, side, 3)
         quarter = -(-len(patches) // 4)
-        turned = [
+        rotated = [
             np.rot90(patches[k * quarter : (k + 1) * quarter], k, axes=(1, 2))
             for k in range(4)
         ]
-        return np.concatenate(turned).reshape(len(patches), -1)
+        return np.concatenate(rotated).reshape(len(patches), -1)
 
     def _columns(self, rgb, lab, mask):
         weights = self.filters_.reshape(len(self.filters_), -1).T

@@ -1,6 +1,7 @@
 """Neural networks: the classifier, and embeddings learned from labels."""
 
-from .classifier import ConvNetClassifier, MLPEmbedding
+from .classifier import ConvNetClassifier
+from .embedding import MLPEmbedding
 from .triplets import TripletEmbedding
 
 __all__ = ["ConvNetClassifier", "MLPEmbedding", "TripletEmbedding"]

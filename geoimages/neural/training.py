@@ -1,0 +1,312 @@
+"""How the networks are trained: labels, hold-out, epochs, averaging, calibration."""
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.utils import assert_all_finite, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from ..files import progress
+
+_FEWEST_TO_CALIBRATE = 50
+_PRIOR_DEVIATION = 0.2  # of log T
+_BLOCK = 2048  # rows that pass through a network at once
+
+
+def encode_labels(y, n):
+    """Return (classes, codes, counts) of n labels, or say what is wrong with them."""
+    if y is None:
+        raise ValueError(
+            "requires y to be passed, but the target y is None: give one label for "
+            "each picture."
+        )
+    y = column_or_1d(y, warn=True)
+    assert_all_finite(y, input_name="y")
+    check_consistent_length(np.empty(n), y)
+    check_classification_targets(y)
+    classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+    if "" in classes.tolist():
+        raise ValueError(
+            f"{counts[classes == ''][0]} of {n} pictures have no label; leave them out, "
+            "or label them."
+        )
+    return classes, codes, counts
+
+
+def check_labels(y, n):
+    """Return (classes, codes) of labels that a classifier can learn from."""
+    classes, codes, counts = encode_labels(y, n)
+    if len(classes) < 2:
+        raise ValueError(
+            f"A classifier needs pictures of two classes or more, got one class: "
+            f"{classes.tolist()[0]!r}."
+        )
+    if counts.min() < 2:
+        raise ValueError(
+            f"The class {classes.tolist()[counts.argmin()]!r} has one picture; each "
+            "needs two or more, to learn from and to hold out."
+        )
+    return classes, codes
+
+
+def hold_out(codes, share, rng, pairs=False):
+    """Split positions into (train, validation), stratified by class.
+
+    Every class is in train; of a rare one there may be no row to validate on. With
+    `pairs`, two rows of each class stay in train: a triplet needs an anchor and a
+    positive.
+    """
+    if not pairs:
+        n_classes = codes.max() + 1
+        size = min(max(n_classes, round(share * len(codes))), len(codes) - n_classes)
+        return train_test_split(
+            np.arange(len(codes)), test_size=size, stratify=codes, random_state=rng
+        )
+    held = []
+    for code in range(codes.max() + 1):
+        members = rng.permutation(np.flatnonzero(codes == code))
+        size = max(0, min(round(share * len(members)), len(members) - 2))
+        held.append(members[:size])
+    held = np.sort(np.concatenate(held))
+    return np.setdiff1d(np.arange(len(codes)), held), held
+
+
+def standardization(rows):
+    """Mean and deviation of each column: (n, p) -> (p,), (p,) float32.
+
+    The deviation of a constant column is taken as 1: it is only centered.
+    """
+    # Sums in float64: float32 loses digits over thousands of rows.
+    deviation = rows.std(axis=0, dtype=np.float64)
+    scale = np.where(deviation > 0, deviation, 1)
+    mean = rows.mean(axis=0, dtype=np.float64)
+    return mean.astype(np.float32), scale.astype(np.float32)
+
+
+def average_weights(epochs):
+    """Average the weights of several epochs, layer by layer: list of lists -> list.
+
+    Late epochs of Adam circle around a minimum; their mean lies nearer to its middle,
+    where the loss is flat and generalizes better (Izmailov et al. 2018).
+    """
+    return [
+        np.mean(layers, axis=0, dtype=np.float64).astype(layers[0].dtype)
+        for layers in zip(*epochs, strict=True)
+    ]
+
+
+def _forward(rows, weights, biases):
+    """Rows through the network: (last hidden layer, logits)."""
+    hidden = rows
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        hidden = hidden @ weight + bias
+        np.maximum(hidden, 0, out=hidden)
+    return hidden, hidden @ weights[-1] + biases[-1]
+
+
+def forward(rows, weights, biases):
+    """Rows through the network, in blocks: (last hidden layer, logits).
+
+    In float64: the summation order of a matrix product depends on the number of rows,
+    and in float32 an answer would depend on the others of its batch.
+    """
+    weights = [weight.astype(np.float64) for weight in weights]
+    blocks = [
+        _forward(rows[start : start + _BLOCK], weights, biases)
+        for start in range(0, max(1, len(rows)), _BLOCK)
+    ]
+    hidden, logits = (np.concatenate(block) for block in zip(*blocks, strict=True))
+    return hidden.astype(np.float32), logits
+
+
+def fit_temperature(mixture, codes):
+    """The temperature of maximum posterior probability, given validation classes.
+
+    T minimizes the validation log loss plus (log T / 0.2)² / 2. This is a Gaussian
+    prior on log T: a good classifier makes a handful of validation mistakes, and
+    without the prior these few would set the temperature of every answer.
+
+    References
+    ----------
+    Guo, Pleiss, Sun and Weinberger (2017). On calibration of modern neural networks.
+    """
+
+    def loss(log_temperature):
+        proba = mixture(np.exp(log_temperature))[np.arange(len(codes)), codes]
+        prior = (log_temperature / _PRIOR_DEVIATION) ** 2 / 2
+        return prior - np.log(np.maximum(proba, 1e-12)).sum()
+
+    best = minimize_scalar(loss, bounds=(-1.5, 1.5), method="bounded")
+    return float(np.exp(best.x))
+
+
+def _two_logits(weights):
+    """The logistic output of two classes as two logits, the first of them zero."""
+    return [*weights[:-1], np.concatenate([0 * weights[-1], weights[-1]], axis=-1)]
+
+
+def train_mlp(
+    network, draw_epoch, epochs, *, patience=None, averaged=6, validation=None
+):
+    """Train scikit-learn's MLP epoch by epoch.
+
+    Parameters
+    ----------
+    network : MLPClassifier
+        Unfitted.
+    draw_epoch : callable
+        Epoch -> (rows, codes), in random order; codes count from 0.
+    epochs : int
+        Most epochs.
+    patience : int, optional
+        Epochs without a better validation loss after which training stops.
+    averaged : int, default=6
+        Last epochs whose weights are averaged.
+    validation : (rows, codes), optional
+        Validation part.
+
+    Returns
+    -------
+    weights, biases : list of ndarray
+        Of each layer, one output for each class.
+    curve : list of (loss, validation loss, validation accuracy)
+        Of each epoch.
+    """
+    kept, curve, best, waited = [], [], np.inf, 0
+    batch = network.batch_size
+    bar = progress(range(epochs), desc="training", unit="epoch")
+    for epoch in bar:
+        rows, codes = draw_epoch(epoch)
+        # A larger batch has the same effect on the gradient noise as a smaller
+        # learning rate, in fewer steps (Smith et al. 2018).
+        growth = 2 ** ((2 * epoch >= epochs) + (4 * epoch >= 3 * epochs))
+        network.set_params(batch_size=min(growth * batch, len(rows)))
+        if epoch == 0:
+            network.partial_fit(rows, codes, classes=np.unique(codes))
+        else:
+            network.partial_fit(rows, codes)
+        weights = [weight.copy() for weight in network.coefs_]
+        biases = [bias.copy() for bias in network.intercepts_]
+        if weights[-1].shape[1] == 1:
+            weights, biases = _two_logits(weights), _two_logits(biases)
+        kept = [*kept, (weights, biases)][-averaged:]
+        if validation is None:
+            continue
+        logits = forward(validation[0], weights, biases)[1]
+        truth = validation[1]
+        loss = -log_softmax(logits, axis=1)[np.arange(len(truth)), truth].mean()
+        score = np.mean(logits.argmax(axis=1) == truth)
+        curve.append((float(network.loss_), float(loss), float(score)))
+        bar.set_postfix(validation=f"{score:.3f}", refresh=False)
+        best, waited = (loss, 0) if loss < best - 1e-4 else (best, waited + 1)
+        if patience is not None and waited >= patience:
+            break
+    weights, biases = (average_weights(part) for part in zip(*kept, strict=True))
+    return weights, biases, curve
+
+
+class Network(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
+):
+    """What both networks share: training, and what they answer."""
+
+    def _mlp(self, hidden_layer_sizes, rng):
+        return MLPClassifier(
+            hidden_layer_sizes,
+            batch_size=self.batch_size,
+            learning_rate_init=self.learning_rate_init,
+            alpha=self.alpha,
+            random_state=rng.randint(1 << 31),
+        )
+
+    def _train(self, draw_epoch, validation, rng):
+        """Train the network whose last hidden layer is the embedding."""
+        self.coefs_, self.intercepts_, curve = train_mlp(
+            self._mlp(self.hidden_layer_sizes, rng),
+            draw_epoch,
+            self.max_epochs,
+            patience=self.n_epochs_no_change,
+            averaged=self.averaged_epochs,
+            validation=validation,
+        )
+        self.n_iter_ = len(curve)
+        curves = [list(column) for column in zip(*curve, strict=True)]
+        self.loss_curve_ = curves[0]
+        self.validation_loss_curve_, self.validation_score_curve_ = curves[1:]
+
+    def _calibrate(self, validation):
+        """Fit the temperature to the validation part."""
+        self.temperature_ = 1.0
+        rows, codes = validation
+        if len(codes) >= _FEWEST_TO_CALIBRATE:
+            self.temperature_ = fit_temperature(self._mixture(rows), codes)
+
+    def _mixture(self, rows):
+        """Rows -> function of a temperature that gives probabilities."""
+        logits = forward(rows, self.coefs_, self.intercepts_)[1]
+        return lambda temperature: softmax(logits / temperature, axis=1)
+
+    def _rows(self, X):
+        """Turn X into the rows that the network takes."""
+        raise NotImplementedError
+
+    @property
+    def _n_features_out(self):
+        return self.coefs_[-1].shape[0]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def transform(self, X):
+        """Return the last hidden layer: each picture's embedding.
+
+        Parameters
+        ----------
+        X : as in `fit`
+
+        Returns
+        -------
+        embedding : ndarray of shape (n, hidden_layer_sizes[-1]), float32
+        """
+        check_is_fitted(self)
+        return forward(self._rows(X), self.coefs_, self.intercepts_)[0]
+
+    def predict_proba(self, X):
+        """Return calibrated probabilities.
+
+        Parameters
+        ----------
+        X : as in `fit`
+
+        Returns
+        -------
+        proba : ndarray of shape (n, n_classes), float64
+            Of the classes in ``classes_``; rows sum to 1.
+        """
+        check_is_fitted(self)
+        return self._mixture(self._rows(X))(self.temperature_)
+
+    def predict(self, X):
+        """Return the most probable class.
+
+        Parameters
+        ----------
+        X : as in `fit`
+
+        Returns
+        -------
+        y : ndarray of shape (n,)
+        """
+        proba = self.predict_proba(X)
+        return self.classes_[proba.argmax(axis=1)]
