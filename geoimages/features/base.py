@@ -17,7 +17,7 @@ def spread(n, most):
 
 
 def split_mask(images):
-    """Part pictures into color and mask: (n, h, w, 1, 3 or 4) -> (n, h, w, 3), mask.
+    """Split pictures into color and mask: (n, h, w, 1, 3 or 4) -> (n, h, w, 3), mask.
 
     The mask is boolean, True on rock, or None where all is rock. What lies under the
     mask is black, so that it cannot move a feature.
@@ -34,29 +34,9 @@ def split_mask(images):
     if len(empty):
         raise ValueError(
             f"The mask of picture {empty[0]} is empty: every pixel is transparent, so "
-            "no rock is left to describe; leave it out."
+            "no rock is left to describe; remove it."
         )
     return images[..., :3] * mask[..., None], mask
-
-
-SEEN = 1e-4  # a column that deviates less does not vary
-_LEAST_TONE = 15.0  # 5 CIELAB units at each of 9 levels: less is not blown up
-
-
-def tone_scale(deviation):
-    """What brings standardised columns of the tone back to one unit: (k,) -> (k,).
-
-    Their variances then sum to 1, unless the pictures are of one tone.
-    """
-    return (deviation + SEEN) / max(np.linalg.norm(deviation), _LEAST_TONE)
-
-
-def with_tone(columns, weight, lab, mask):
-    """Add the column block ``tone`` where it has weight: {name: (n, k)}."""
-    if not weight > 0:
-        return columns
-    known = columns.get("color_quantile_lab")
-    return columns | {"tone": kernels.tone_statistics(lab, mask, known)}
 
 
 class PictureFeatures(TransformerMixin, BaseEstimator):

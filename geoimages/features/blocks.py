@@ -54,7 +54,7 @@ class ColorFeatures(PictureFeatures):
 
 
 class TextureFeatures(PictureFeatures):
-    """Describe the texture of pictures, whichever way it is turned.
+    """Describe the texture of pictures, the same for every orientation.
 
     Local binary patterns (rotation-invariant), quantiles of gradient magnitude and
     Laplacian, and the coherence of the structure tensor, at three scales of 1, 2 and 4
@@ -80,8 +80,9 @@ class TextureFeatures(PictureFeatures):
 
     Notes
     -----
-    A fourth channel is a mask: statistics are taken over the rock only. A quarter turn
-    or a mirror leaves the columns as they are where the sides are multiples of 4.
+    A fourth channel is a mask: statistics are taken over the rock only. Rotating a
+    picture by quarters or mirroring it leaves the columns as they are where its sides
+    are multiples of 4.
 
     References
     ----------
@@ -96,8 +97,8 @@ class TextureFeatures(PictureFeatures):
     >>> from geoimages import TextureFeatures, make_rocks
     >>> images, _ = make_rocks(6, random_state=0)
     >>> texture = TextureFeatures().fit(images)
-    >>> turned = texture.transform(np.rot90(images, axes=(1, 2)))
-    >>> bool(np.allclose(turned, texture.transform(images), atol=1e-3))
+    >>> rotated = texture.transform(np.rot90(images, axes=(1, 2)))
+    >>> bool(np.allclose(rotated, texture.transform(images), atol=1e-3))
     True
     """
 

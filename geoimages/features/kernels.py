@@ -216,7 +216,7 @@ def covariance_statistics(planes, weight=None):
         for i in range(3)
         for j in range(i, 3)
     }
-    # units are L* and log levels: the addend is a tenth of what quantisation makes
+    # units are L* and log levels: the addend is a tenth of what quantization makes
     deviation = [np.sqrt(products[i, i] + np.float32(1e-4)) for i in range(3)]
     correlation = [
         products[i, j] / deviation[i] / deviation[j]
@@ -229,7 +229,7 @@ def covariance_statistics(planes, weight=None):
 
 
 def halve(plane, mask=None):
-    """Average 2 x 2 blocks, an odd last row or column left out: (n, h, w) -> (n, h //
+    """Average 2 x 2 blocks, an odd last row or column dropped: (n, h, w) -> (n, h //
     2, w // 2), mask.
 
     With a mask the average is over the rock in a block, and a block is rock where half
@@ -288,7 +288,7 @@ def laplacian(plane):
 
 
 def _pattern_classes():
-    """Class of each of 256 patterns, the same for its turns and mirror images."""
+    """Class of each of 256 patterns, the same for its rotations and mirror images."""
     codes = np.arange(256)
     mirrored = sum((codes >> bit & 1) << (-bit % 8) for bit in range(8))
     least = np.min(
@@ -327,7 +327,7 @@ def lbp_codes(plane, tolerance=0.0):
 
 
 def lbp_histogram(plane, tolerance=0.0, mask=None):
-    """Share of each pattern, turned and mirrored alike: (n, h, w) -> (n, N_PATTERNS)."""
+    """Share of each pattern, in any orientation: (n, h, w) -> (n, N_PATTERNS)."""
     n = len(plane)
     index = PATTERN_CLASS[lbp_codes(plane, tolerance)].reshape(n, -1)
     index += (np.arange(n, dtype=np.int32) * N_PATTERNS)[:, None]
@@ -387,8 +387,9 @@ def texture_statistics(lab, mask=None):
     Scales are 1, 2 and 4 pixels by `halve`; L*, a* and b* each give quantiles of the
     log gradient magnitude (6) and of the signed log Laplacian (5) per scale, L* alone
     `orientation_statistics` at the two coarser scales (18) and square roots of
-    `lbp_histogram` with tolerance 0 and 2 at the first two (120). All are unmoved by
-    quarter turns and mirrors of a picture of even sides (at scale 4, of sides of 4 k).
+    `lbp_histogram` with tolerance 0 and 2 at the first two (120). All stay as
+    they are where a picture of even sides (at scale 4, of sides of 4 k) is rotated by
+    quarters or mirrored.
     """
     n = len(lab)
     columns = {}
@@ -479,14 +480,14 @@ def extract_patches(images, size, stride=1):
 
 
 def normalize_patches(patches, floor=PATCH_FLOOR):
-    """Take each patch's mean off and divide by its deviation [4]_: (m, d) -> (m, d)."""
+    """Subtract each patch's mean and divide by its deviation [4]_: (m, d) -> (m, d)."""
     centered = patches - patches.mean(axis=1, keepdims=True)
     variance = np.einsum("ij,ij->i", centered, centered) / patches.shape[1]
     return centered / np.sqrt(variance + np.float32(floor))[:, None]
 
 
 def whitening(patches, epsilon=0.01):
-    """Mean and ZCA matrix of normalised patches [4]_: (m, d) -> (d,), (d, d)."""
+    """Mean and ZCA matrix of normalized patches [4]_: (m, d) -> (d,), (d, d)."""
     mean = patches.mean(axis=0)
     centered = patches - mean
     covariance = centered.T @ centered / max(1, len(patches) - 1)

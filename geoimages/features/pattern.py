@@ -1,4 +1,4 @@
-"""PatternFeatures: find the same pattern again, however the picture was held or cut."""
+"""PatternFeatures: find the same pattern again, rotated, mirrored, cropped or relit."""
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -8,20 +8,19 @@ from ..pictures import averages, color
 from ..pictures.augmentation import compress
 from ..pictures.orientation import check_orientation
 from . import kernels, verification
-from .base import SEEN, PictureFeatures, split_mask, spread, tone_scale, with_tone
+from .base import split_mask, spread
 from .blocks import ColorFeatures, TextureFeatures
+from .weighted import WeightedFeatures, tone_scale
 
-_MOST_PICTURES = 4000  # enough for means and deviations of single columns
 _MOST_VIEWED = 1500  # pictures of which views are drawn, and what their views may hold
 _MOST_PIXELS = 4_000_000
 _VIEWS = 3  # of each
-_LIMIT = 5.0
 _SHRINKAGE = 0.1  # of a column's variance
-_FOLD = 4  # px: sides that texture scales and quarter turns leave whole
+_FOLD = 4  # px: sides that texture scales and quarter rotations divide evenly
 
 
 def _fold(rgb, mask):
-    """Bring sides to multiples of 4 px, so that every turn gives the same statistics:
+    """Bring sides to multiples of 4 px, so that rotations give the same statistics:
     (n, h, w, 3), mask.
     """
     grow = [max(0, kernels.MINIMUM_SIDE - side + 1) // 2 for side in rgb.shape[1:3]]
@@ -50,7 +49,7 @@ def _bilinear(image, rows, columns):
 def random_views(rgb, mask, rng):
     """Take other pictures of the same: (n, h, w, 3) uint8, mask -> the same shapes.
 
-    Each view is turned by any angle, perhaps mirrored, zoomed so that it lies within
+    Each view is rotated by any angle, perhaps mirrored, zoomed so that it lies within
     the picture and by up to a third more, lit by 0.8 to 1.25 and half of the time
     compressed at quality 30 to 90.
     """
@@ -72,31 +71,31 @@ def random_views(rgb, mask, rng):
         columns = c * mirror[i] * x - s * y + room[i, 1] * w + (w - 1) / 2
         rows, columns = np.clip(rows, 0, h - 1), np.clip(columns, 0, w - 1)
         if mask is not None:
-            seen = mask[i][np.rint(rows).astype(int), np.rint(columns).astype(int)]
-            if not seen.any():  # a view beside the rock shows nothing
+            shown = mask[i][np.rint(rows).astype(int), np.rint(columns).astype(int)]
+            if not shown.any():  # a view beside the rock shows nothing
                 continue
-            inside[i] = seen
+            inside[i] = shown
         out[i] = np.rint(np.clip(_bilinear(rgb[i], rows, columns) * gain[i], 0, 255))
     if coded.any():
-        changed = compress(out[coded].astype(np.float32), quality[coded])
-        out[coded] = np.rint(np.clip(changed, 0, 255))
+        compressed = compress(out[coded].astype(np.float32), quality[coded])
+        out[coded] = np.rint(np.clip(compressed, 0, 255))
     return (out, None) if mask is None else (out * inside[..., None], inside)
 
 
-class PatternFeatures(PictureFeatures):
-    """Find the same pattern again: turned, mirrored, cut out, relit or compressed.
+class PatternFeatures(WeightedFeatures):
+    """Find the same pattern again: rotated, mirrored, cropped, relit or compressed.
 
     The first stage is rows that tell pictures apart but hardly views of one picture:
-    color and texture statistics, standardised, whitened by how they vary among random
+    color and texture statistics, standardized and whitened by how they vary among random
     views of the same picture, and the tone (quantiles of CIELAB, in its units); blocks
-    of equal weight have equal say. The second is
-    `verify`, by which a similarity model re-ranks the short list that the rows give:
-    the candidate is laid over each stored picture in every pose. No labels are used.
+    of equal weight contribute equally. The second is `verify`, by which a similarity
+    model re-ranks the short list that the rows give: the candidate is laid over each
+    stored picture in every pose. No labels are used.
 
     Parameters
     ----------
     color, texture, tone : float, default=1.0
-        Weight of each block; 0 leaves it out.
+        Weight of each block; 0 omits it.
     shortlist : int, default=200
         Pictures that a model verifies for each candidate, or as many as are asked for.
     working_side : int, default=128
@@ -113,7 +112,7 @@ class PatternFeatures(PictureFeatures):
     blocks_ : dict
         The fitted transformer of each block in use, by name; `tone` needs none.
     mean_, inverse_deviation_ : ndarray of shape (n_features_out,)
-        What is taken off each column and what standardises it.
+        What each column is centered and standardized by.
     whitening_ : dict of ndarray
         For each block the symmetric matrix that whitens its columns, or brings those
         of the tone back to one unit.
@@ -133,9 +132,9 @@ class PatternFeatures(PictureFeatures):
 
     Notes
     -----
-    Quarter turns and mirror images of a picture have the same rows up to rounding
-    (``turns_alike``). Standardised values beyond ±5 are cut off. A fourth channel is a
-    mask: features are those of the rock only. The number of columns does not depend on
+    A picture rotated by quarters or mirrored has the same row up to rounding
+    (``rotation_invariant``). Standardized values are clipped to ±5. A fourth channel is
+    a mask: features are those of the rock only. The number of columns does not depend on
     the size of the pictures.
 
     References
@@ -165,7 +164,8 @@ class PatternFeatures(PictureFeatures):
     (7, 90.0, False)
     """
 
-    turns_alike = True
+    rotation_invariant = True
+    _weighted = ("color", "texture", "tone")
 
     def __init__(
         self,
@@ -188,56 +188,38 @@ class PatternFeatures(PictureFeatures):
         self.shortlist = shortlist
         self.random_state = random_state
 
+    def _make_blocks(self):
+        return {"color": ColorFeatures(), "texture": TextureFeatures()}
+
     def _learn(self, images):
-        weights = {
-            name: float(getattr(self, name)) for name in ("color", "texture", "tone")
-        }
-        if min(weights.values()) < 0 or not any(weights.values()):
-            raise ValueError(
-                "The weights of the blocks are 0 or more, and one above 0; got "
-                f"{weights}."
-            )
         if self.shortlist < 1:
             raise ValueError(f"shortlist must be 1 or more, got {self.shortlist!r}.")
-        blocks = {"color": ColorFeatures(), "texture": TextureFeatures()}
-        self.blocks_ = {name: blocks[name] for name in blocks if weights[name] > 0}
-        for block in self.blocks_.values():
-            block.set_params(working_side=self.working_side)
-            block.fit(images)
-        rows, names = self._raw(images[spread(len(images), _MOST_PICTURES)])
-        self.block_of_ = names
-        self.mean_ = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-        deviation = rows.std(axis=0, dtype=np.float64)
-        self.inverse_deviation_ = (1 / (deviation + SEEN)).astype(np.float32)
-        rows, change = self._standardise(rows), self._changes(images)
+        super()._learn(images)
+
+    def _weigh(self, weights, rows, deviation, images):
+        change = self._changes(images)
         self.whitening_ = {}
         for name in self.blocks_:
-            own = names == name
+            own = self.block_of_ == name
             within = change[:, own].T @ change[:, own] / (2 * len(change))
             values, vectors = np.linalg.eigh(within.astype(np.float64))
             values = np.maximum(values, 0) + _SHRINKAGE
             matrix = (vectors / np.sqrt(values)) @ vectors.T
-            say = (rows[:, own] @ matrix).var(axis=0).sum()
-            matrix *= weights[name] / np.sqrt(max(say, 1e-6))
+            variance = (rows[:, own] @ matrix).var(axis=0).sum()
+            matrix *= weights[name] / np.sqrt(max(variance, 1e-6))
             self.whitening_[name] = matrix.astype(np.float32)
         if self.tone > 0:
-            scale = tone_scale(deviation[names == "tone"]) * weights["tone"]
+            scale = tone_scale(deviation[self.block_of_ == "tone"]) * weights["tone"]
             self.whitening_["tone"] = np.diag(scale).astype(np.float32)
 
-    def _raw(self, images):
-        """Statistics of pictures as they are, and the block of each column."""
-        step = kernels.chunk_length(*images.shape[1:3])
-        parts = [
-            self._chunk(images[start : start + step])
-            for start in range(0, len(images), step)
-        ]
-        blocks = [name.split("_")[0] for name in parts[0]]
-        widths = [part.shape[1] for part in parts[0].values()]
-        rows = np.concatenate([np.hstack(list(part.values())) for part in parts])
-        return rows, np.repeat(blocks, widths)
+    def _apply_weights(self, rows):
+        for name, matrix in self.whitening_.items():
+            own = self.block_of_ == name
+            rows[:, own] = rows[:, own] @ matrix
+        return rows
 
     def _changes(self, images):
-        """How standardised columns differ between views and their picture."""
+        """How standardized columns differ between views and their picture."""
         rng = check_random_state(self.random_state)
         scale = min(1, self.working_side / max(images.shape[1:3]))
         pixels = max(1, images.shape[1] * images.shape[2] * scale**2)
@@ -250,10 +232,10 @@ class PatternFeatures(PictureFeatures):
             rgb, mask = averages.at_most(rgb, self.working_side, mask)
             if rgb.dtype != np.uint8:
                 rgb = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
-            own = self._standardise(self._described(rgb, mask))
+            own = self._standardize(self._described(rgb, mask))
             for _ in range(_VIEWS):
                 views = self._described(*random_views(rgb, mask, rng))
-                changes.append(self._standardise(views) - own)
+                changes.append(self._standardize(views) - own)
         return np.concatenate(changes)
 
     def _described(self, rgb, mask):
@@ -262,33 +244,10 @@ class PatternFeatures(PictureFeatures):
         columns = self._columns(rgb, color.srgb_to_lab(rgb), mask)
         return np.hstack(list(columns.values()))
 
-    def _standardise(self, rows):
-        rows = (rows - self.mean_) * self.inverse_deviation_
-        return np.clip(rows, -_LIMIT, _LIMIT, out=rows)
-
     def _chunk(self, images):
         rgb, mask = split_mask(images)
         rgb, mask = _fold(*averages.at_most(rgb, self.working_side, mask))
         return self._columns(rgb, color.srgb_to_lab(rgb), mask)
-
-    def _columns(self, rgb, lab, mask):
-        return with_tone(
-            {
-                f"{name}_{part}": columns
-                for name, block in self.blocks_.items()
-                for part, columns in block._columns(rgb, lab, mask).items()
-            },
-            self.tone,
-            lab,
-            mask,
-        )
-
-    def _finish(self, columns):
-        rows = self._standardise(super()._finish(columns))
-        for name, matrix in self.whitening_.items():
-            own = self.block_of_ == name
-            rows[:, own] = rows[:, own] @ matrix
-        return rows
 
     def thumbnails(self, images):
         """Make the small pictures that `verify` compares.
@@ -318,9 +277,9 @@ class PatternFeatures(PictureFeatures):
     def verify(self, candidate, shortlist, orientation="any"):
         """Compare a candidate with a short list in every pose.
 
-        Turns, mirror images, zooms from 1/1.5 to 1.5 and shifts are tried; where
-        the two overlap, their CIELAB colors are held against each other by Lin's
-        concordance correlation, which leaves out the mean lightness only.
+        Rotations, mirror images, zooms from 1/1.5 to 1.5 and shifts are tried; where
+        the two overlap, their CIELAB colors are compared by Lin's concordance
+        correlation, less the mean lightness.
 
         Parameters
         ----------
@@ -329,7 +288,7 @@ class PatternFeatures(PictureFeatures):
         shortlist : ndarray of shape (m, s, s, 3 or 4), uint8
             Thumbnails that it is compared with.
         orientation : {"fixed", "rotations", "any"}, default="any"
-            How the candidate may be turned: not at all, by quarters, or by any angle
+            How the candidate may be rotated: not at all, by quarters, or by any angle
             and mirrored.
 
         Returns
@@ -337,7 +296,7 @@ class PatternFeatures(PictureFeatures):
         distance : ndarray of shape (m,), float64
             1 − concordance, from 0 (the same) to 2.
         degrees : ndarray of shape (m,), float64
-            How far the candidate is turned, counter-clockwise as by `numpy.rot90`, in
+            How far the candidate is rotated, counter-clockwise as by `numpy.rot90`, in
             steps of 15 degrees, after it was mirrored left-right or not.
         mirrored : ndarray of shape (m,), bool
             Whether it is mirrored.

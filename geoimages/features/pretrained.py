@@ -721,7 +721,7 @@ class PretrainedFeatures(PictureFeatures):
         return runner
 
     def _runner(self):
-        """What runs the network: held since `fit`, or opened anew and held."""
+        """What runs the network: held since `fit`, or opened again and held."""
         key, runner = _runners.get(self, (None, None))
         if key == self._key():
             return runner

@@ -1,9 +1,9 @@
-"""Spatial verification: is one small picture another one, turned, cut or mirrored?
+"""Spatial verification: is one small picture another, rotated, cropped or mirrored?
 
-A candidate is laid over a stored picture in every pose of a fixed table (turns, mirror
-images, zooms and shifts) and compared with it where they overlap. Shapes: ``m`` stored
-pictures, ``p`` poses, ``q`` points of the square grid on which colors are compared,
-half as fine as the thumbnails. Nothing here validates.
+A candidate is laid over a stored picture in every pose of a fixed table (rotations,
+mirror images, zooms and shifts) and compared with it where they overlap. Shapes: ``m``
+stored pictures, ``p`` poses, ``q`` points of the square grid on which colors are
+compared, half as fine as the thumbnails. Nothing here validates.
 
 References
 ----------
@@ -24,7 +24,7 @@ from . import kernels
 
 THUMBNAIL_SIDE = 28  # px
 SMALLEST_SIDE = 8  # px
-ANGLES = (0, 15, 30, 45, 60, 75)  # degrees; quarter turns do the rest
+ANGLES = (0, 15, 30, 45, 60, 75)  # degrees; rotations by quarters do the rest
 ZOOMS = (1.0, 1.14, 1.31, 1.5, 1 / 1.14, 1 / 1.31, 1 / 1.5)
 SHIFT = 0.05  # step of the shifts, of a side
 NOISE = 0.3  # (L* units)^2: what rounding leaves on a flat picture
@@ -61,14 +61,14 @@ def pose_table(side, angles=ANGLES):
     in pixels.
 
     Zoom says how many times larger the candidate shows things than the stored picture.
-    Shifts keep the smaller of the two, as it is turned, within the larger.
+    Shifts keep the smaller of the two, rotated, within the larger.
     """
     poses = []
     for zoom in ZOOMS:
         for angle in angles:
-            turned = np.cos(np.deg2rad(angle)) + np.sin(np.deg2rad(angle))
+            extent = np.cos(np.deg2rad(angle)) + np.sin(np.deg2rad(angle))
             larger, smaller = max(1, 1 / zoom), min(1, 1 / zoom)
-            room = max(0, larger - turned * smaller) / 2
+            room = max(0, larger - extent * smaller) / 2
             steps = int(np.ceil(room / (SHIFT * larger) - 0.25))
             shifts = side * np.linspace(-room, room, 2 * steps + 1) if steps else [0]
             poses += [(angle, zoom, y, x) for y in shifts for x in shifts]
@@ -118,8 +118,8 @@ def _read(images, matrix, covered, tint=None):
     weights, (k * p, q), or (p, q) where all is picture, the picture's share of each
     thumbnail, and the mean a* and b* of the first.
 
-    Sums of small numbers lose less to rounding: taken off are a picture's own mean L*
-    and, from all alike, `tint`, by default the mean a* and b* of the first.
+    Sums of small numbers lose less to rounding, so a picture's own mean L* is subtracted
+    and, from all, `tint`, by default the mean a* and b* of the first.
     """
     k, pixels, (p, q) = len(images), matrix.shape[1], covered.shape
     lab = color.srgb_to_lab(images[..., :3]).reshape(k, pixels, 3)
@@ -152,12 +152,12 @@ def _read(images, matrix, covered, tint=None):
     )
 
 
-def _turn(points, quarters):
-    """Quarter turns of what lies on a grid: (p, ..., q) -> (quarters * p, ..., q)."""
+def _rotate(points, quarters):
+    """Rotate what lies on a grid by quarters: (p, ..., q) -> (quarters * p, ..., q)."""
     grid = round(points.shape[-1] ** 0.5)
     square = points.reshape(*points.shape[:-1], grid, grid)
-    turned = [np.rot90(square, k, axes=(-2, -1)) for k in range(quarters)]
-    return np.concatenate(turned).reshape(-1, *points.shape[1:])
+    rotated = [np.rot90(square, k, axes=(-2, -1)) for k in range(quarters)]
+    return np.concatenate(rotated).reshape(-1, *points.shape[1:])
 
 
 def _distances(candidate, stored, shape):
@@ -222,8 +222,8 @@ def verify(candidate, shortlist, orientation="any"):
     distance, degrees and mirrored, (m,) each.
 
     The distance is 1 less Lin's concordance [1]_ of the CIELAB colors in the overlap,
-    the mean lightness left out, in the best pose. "fixed" leaves the candidate
-    upright, "rotations" turns it by quarters, "any" by any angle and mirrors it.
+    less the mean lightness, in the best pose. "fixed" leaves the candidate upright,
+    "rotations" rotates it by quarters, "any" by any angle, and mirrors it.
     """
     side, m = len(candidate), len(shortlist)
     if not m:
@@ -233,7 +233,7 @@ def verify(candidate, shortlist, orientation="any"):
     views = [candidate, candidate[:, ::-1]] if orientation == "any" else [candidate]
     shape = quarters, len(views), len(poses)
     *parts, share, tint = _read(np.stack(views), matrix, covered)
-    candidate = [_turn(part, quarters) for part in parts]
+    candidate = [_rotate(part, quarters) for part in parts]
     matrix, covered, _ = sampler(side)
     *stored, own_share, _ = _read(shortlist, matrix, covered, tint)
 

@@ -461,7 +461,7 @@ class SimilarityModel(BaseEstimator):
             )
         # Rows that are the same whichever way up need one search, not eight.
         searched = orientations
-        if reranked and getattr(self.features_, "turns_alike", False):
+        if reranked and getattr(self.features_, "rotation_invariant", False):
             searched = orientations[:1]
         depth = max(k, self.features_.shortlist) if reranked else k
         found = []

@@ -202,6 +202,13 @@ def test_a_change_of_light_shifts_the_logarithms(pictures):
     np.testing.assert_allclose(shift, np.log(1.3), atol=0.03)
 
 
+def test_logarithms_of_the_dark_are_those_of_four_levels():
+    black = ColorFeatures().fit_transform(np.zeros((1, 28, 28, 3), np.uint8))
+    names = ColorFeatures().fit(np.zeros((1, 28, 28, 3))).get_feature_names_out()
+    logs = [name.startswith("quantile_log_rgb") for name in names]
+    np.testing.assert_allclose(black[0, logs], np.log(4), rtol=1e-6)
+
+
 class TestConvFeatures:
     def test_filters_are_seeded_and_learned(self, pictures):
         images = pictures[0]
@@ -248,7 +255,7 @@ def test_impossible_cells(pictures):
 
 
 class TestRockFeatures:
-    def test_blocks_have_equal_say(self, pictures):
+    def test_blocks_contribute_equally(self, pictures):
         images = pictures[0]
         rock = RockFeatures(1, 1, 1, 1, n_filters=8).fit(images)
         rows = rock.transform(images)
@@ -259,11 +266,11 @@ class TestRockFeatures:
         # Cutting off at 5 deviations takes a little from each.
         assert max(say) < 1.25 * min(say)
 
-    def test_columns_that_never_vary_take_no_say(self, pictures):
+    def test_constant_columns_contribute_nothing(self, pictures):
         grey = pictures[0].mean(axis=3, keepdims=True).astype(np.uint8)
         rock = RockFeatures(1, 1, 0, 1, n_filters=8).fit(grey)
         rows = rock.transform(grey)
-        still = rows.std(axis=0) < 1e-3 * rock.say_
+        still = rows.std(axis=0) < 1e-3 * rock.scale_
         assert still[rock.block_of_ == "color"].mean() > 0.3
         say = [
             rows[:, rock.block_of_ == block].var(axis=0).sum()
@@ -280,6 +287,18 @@ class TestRockFeatures:
         np.testing.assert_allclose(
             pdist(rows) / pdist(lab), pdist(rows)[0] / pdist(lab)[0], rtol=0.01
         )
+
+    def test_pictures_of_one_tone_are_not_pulled_apart(self):
+        grey = np.array([100, 103]).repeat(28 * 28 * 3).reshape(2, 28, 28, 3)
+        rows = RockFeatures(0, 0, 0, 0).fit_transform(grey.astype(np.uint8))
+        lightness = rgb2lab(grey[:, 0, 0] / 255)[:, 0]
+        # Nine columns vary; less than 5 units of L* at each are divided by 5.
+        assert pdist(rows)[0] == pytest.approx(9 * np.ptp(lightness) / 15, rel=1e-3)
+
+    def test_values_are_clipped_to_five_deviations(self, pictures):
+        rock = RockFeatures(tone=0, n_filters=8).fit(pictures[0])
+        rows = rock.transform(np.zeros((1, 28, 28, 3), np.uint8)) / rock.scale_
+        assert np.abs(rows).max() == pytest.approx(5)
 
     @pytest.mark.parametrize("change", ["lightness", "hue", "grain", "banding"])
     def test_more_of_a_change_is_a_larger_distance(self, change):

@@ -5,9 +5,9 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
+from skimage.color import rgb2lab
 
-from geoimages import PatternFeatures, make_rocks
-from geoimages.features import verification
+from geoimages import PatternFeatures, RockFeatures, make_rocks
 from geoimages.features.pattern import random_views
 
 SHAPES = [(28, 28, 3), (19, 19, 3), (29, 29, 3), (33, 47, 3), (150, 110, 4)]
@@ -95,15 +95,22 @@ def test_blocks_have_the_say_that_their_weights_give():
 def test_whitening_brings_views_together(fitted):
     pattern, images = fitted
     views, _ = random_views(images, None, np.random.RandomState(3))
-    rows, seen = pattern.transform(images), pattern.transform(views)
-    plain = pattern._standardise(pattern._raw(images)[0])
-    plain_seen = pattern._standardise(pattern._raw(views)[0])
+    plain = RockFeatures(conv=0).fit(images)
 
-    def ratio(a, b):
+    def ratio(features):
         """Of the distance between views to that between pictures."""
+        a, b = features.transform(images), features.transform(views)
         return np.linalg.norm(a - b) / np.linalg.norm(a - np.roll(a, 1, axis=0))
 
-    assert ratio(rows, seen) < 0.8 * ratio(plain, plain_seen)
+    assert ratio(pattern) < 0.8 * ratio(plain)
+
+
+def test_views_are_lit_by_four_fifths_to_five_fourths():
+    grey = np.full((400, 20, 20, 3), 100, np.uint8)
+    views, _ = random_views(grey, None, np.random.RandomState(0))
+    levels = views.mean(axis=(1, 2, 3))
+    assert levels.min() == pytest.approx(80, abs=1)
+    assert levels.max() == pytest.approx(125, abs=1)
 
 
 def test_the_same_seed_gives_the_same_rows():
@@ -169,39 +176,36 @@ def test_a_short_list_does_not_depend_on_its_members(fitted):
 
 
 def test_the_distance_is_one_less_concordance(fitted):
+    """In the pose that the two lie in, of means over 2 x 2 pixels, less the lightness."""
     pattern, images = fitted
-    small = pattern.thumbnails(images)[:2]
-    read = verification.sampler(28)[0]
-    lab = verification.color.srgb_to_lab(small).reshape(2, -1, 3)
-    a, b = (read @ part for part in lab.astype(np.float64))
+    first = pattern.thumbnails(images)[0]
+    noise = np.random.default_rng(0).integers(-20, 21, first.shape)
+    other = np.clip(first + noise, 0, 255).astype(np.uint8)
+    a, b = (
+        rgb2lab(image).reshape(14, 2, 14, 2, 3).mean(axis=(1, 3)).reshape(-1, 3)
+        for image in (first, other)
+    )
     a[:, 0] -= a[:, 0].mean()
     b[:, 0] -= b[:, 0].mean()
-    spread = a.var(axis=0).sum() + b.var(axis=0).sum()
     apart = ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum()
-    wanted = ((a - b) ** 2).sum(axis=1).mean() / (
-        spread + apart + 2 * verification.NOISE
-    )
-    own, stored = (
-        verification._read(small[i : i + 1], *verification.sampler(28)[:2], np.zeros(2))
-        for i in range(2)
-    )
-    found, _ = verification._distances(own[:3], stored[:3], (1, 1, 1))
-    assert found.item() == pytest.approx(wanted, rel=1e-4)
-    exact = verification._exact((own[0], own[2]), (stored[0], stored[2]))
-    assert exact[0] == pytest.approx(wanted, rel=1e-4)
+    variance = a.var(axis=0).sum() + b.var(axis=0).sum()
+    wanted = ((a - b) ** 2).sum(axis=1).mean() / (variance + apart + 2 * 0.3)
+    distance, degrees, mirrored = pattern.verify(first, other[None])
+    assert (degrees[0], mirrored[0]) == (0, False)
+    assert distance[0] == pytest.approx(wanted, rel=1e-3)
 
 
 def test_flat_pictures_are_told_apart_by_color(fitted):
     pattern, images = fitted
-    flat = np.zeros((4, 28, 28, 3), np.uint8)
-    flat[:] = np.array([[90, 90, 90], [80, 110, 60], [60, 80, 120], [120, 90, 60]])[
-        :, None, None
-    ]
+    colors = np.array([[90, 90, 90], [80, 110, 60], [60, 80, 120], [120, 90, 60]])
+    flat = np.broadcast_to(colors[:, None, None], (4, 28, 28, 3)).astype(np.uint8)
     small = pattern.thumbnails(np.concatenate([flat, images[:3]]))
+    tint = rgb2lab(colors[:, None] / 255)[:, 0, 1:]
     for i in range(4):
         distance, _, _ = pattern.verify(small[i], small)
-        assert distance[i] == 0
-        assert np.delete(distance, i).min() > 0.5
+        apart = ((tint - tint[i]) ** 2).sum(axis=1)
+        np.testing.assert_allclose(distance[:4], apart / (apart + 0.6), atol=2e-3)
+        assert distance[4:].min() > 0.5
 
 
 @pytest.mark.parametrize("degrees", [30, 100, 215])
@@ -255,14 +259,17 @@ def test_thumbnails_are_square_and_small(shape, wanted):
     assert np.isfinite(distance).all()
 
 
-def test_too_little_overlap_is_no_match():
+@pytest.mark.parametrize(("start", "far"), [(10, False), (12, True), (22, True)])
+def test_less_than_half_of_a_picture_is_no_match(start, far):
     mask = np.zeros((2, 28, 28, 1), np.uint8)
-    mask[0, 1:5, 1:5] = 255
-    mask[1, 23:27, 23:27] = 255
+    mask[0, :, :6] = 255
+    mask[1, :, start : start + 6] = 255
     images = np.concatenate([make_rocks(2, random_state=0)[0], mask], axis=3)
     pattern = PatternFeatures().fit(images)
     small = pattern.thumbnails(images)
-    assert pattern.verify(small[0], small, "fixed")[0].tolist() == [0, 2]
+    distance, _, _ = pattern.verify(small[0], small, "fixed")
+    assert distance[0] == 0
+    assert (distance[1] == 2) == far
 
 
 @pytest.mark.parametrize(

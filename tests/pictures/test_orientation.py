@@ -234,7 +234,7 @@ class Verifying(TransformerMixin, BaseEstimator):
     """Describes nothing but the mean color, and verifies by the upper left pixel."""
 
     shortlist = 12
-    turns_alike = True
+    rotation_invariant = True
 
     def __init__(self, image_shape=None):
         self.image_shape = image_shape

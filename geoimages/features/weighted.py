@@ -1,0 +1,88 @@
+"""What features made of weighted blocks share: standardized columns, and the tone."""
+
+import numpy as np
+
+from . import kernels
+from .base import PictureFeatures, spread
+
+LIMIT = 5.0  # deviations beyond which a standardized value is clipped
+VARIES = 1e-4  # a column of smaller deviation is constant but for rounding
+_MOST_PICTURES = 4000  # enough for means and deviations of single columns
+_LEAST_TONE = 15.0  # 5 CIELAB units at each of 9 levels: less is not blown up
+
+
+def tone_scale(deviation):
+    """What brings standardized columns of the tone back to one unit: (k,) -> (k,).
+
+    Their variances then sum to 1, unless the pictures are of one tone.
+    """
+    return (deviation + VARIES) / max(np.linalg.norm(deviation), _LEAST_TONE)
+
+
+class WeightedFeatures(PictureFeatures):
+    """Base of features that join blocks of columns, each with a weight of its own.
+
+    A subclass lists its transformers in `_make_blocks` and the parameters that weight
+    them in ``_weighted``; `_weigh` learns from standardized rows what `_apply_weights`
+    does to them. The block ``tone``, quantiles of CIELAB, needs no transformer.
+    """
+
+    _weighted = ()
+
+    def _make_blocks(self):
+        """Unfitted transformers by name."""
+        raise NotImplementedError
+
+    def _weigh(self, weights, rows, deviation, images):
+        """Learn the weighting of standardized rows (n, k) with deviations (k,)."""
+        raise NotImplementedError
+
+    def _apply_weights(self, rows):
+        """Weight standardized rows: (n, k) -> (n, k)."""
+        raise NotImplementedError
+
+    def _learn(self, images):
+        weights = {name: float(getattr(self, name)) for name in self._weighted}
+        if min(weights.values()) < 0 or not any(weights.values()):
+            raise ValueError(
+                "The weights of the blocks are 0 or more, and one above 0; got "
+                f"{weights}."
+            )
+        self.blocks_ = {
+            name: block.set_params(working_side=self.working_side).fit(images)
+            for name, block in self._make_blocks().items()
+            if weights[name] > 0
+        }
+        sample = images[spread(len(images), _MOST_PICTURES)]
+        step = kernels.chunk_length(*images.shape[1:3])
+        parts = [
+            self._chunk(sample[start : start + step])
+            for start in range(0, len(sample), step)
+        ]
+        rows = np.concatenate([np.hstack(list(part.values())) for part in parts])
+        self.block_of_ = np.repeat(
+            [name.split("_")[0] for name in parts[0]],
+            [part.shape[1] for part in parts[0].values()],
+        )
+        deviation = rows.std(axis=0, dtype=np.float64)
+        self.mean_ = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+        self.inverse_deviation_ = (1 / (deviation + VARIES)).astype(np.float32)
+        self._weigh(weights, self._standardize(rows), deviation, images)
+
+    def _columns(self, rgb, lab, mask):
+        columns = {
+            part if part.startswith(name) else f"{name}_{part}": values
+            for name, block in self.blocks_.items()
+            for part, values in block._columns(rgb, lab, mask).items()
+        }
+        if self.tone > 0:
+            known = columns.get("color_quantile_lab")
+            columns["tone"] = kernels.tone_statistics(lab, mask, known)
+        return columns
+
+    def _standardize(self, rows):
+        rows = (rows - self.mean_) * self.inverse_deviation_
+        return np.clip(rows, -LIMIT, LIMIT, out=rows)
+
+    def _finish(self, columns):
+        return self._apply_weights(self._standardize(super()._finish(columns)))
