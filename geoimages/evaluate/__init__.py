@@ -20,7 +20,12 @@ from .measures import (
     recall_at_k,
 )
 from .retrieval import RetrievalScores, recall_against_exact, retrieval_scores
-from .statistics import bootstrap_interval, holm, paired_permutation_test
+from .statistics import (
+    bootstrap_interval,
+    holm,
+    paired_permutation_test,
+    wilson_interval,
+)
 
 __all__ = [
     "DISTURBANCES",
@@ -45,4 +50,5 @@ __all__ = [
     "recall_at_k",
     "reliability_curve",
     "retrieval_scores",
+    "wilson_interval",
 ]

@@ -3,10 +3,46 @@
 import numbers
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.stats import norm, permutation_test, t
 from sklearn.utils import check_consistent_length, check_random_state
 
 _BLOCK = 1 << 22  # numbers drawn at a time
+
+
+def wilson_interval(share, n, confidence=0.95):
+    """Return the Wilson score interval of a share.
+
+    Parameters
+    ----------
+    share : float or array-like
+        The share seen, 0–1.
+    n : float or array-like
+        Number of independent trials; need not be whole, as that of
+        `scipy.stats.binomtest` must be.
+    confidence : float, default=0.95
+        How often such intervals hold the true share.
+
+    Returns
+    -------
+    lower, upper : float or ndarray
+        NaN without trials.
+
+    References
+    ----------
+    Wilson (1927). Probable inference, the law of succession, and statistical
+    inference. Journal of the American Statistical Association 22.
+
+    Examples
+    --------
+    >>> lower, upper = wilson_interval(0.6, 100)
+    >>> round(float(lower), 3), round(float(upper), 3)
+    (0.502, 0.691)
+    """
+    share, n = np.asarray(share, float), np.asarray(n, float)
+    weight = norm.isf((1 - confidence) / 2) ** 2 / np.where(n > 0, n, np.nan)
+    middle = (share + weight / 2) / (1 + weight)
+    half = np.sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)
+    return np.maximum(middle - half, 0), np.minimum(middle + half, 1)
 
 
 def _by_group(values, groups):
@@ -26,7 +62,7 @@ def _by_group(values, groups):
     if len(sizes) < 2:
         of_what = "query" if groups is None else f"group of {len(values)} queries"
         raise ValueError(
-            f"One {of_what} can not tell how sure a mean is; give two or more."
+            f"One {of_what} cannot tell how sure a mean is; give two or more."
         )
     return sums, sizes
 
@@ -45,15 +81,15 @@ def bootstrap_interval(
     bounds=None,
     random_state=0,
 ):
-    """Return the interval that a mean over queries lies in, by drawing them again.
+    """Return the bootstrap interval of a mean over queries.
 
     Parameters
     ----------
     values : array-like of shape (n,) or (n, m)
         A score for each query; m scores are drawn together.
     groups : array-like of shape (n,), optional
-        Queries of one group, of one drill hole, say, are drawn together, since one
-        tells little that another has not told.
+        Queries of one group, for example of one drill hole, are drawn together: they
+        are no independent samples.
     confidence : float, default=0.95
         How often such an interval holds the true mean.
     n_resamples : int, default=2000
@@ -119,10 +155,10 @@ def bootstrap_interval(
 def paired_permutation_test(
     differences, *, groups=None, n_permutations=9999, random_state=0
 ):
-    """Return how often chance alone makes a mean difference as large as this one.
+    """Test by random signs whether a mean difference may be chance.
 
     If two models are equally good, each query's difference could as well have had the
-    other sign. So the signs are drawn at random, again and again.
+    other sign.
 
     Parameters
     ----------
@@ -132,15 +168,15 @@ def paired_permutation_test(
     groups : array-like of shape (n,), optional
         Queries of one group change their sign together.
     n_permutations : int, default=9999
-        How often the signs are drawn. Where there are no more ways than that, each is
-        taken once and the result is exact.
+        How often the signs are drawn. Where there are no more combinations than that,
+        each is taken once and the result is exact.
     random_state : int, RandomState or None, default=0
         Seed of the draws.
 
     Returns
     -------
     p_value : float or ndarray of shape (m,)
-        Two-sided, in (0, 1]. It can not be less than 1 / (`n_permutations` + 1).
+        Two-sided, in (0, 1]. It cannot be less than 1 / (`n_permutations` + 1).
 
     Raises
     ------
@@ -160,29 +196,27 @@ def paired_permutation_test(
     """
     _check_draws("n_permutations", n_permutations)
     sums, _ = _by_group(differences, groups)
-    n, rng = len(sums), check_random_state(random_state)
-    observed = np.abs(sums.sum(axis=0))
-    # Sums in another order differ by rounding.
-    wanted = observed - 1e-12 * np.abs(sums).sum(axis=0)
-    exact = 2**n <= n_permutations + 1 if n < 60 else False
-    total = 2**n if exact else n_permutations
-    as_large = np.zeros(sums.shape[1])
-    step = max(1, _BLOCK // n)
-    for start in range(0, total, step):
-        draws = min(step, total - start)
-        if exact:
-            way = np.arange(start, start + draws)[:, None]
-            signs = (way >> np.arange(n)) & 1
-        else:
-            signs = rng.randint(2, size=(draws, n), dtype=np.int8)
-        flipped = np.abs((2.0 * signs - 1) @ sums)
-        as_large += (flipped >= wanted).sum(axis=0)
-    p_value = as_large / total if exact else (as_large + 1) / (total + 1)
+    scale = np.maximum(np.abs(sums).sum(axis=0), np.finfo(float).tiny)
+
+    def statistic(signs, axis):
+        # Rounded: equal sums in another order differ in the last digits.
+        return np.round(np.abs(signs @ sums) / scale, 12)
+
+    p_value = permutation_test(
+        (np.ones(len(sums)),),  # of one sample, signs are what is permuted
+        statistic,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=n_permutations,
+        batch=max(1, _BLOCK // len(sums)),
+        alternative="greater",
+        random_state=random_state,
+    ).pvalue
     return p_value[0] if np.ndim(differences) == 1 else p_value
 
 
 def holm(p_values):
-    """Correct p-values for there being several of them.
+    """Correct p-values for multiple comparisons.
 
     Parameters
     ----------

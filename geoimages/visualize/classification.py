@@ -4,6 +4,7 @@ import numpy as np
 from sklearn import metrics
 
 from ..evaluate import expected_calibration_error, reliability_curve
+from ..evaluate.statistics import wilson_interval
 from .panels import LINE_COLOR, MUTED_COLOR, Figure
 
 
@@ -70,11 +71,10 @@ def reliability(y_true, proba, classes, ax=None, *, n_bins=15, figsize=(5, 5)):
         ax = Figure(figsize=figsize, layout="constrained").subplots()
     curve = reliability_curve(y_true, proba, classes, n_bins)
     error = expected_calibration_error(y_true, proba, classes, n_bins)
-    n, p, z = curve["pictures"], curve["accuracy"], 1.96
-    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    n, p = curve["pictures"], curve["accuracy"]
+    low, high = wilson_interval(p, n)
     ax.plot([0, 1], [0, 1], ":", color=MUTED_COLOR, label="as sure as right")
-    ax.vlines(curve["confidence"], middle - half, middle + half, color=LINE_COLOR)
+    ax.vlines(curve["confidence"], low, high, color=LINE_COLOR)
     ax.scatter(
         curve["confidence"], p, s=20 + 180 * n / n.max(), color=LINE_COLOR, zorder=3
     )

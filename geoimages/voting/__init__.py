@@ -5,7 +5,6 @@ from .preferences import (
     bradley_terry,
     preference,
     votes_needed,
-    wilson_interval,
 )
 from .terminal import vote_in_terminal
 from .trials import Trial, Trials, blind_trials
@@ -23,5 +22,4 @@ __all__ = [
     "triplets_from_votes",
     "vote_in_terminal",
     "votes_needed",
-    "wilson_interval",
 ]

@@ -12,7 +12,7 @@ from scipy.stats import binomtest, norm
 from sklearn.metrics import cohen_kappa_score
 from sklearn.utils import check_random_state
 
-from ..evaluate.statistics import holm
+from ..evaluate.statistics import holm, wilson_interval
 from .votes import CHOICES, Votes
 
 _PRIOR_SPREAD = 3.0  # standard deviation of a log strength, a weak prior
@@ -21,42 +21,6 @@ _NEEDED = (
     *("trial", "query", "voter", "choice", "seconds"),
     *("left_model", "right_model", "repeat_of"),
 )
-
-
-def wilson_interval(share, n, confidence=0.95):
-    """Return the Wilson score interval of a share.
-
-    Parameters
-    ----------
-    share : float
-        The share seen, 0–1.
-    n : float
-        Number of independent votes; need not be whole.
-    confidence : float, default=0.95
-        How often such intervals hold the true share.
-
-    Returns
-    -------
-    lower, upper : float
-        NaN without votes.
-
-    References
-    ----------
-    Wilson (1927). Probable inference, the law of succession, and statistical
-    inference. Journal of the American Statistical Association 22.
-
-    Examples
-    --------
-    >>> lower, upper = wilson_interval(0.6, 100)
-    >>> round(lower, 3), round(upper, 3)
-    (0.502, 0.691)
-    """
-    if not n > 0:
-        return math.nan, math.nan
-    z = norm.isf((1 - confidence) / 2)
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def votes_needed(share, *, ties=0.0, confidence=0.95, power=0.8, comparisons=1):

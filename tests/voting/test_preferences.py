@@ -10,7 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import cohen_kappa_score
 
 from geoimages import Preference, blind_trials, preference, record_votes, votes_needed
-from geoimages.voting import bradley_terry, wilson_interval
+from geoimages.evaluate import wilson_interval
+from geoimages.voting import bradley_terry
 from geoimages.voting.preferences import _oriented, _pairs_table, _ranking_table
 
 CHOICE = {1.0: "left", 0.0: "right", 0.5: "tie"}
@@ -75,15 +76,6 @@ def test_sides_do_not_matter():
     right = make_table([0, 0, 0, 1, 0.5], left="two", right="one")
     pd.testing.assert_frame_equal(preference(left).pairs, preference(right).pairs)
     pd.testing.assert_frame_equal(preference(left).ranking, preference(right).ranking)
-
-
-@pytest.mark.parametrize(("wins", "n"), [(0, 5), (3, 7), (60, 100), (40, 40)])
-def test_wilson_agrees_with_scipy(wins, n):
-    expected = binomtest(wins, n).proportion_ci(method="wilson")
-    assert wilson_interval(wins / n, n) == pytest.approx(
-        (expected.low, expected.high), abs=1e-12
-    )
-    assert np.isnan(wilson_interval(0.5, 0)).all()
 
 
 def test_bradley_terry_agrees_with_logistic_regression():
