@@ -24,13 +24,7 @@ from geoimages import (
 )
 
 from .data import archive, temporary
-
-try:
-    import torch
-
-    from .original_convnet import OriginalConvNet
-except ImportError:
-    torch = None
+from .original_convnet import OriginalConvNet, torch
 
 
 def _parts(rocks):
