@@ -49,7 +49,7 @@ def disturbances(images, random_state=0):
     Parameters
     ----------
     images : ndarray of shape (n, height, width, 3 or 4), uint8
-        Pictures; a fourth channel, the mask, is turned along and left alone otherwise.
+        Pictures; a fourth channel, the mask, is rotated with the picture and else kept.
     random_state : int, RandomState or None, default=0
         Seed of the noise.
 

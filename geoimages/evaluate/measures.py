@@ -7,8 +7,6 @@ are to find. A query without any has no score (NaN).
 
 import numpy as np
 
-_CELLS = 1 << 24  # pairs of answers compared at a time
-
 
 def _per_relevant(values, n_relevant):
     """values / n_relevant, NaN where nothing is relevant: (m,)."""
@@ -195,9 +193,7 @@ def jaccard(a, b):
     >>> jaccard(np.array([[1, 2, 3]]), np.array([[3, 4, 1]]))
     array([0.5])
     """
-    both = np.zeros(len(a), int)
-    for block in blocks_of_answers(a):
-        both[block] = shared(a[block], b[block]).sum(axis=(1, 2))
+    both = np.bincount(shared(a, b)[0], minlength=len(a))
     union = (a >= 0).sum(axis=1) + (b >= 0).sum(axis=1) - both
     return np.divide(both, union, out=np.ones(len(a)), where=union > 0)
 
@@ -231,30 +227,30 @@ def rank_biased_overlap(a, b, p=0.9):
     array([1.])
     """
     k = a.shape[1]
-    scores = np.empty(len(a))
-    depth = np.maximum.outer(np.arange(k), np.arange(k)).ravel()
+    row, place, other = shared(a, b)
+    # A shared answer counts from the depth on at which both have named it.
+    overlap = np.zeros((len(a), k))
+    np.add.at(overlap, (row, np.maximum(place, other)), 1)
     ranks = np.arange(1, k + 1)
-    for block in blocks_of_answers(a):
-        # A shared answer counts from the depth on at which both have named it.
-        row, place = np.nonzero(shared(a[block], b[block]).reshape(-1, k * k))
-        overlap = np.zeros((len(a[block]), k))
-        np.add.at(overlap, (row, depth[place]), 1)
-        length = np.maximum((a[block] >= 0).sum(axis=1), (b[block] >= 0).sum(axis=1))
-        agreement = overlap.cumsum(axis=1) / np.minimum(
-            ranks, np.maximum(length, 1)[:, None]
-        )
-        agreement[length == 0] = 1
-        scores[block] = (1 - p) / p * (agreement @ p**ranks) + agreement[:, -1] * p**k
-    return scores
-
-
-def blocks_of_answers(a):
-    """Yield slices of (m, k) answers that `shared` can take without much memory."""
-    step = max(1, _CELLS // a.shape[1] ** 2)
-    for start in range(0, len(a), step):
-        yield slice(start, start + step)
+    length = np.maximum((a >= 0).sum(axis=1), (b >= 0).sum(axis=1))
+    agreement = overlap.cumsum(axis=1) / np.minimum(
+        ranks, np.maximum(length, 1)[:, None]
+    )
+    agreement[length == 0] = 1
+    return (1 - p) / p * (agreement @ p**ranks) + agreement[:, -1] * p**k
 
 
 def shared(a, b):
-    """Which answers are the same: (m, k), (m, k) -> (m, k, k) bool."""
-    return (a[:, :, None] == b[:, None, :]) & (a >= 0)[:, :, None]
+    """Find the answers that both models gave: (m, k), (m, k) -> (rows, places, places).
+
+    The rows are ascending; the places are those in `a` and in `b`.
+    """
+    width = max(a.max(initial=0), b.max(initial=0)) + 1
+    first, second = (np.flatnonzero(answers >= 0) for answers in (a, b))
+    code_a, code_b = (
+        (answers + width * np.arange(len(answers))[:, None]).ravel()[given]
+        for answers, given in ((a, first), (b, second))
+    )
+    _, i, j = np.intersect1d(code_a, code_b, return_indices=True)
+    row, place = np.divmod(first[i], a.shape[1])
+    return row, place, second[j] % b.shape[1]

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..distance import PairwiseModel
 from ..similarity.base import check_count
 from . import measures
-from .queries import Queries, check_similarity_model
+from .queries import Queries, check_similarity_model, ranks_consistently
 from .statistics import bootstrap_interval
 
 ALL = "all"
@@ -88,18 +87,13 @@ def measure_names(ks, full):
     return at_k + (["R-precision", "MAP@R", "mAP"] if full else [])
 
 
-def _is_exact(model):
-    """Whether a model's first answers are the same however many it is asked for."""
-    return isinstance(model, PairwiseModel) and model.thumbnails_ is None
-
-
-def score_queries(asked, model, ks, full):
+def score_queries(queries, model, ks, full):
     """Ask a model and score its answers.
 
     Parameters
     ----------
-    asked : Queries
-        With labels.
+    queries : Queries
+        With labels, or without.
     model : similarity model
         Fitted.
     ks : tuple of int
@@ -110,99 +104,97 @@ def score_queries(asked, model, ks, full):
     Returns
     -------
     scores : dict of str to ndarray of shape (m,)
-        By measure, as `measure_names` orders them.
+        By measure, as `measure_names` orders them; empty without labels.
     answers : ndarray of shape (m, max(ks)), int
         The pictures found.
     """
-    scores = {name: np.empty(len(asked)) for name in measure_names(ks, full)}
-    answers = np.full((len(asked), max(ks)), -1)
+    answers = np.full((len(queries), max(ks)), -1)
+    scores = {}
+    if queries.labels is not None:
+        scores = {name: np.empty(len(queries)) for name in measure_names(ks, full)}
 
     def first_k(block, positions):
         found = positions[:, : max(ks)]
         answers[block, : found.shape[1]] = found
-        if asked.labels is None:
+        if not scores:
             return
-        found = asked.relevant(block, found), asked.n_relevant[block]
+        found = queries.relevant(block, found), queries.n_relevant[block]
         for k in ks:
             scores[f"precision@{k}"][block] = measures.precision_at_k(*found, k)
             scores[f"recall@{k}"][block] = measures.recall_at_k(*found, k)
             scores[f"nDCG@{k}"][block] = measures.ndcg_at_k(*found, k)
 
     def first_r(block, positions):
-        found = asked.relevant(block, positions), asked.n_relevant[block]
+        found = queries.relevant(block, positions), queries.n_relevant[block]
         scores["R-precision"][block] = measures.r_precision(*found)
         scores["MAP@R"][block] = measures.map_at_r(*found)
 
     def whole(block, positions):
-        found = asked.relevant(block, positions), asked.n_relevant[block]
+        found = queries.relevant(block, positions), queries.n_relevant[block]
         scores["mAP"][block] = measures.average_precision(*found)
 
-    n = len(asked.keys)
-    if asked.labels is None or not full:
+    n = len(queries.keys)
+    if not scores or not full:
         passes = [(max(ks), [first_k])]
-    elif _is_exact(model):
+    elif ranks_consistently(model):
         passes = [(n, [first_k, first_r, whole])]
     else:
-        passes = [(max(ks), [first_k]), (asked.n_relevant, [first_r]), (n, [whole])]
+        passes = [(max(ks), [first_k]), (queries.n_relevant, [first_r]), (n, [whole])]
     for depth, parts in passes:
-        for block, positions, _ in asked.ask(model, depth):
+        for block, positions, _ in queries.ask(model, depth):
             for part in parts:
                 part(block, positions)
-    return ({} if asked.labels is None else scores), answers
+    return scores, answers
 
 
-def mean_interval(values, units, options, bounds=(0, 1)):
-    """Means of (n, m) scores and the ends of their intervals: three of (m,)."""
+def mean_table(values, units, options, bounds=(0, 1)):
+    """Means of (n, m) scores with intervals: DataFrame of m rows, mean, low, high."""
     mean = values.mean(axis=0) if len(values) else np.full(values.shape[1], np.nan)
-    if len(np.unique(units)) < 2:
-        return mean, np.full(mean.shape, np.nan), np.full(mean.shape, np.nan)
-    return mean, *bootstrap_interval(values, groups=units, bounds=bounds, **options)
+    low = high = np.nan
+    if len(np.unique(units)) > 1:
+        low, high = bootstrap_interval(values, groups=units, bounds=bounds, **options)
+    return pd.DataFrame({"mean": mean, "low": low, "high": high})
 
 
-def check_groups_of_queries(units):
-    """Raise an error where no interval is possible."""
+def check_units(units):
+    """Raise an error where the queries are too few or too much alike for intervals."""
     if not len(units):
         raise ValueError(
-            "No stored picture that is not left out has the label of a query, so there "
+            "No stored picture that is not excluded has the label of a query, so there "
             "is nothing to find; give queries of larger classes, or other groups."
         )
     if len(np.unique(units)) < 2:
-        told = f"All {len(units)} queries are of one group or one lineage"
-        told = told if len(units) > 1 else "Only one query has something to find"
+        found = f"All {len(units)} queries are of one group or one lineage"
+        found = found if len(units) > 1 else "Only one query has something to find"
         raise ValueError(
-            f"{told}, so how sure a score is can not be told; give queries of two or "
+            f"{found}, so how sure a score is cannot be told; give queries of two or "
             "more."
         )
 
 
-def _summary(per_query, labels, units, options):
-    """Means with intervals, of all queries and of each class."""
-    values = per_query.to_numpy()
+def _scored(per_query, queries, confidence, n_resamples, random_state):
+    """Add means with intervals, of all queries and of each class."""
+    options = {
+        "confidence": confidence,
+        "n_resamples": n_resamples,
+        "random_state": random_state,
+    }
+    per_query = pd.DataFrame(per_query, index=queries.index())
+    values, labels = per_query.to_numpy(), queries.labels
     answerable = np.isfinite(values).all(axis=1)
-    check_groups_of_queries(units[answerable])
-    parts = [(ALL, answerable)]
+    check_units(queries.units[answerable])
+    parts = {ALL: answerable}
     if labels is not None:
-        classes = pd.unique(pd.Series(labels[answerable]))
-        parts += [
-            (label, answerable & (labels == label))
-            for label in sorted(classes, key=str)
-        ]
-    rows = []
-    for label, chosen in parts:
-        mean, low, high = mean_interval(values[chosen], units[chosen], options)
-        rows.append(
-            pd.DataFrame(
-                {
-                    "class": label,
-                    "measure": per_query.columns,
-                    "mean": mean,
-                    "low": low,
-                    "high": high,
-                    "queries": chosen.sum(),
-                }
-            )
-        )
-    return pd.concat(rows, ignore_index=True)
+        classes = sorted(pd.unique(pd.Series(labels[answerable])), key=str)
+        parts |= {label: answerable & (labels == label) for label in classes}
+    tables = []
+    for label, chosen in parts.items():
+        table = mean_table(values[chosen], queries.units[chosen], options)
+        table.insert(0, "class", label)
+        table.insert(1, "measure", per_query.columns)
+        tables.append(table.assign(queries=chosen.sum()))
+    scores = pd.concat(tables, ignore_index=True)
+    return RetrievalScores(scores, per_query, confidence)
 
 
 def retrieval_scores(
@@ -224,25 +216,25 @@ def retrieval_scores(
     model : PairwiseModel or KMeansModel
         Fitted with labels.
     queries : int, list of str, DataFrame, Collection or array-like, optional
-        What to ask: a number of stored pictures to draw, keys of stored pictures, or
-        pixels (rows or pictures, two or more). By default every stored picture.
+        A number of stored pictures to draw, keys of stored pictures, or pixels (rows
+        or pictures, two or more). By default every stored picture.
     labels : array-like of shape (m,), optional
         The queries' labels. Not needed for stored pictures, nor for a collection.
     ks : tuple of int, default=(1, 5, 10)
         Numbers of answers to look at.
     groups : Series, dict, array-like or tuple, optional
-        What tells too much of a query, say the drill hole: by key for all stored
+        What gives a query away, for example its drill hole: by key for all stored
         pictures and queries; or for the stored pictures in the order of ``keys_``,
         where the queries are among them; or two lists, of the stored pictures and of
         the queries. None, NaN and "" are a group of their own.
     full : bool, default=True
         Whether to rank all stored pictures, which R-precision, MAP@R and mAP need.
-        Without, only the first ``max(ks)`` answers are looked at, which is quicker, by
+        Without, only the first ``max(ks)`` answers are looked at, which is faster, by
         far where the model verifies every picture that it ranks (`rerank`).
     confidence : float, default=0.95
         How often the intervals hold the true mean.
     n_resamples : int, default=2000
-        How often the queries are drawn for the intervals.
+        Bootstrap samples of the queries, for the intervals.
     random_state : int, RandomState or None, default=0
         Seed of all draws.
 
@@ -266,16 +258,16 @@ def retrieval_scores(
 
     Notes
     -----
-    A query never finds its own picture, turned copies of it, or its own group; they
-    are not counted as relevant either. What is left out is told by the keys: of a list
-    of keys, a DataFrame (its index) or a Collection; rows and pictures of a plain
-    array have none, so give `groups`. The intervals hold for new queries to the same
-    stored pictures; queries of one group are drawn together.
+    Excluded from the answers of a query, and from what is relevant to it, are its own
+    picture, rotated copies of it, and its own group. Keys tell the first two: those of
+    a list, a DataFrame (its index) or a Collection; rows and pictures of a plain array
+    have none, so give `groups`. The intervals hold for new queries to the same stored
+    pictures; queries of one group are drawn together.
 
-    The first ``max(ks)`` answers are those the model gives when asked for so many,
-    R-precision and MAP@R look at its answer of R pictures, and mAP at its ranking of
-    all: a `KMeansModel` then searches every cluster, so that its mAP is that of the
-    exact search; MAP@R and the measures at k show what it misses.
+    An approximate model (partitioned, faiss, k-means, or any foreign one) is asked for
+    just as many answers as are scored: max(ks) for the measures at k, R for
+    R-precision and MAP@R, all for mAP. Asked for all, it looks everywhere, so that its
+    mAP is that of exact search; MAP@R and the measures at k show what it misses.
 
     Examples
     --------
@@ -291,8 +283,8 @@ def retrieval_scores(
     """
     check_similarity_model(model)
     ks = check_ks(ks, len(model.keys_))
-    asked = Queries(model, queries, labels, groups, random_state)
-    if asked.labels is None:
+    queries = Queries(model, queries, labels, groups, random_state)
+    if queries.labels is None:
         raise ValueError(
             "retrieval_scores compares labels: "
             + (
@@ -301,15 +293,8 @@ def retrieval_scores(
                 else "fit the model with them, fit(X, y), and give the queries'."
             )
         )
-    scores, _ = score_queries(asked, model, ks, full)
-    per_query = pd.DataFrame(scores, index=asked.index())
-    options = {
-        "confidence": confidence,
-        "n_resamples": n_resamples,
-        "random_state": random_state,
-    }
-    table = _summary(per_query, asked.labels, asked.units, options)
-    return RetrievalScores(table, per_query, confidence)
+    scores, _ = score_queries(queries, model, ks, full)
+    return _scored(scores, queries, confidence, n_resamples, random_state)
 
 
 class _EveryCluster:
@@ -337,10 +322,10 @@ def _exact_model(model):
     return _EveryCluster(model)
 
 
-def _first_k(asked, model, k):
+def _first_k(queries, model, k):
     """The pictures found, -1 where fewer were, and their distances: two of (m, k)."""
-    found, distance = np.full((len(asked), k), -1), np.full((len(asked), k), np.nan)
-    for block, positions, distances in asked.ask(model, k):
+    found, distance = np.full((len(queries), k), -1), np.full((len(queries), k), np.nan)
+    for block, positions, distances in queries.ask(model, k):
         width = positions.shape[1]
         found[block, :width], distance[block, :width] = positions, distances
     return found, distance
@@ -378,8 +363,8 @@ def recall_against_exact(
     -------
     scores : RetrievalScores
         One measure, ``recall@k of exact``: of the k nearest pictures, how many were
-        found. A picture as far as the k-th nearest is as good as that one; a re-ranked
-        answer (`rerank`) must hold the same pictures.
+        found. A tie with the k-th nearest counts as found; a re-ranked answer
+        (`rerank`) must hold the same pictures.
 
     Raises
     ------
@@ -401,41 +386,31 @@ def recall_against_exact(
         check_similarity_model(exact)
     check_same_keys({"model": model, "exact": exact})
     (k,) = check_ks(check_count("k", k), len(model.keys_))
-    asked = Queries(model, queries, None, groups, random_state)
+    queries = Queries(model, queries, None, groups, random_state)
     (true, true_distance), (found, distance) = (
-        _first_k(asked, engine, k) for engine in (exact, model)
+        _first_k(queries, engine, k) for engine in (exact, model)
     )
     n_true = (true >= 0).sum(axis=1)
+    row, place, of_true = measures.shared(found, true)
     hits = np.zeros(found.shape, bool)
-    re_ranked = any(getattr(m, "thumbnails_", None) is not None for m in (model, exact))
-    for block in measures.blocks_of_answers(found):
-        row, place, of_true = np.nonzero(measures.shared(found[block], true[block]))
-        hits[block][row, place] = True
-        ours = distance[block][row, place]
-        theirs = true_distance[block][row, of_true]
+    hits[row, place] = True
+    if all(getattr(m, "thumbnails_", None) is None for m in (model, exact)):
+        ours, theirs = distance[row, place], true_distance[row, of_true]
         # Two engines may round a distance differently.
         differ = ~np.isclose(ours, theirs, rtol=1e-4, atol=1e-6)
-        if differ.any() and not re_ranked:
+        if differ.any():
             raise ValueError(
                 "model and exact measure different distances, "
                 f"{ours[differ][0]:.6g} and {theirs[differ][0]:.6g} of the same two "
                 "pictures; give both the same features, dist_metric and orientation."
             )
-    if not re_ranked:
         farthest = true_distance.max(axis=1, where=true >= 0, initial=-np.inf)
         farthest = farthest[:, None] + 1e-9 * np.maximum(1, np.abs(farthest[:, None]))
         hits |= (found >= 0) & (distance <= farthest)
     hits = hits.sum(axis=1)
     share = np.divide(hits, n_true, out=np.full(len(hits), np.nan), where=n_true > 0)
-    index = asked.index()
-    per_query = pd.DataFrame({f"recall@{k} of exact": share}, index=index)
-    options = {
-        "confidence": confidence,
-        "n_resamples": n_resamples,
-        "random_state": random_state,
-    }
-    table = _summary(per_query, asked.labels, asked.units, options)
-    return RetrievalScores(table, per_query, confidence)
+    scores = {f"recall@{k} of exact": share}
+    return _scored(scores, queries, confidence, n_resamples, random_state)
 
 
 def check_same_keys(models):

@@ -78,12 +78,12 @@ def _shown_pairs(result):
     return [pair for pair in pairs if best in pair]
 
 
-def _cost(costs):
-    """What a model costs, in a few words."""
-    text = f"{costs['batch_ms']:.2g} ms a query"
-    if np.isfinite(costs["model_mb"]):
-        text += f", {costs['model_mb']:.2g} MB"
-    return text
+def _duration(milliseconds):
+    """A time with two digits, in milliseconds or seconds."""
+    seconds = milliseconds >= 1000
+    value = milliseconds / 1000 if seconds else milliseconds
+    number = f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+    return f"{number} {'s' if seconds else 'ms'}"
 
 
 def _draw_scores(ax, result, measures):
@@ -91,7 +91,8 @@ def _draw_scores(ax, result, measures):
     for i, name in enumerate(result.models):
         rows = result.scores[result.scores["model"] == name].set_index("measure")
         y = np.arange(len(measures)) + offsets[i]
-        label = f"{name} ({_cost(result.costs.loc[name])})"
+        duration = _duration(result.costs.loc[name, "batch_ms"])
+        label = f"{name} ({duration} a query)"
         _bars(
             ax,
             rows.loc[measures],

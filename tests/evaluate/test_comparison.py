@@ -10,13 +10,12 @@ from geoimages import (
     Collection,
     KMeansModel,
     PairwiseModel,
-    RockFeatures,
     compare,
     recall_against_exact,
     retrieval_scores,
 )
 from geoimages.evaluate import Comparison, holm, jaccard, paired_permutation_test
-from geoimages.evaluate.comparison import _held, _verdict
+from geoimages.evaluate.verdict import labeled_verdict
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +66,7 @@ def test_differences_are_paired_and_corrected(result):
         assert row.p_value == pytest.approx(alone, abs=0.02)
     for _, rows in table.groupby("measure"):
         np.testing.assert_allclose(rows["p_corrected"], holm(rows["p_value"]))
-    # Both rank all pictures alike, so that mAP can not tell them apart.
+    # Both rank all pictures alike, so that mAP cannot tell them apart.
     same = table[(table["measure"] == "mAP") & (table["other"] == "kmeans")]
     assert same["difference"].item() == 0
     assert same["p_corrected"].item() == 1
@@ -82,41 +81,34 @@ def test_overlap_is_that_of_the_answers(result, models, queries):
     assert result.overlap["mean"].between(0, 1).all()
 
 
-def test_costs(result, pictures):
+@pytest.mark.parametrize("algorithm", ["partitioned", "faiss"])
+def test_approximate_models_are_asked_for_as_many_answers_as_are_scored(algorithm):
+    if algorithm == "faiss":
+        pytest.importorskip("faiss")
+    rng = np.random.default_rng(0)
+    rows, labels = rng.random((1500, 16)), rng.integers(0, 3, 1500)
+    frame = pd.DataFrame(rows, index=[f"rock.{i}" for i in range(1500)])
+    options = {"faiss_factory": "IVF30,Flat"} if algorithm == "faiss" else {}
+    models = {
+        "exact": PairwiseModel(dist_metric="euclidean"),
+        "rough": PairwiseModel(
+            dist_metric="euclidean", algorithm=algorithm, recall_target=0.3, **options
+        ),
+    }
+    models = {name: model.fit(frame, labels) for name, model in models.items()}
+    assert models["rough"].recall_ < 0.8
+    result = compare(models, 60, ks=10)
+    queries = list(result.per_query.index.get_level_values("query"))
+    found = [model.kneighbors(queries, 10)[1] for model in models.values()]
+    overlap = result.overlap.set_index("measure")["mean"]
+    assert overlap["Jaccard@10"] == pytest.approx(jaccard(*found).mean())
+    assert overlap["Jaccard@10"] < 0.9
+
+
+def test_costs(result):
     assert list(result.costs.index) == ["pixels", "kmeans", "euclid"]
-    assert result.costs[["fit_s", "fit_peak_mb"]].isna().all().all()
-    timed = ["query_ms", "batch_ms", "model_mb", "query_peak_mb"]
-    assert (result.costs[timed] > 0).all().all()
-    images, labels = pictures
-    fitted = compare(
-        {"a": PairwiseModel(), "b": RockFeaturesModel()},
-        images[80:],
-        labels[80:],
-        X=images[:80],
-        y=labels[:80],
-        ks=5,
-        full=False,
-        memory=True,
-    ).costs
-    assert (fitted > 0).all().all()
-    assert fitted.loc["b", "fit_peak_mb"] > fitted.loc["a", "fit_peak_mb"]
-
-
-def RockFeaturesModel():
-    return PairwiseModel(features=RockFeatures(n_filters=8))
-
-
-def test_what_a_model_holds(pictures, tmp_path):
-    images, _ = pictures
-    model = PairwiseModel().fit(images)
-    assert _held(model) == pytest.approx(images.nbytes / 1e6, rel=0.1)
-    model.unwritable = lambda: None
-    assert np.isnan(_held(model))
-    path = tmp_path / "a.h5"
-    rocks = Collection.from_arrays(path, *pictures)
-    stored = RockFeaturesModel().fit(rocks)
-    wanted = stored.search_.rows.nbytes / 1e6
-    assert wanted < _held(stored) < wanted + images.nbytes / 1e6
+    assert result.costs["fit_s"].isna().all()
+    assert (result.costs[["query_ms", "batch_ms"]] > 0).all().all()
 
 
 def test_models_are_fitted_or_taken_as_they_are(pictures, queries, models, tmp_path):
@@ -138,9 +130,9 @@ def test_the_order_of_keys_does_not_matter(pictures):
     images, labels = pictures
     keys = np.array([f"rock.{i:03d}" for i in range(120)])
     frame = pd.DataFrame(images.reshape(120, -1), index=keys)
-    turned = np.random.default_rng(0).permutation(120)
+    order = np.random.default_rng(0).permutation(120)
     a = PairwiseModel().fit(frame, labels)
-    b = PairwiseModel().fit(frame.iloc[turned], labels[turned])
+    b = PairwiseModel().fit(frame.iloc[order], labels[order])
     groups = np.arange(120) // 3
     result = compare({"a": a, "b": b}, groups=groups)
     assert (result.differences["difference"] == 0).all()
@@ -151,11 +143,11 @@ def test_the_order_of_keys_does_not_matter(pictures):
     assert "comes by chance more often than not" in result.verdict
 
 
-def test_without_labels_only_overlap_and_costs_are_told(models, queries):
+def test_without_labels_there_are_overlap_and_costs_only(models, queries):
     result = compare(models, queries[0])
     assert len(result.scores) == len(result.differences) == 0
     assert list(result.per_query.index) == list(range(40))
-    assert "Without labels it can not be told which is better" in result.verdict
+    assert "Without labels it cannot be told which is better" in result.verdict
     assert "pixels and kmeans 0." in result.verdict
     assert "40 queries" in result.verdict
     assert result.costs["query_ms"].notna().all()
@@ -193,12 +185,12 @@ def difference(model, other, value, half, p):
     }
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_the_verdict_says_who_is_ahead(turned):
+@pytest.mark.parametrize("reversed_", [False, True])
+def test_the_verdict_says_who_is_ahead(reversed_):
     row = difference("a", "b", 0.2, 0.05, 0.0003)
-    if turned:
+    if reversed_:
         row = difference("b", "a", -0.2, 0.05, 0.0003)
-    told = _verdict(scores(b=0.5, a=0.7), pd.DataFrame([row]), "mAP", 1000, 0.95)
+    told = labeled_verdict(scores(b=0.5, a=0.7), pd.DataFrame([row]), "mAP", 1000, 0.95)
     assert told == (
         "a is better: its mAP is 0.700, ahead of b (0.500) by 0.200 (0.150 to 0.250) "
         "(1,000 queries, 95 % intervals). Such a lead comes by chance less than once in "
@@ -212,16 +204,18 @@ def test_the_verdict_says_when_it_can_not_be_told():
         difference("a", "c", 0.3, 0.02, 0.001),
         difference("b", "c", 0.29, 0.02, 0.001),
     ]
-    told = _verdict(scores(a=0.51, b=0.5, c=0.21), pd.DataFrame(rows), "mAP", 100, 0.9)
+    told = labeled_verdict(
+        scores(a=0.51, b=0.5, c=0.21), pd.DataFrame(rows), "mAP", 100, 0.9
+    )
     assert told == (
-        "It can not be told from 100 queries (90 % intervals) whether a (mAP 0.510) is "
-        "better than b (0.500): the true difference lies between -0.010 and 0.030, and "
-        "one such as seen comes by chance about once in 3 times. It is ahead of c "
-        "(0.210) by 0.300 (0.280 to 0.320), surely."
+        "100 queries (90 % intervals) cannot tell whether a (mAP 0.510) is better than b "
+        "(0.500): the true difference lies between -0.010 and 0.030, and one as large as "
+        "this comes by chance about once in 3 times. It is ahead of c (0.210) by 0.300 "
+        "(0.280 to 0.320), surely."
     )
 
 
-def test_the_measure_of_the_verdict(models, queries, result):
+def test_the_measure_of_thelabeled_verdict(models, queries, result):
     assert result.measure == "precision@5"
     other = compare(models, *queries, ks=(1, 5), measure="MAP@R")
     assert "MAP@R" in other.verdict
@@ -277,8 +271,6 @@ class TestMistakes:
     def test_labels_without_pictures_to_fit(self, models, queries):
         with pytest.raises(ValueError, match="y is for fitting"):
             compare(models, *queries, y=queries[1])
-        with pytest.raises(ValueError, match="memory=True is for fitting"):
-            compare(models, *queries, memory=True)
         with pytest.raises(ValueError, match="inconsistent"):
             compare(models, *queries, X=queries[0], y=queries[1][:3])
 

@@ -10,7 +10,6 @@ from geoimages.evaluate import (
     average_precision,
     jaccard,
     map_at_r,
-    measures,
     ndcg_at_k,
     precision_at_k,
     r_precision,
@@ -131,22 +130,6 @@ def test_overlaps_agree_with_slow_loops(p):
     np.testing.assert_allclose(
         jaccard(a, b), [len(set(x) & set(y)) / len({*x, *y}) for x, y in pairs]
     )
-
-
-def test_overlaps_do_not_depend_on_blocks(monkeypatch):
-    rng = np.random.default_rng(4)
-    a, b = (np.array([rng.permutation(9)[:5] for _ in range(20)]) for _ in range(2))
-    whole = jaccard(a, b), rank_biased_overlap(a, b)
-    sizes = []
-
-    def shared(a, b):
-        sizes.append(a.shape[0])
-        return (a[:, :, None] == b[:, None, :]) & (a >= 0)[:, :, None]
-
-    monkeypatch.setattr(measures, "shared", shared)
-    monkeypatch.setattr(measures, "_CELLS", 75)
-    np.testing.assert_array_equal((jaccard(a, b), rank_biased_overlap(a, b)), whole)
-    assert max(sizes) == 3  # no (m, k, k) array of all queries
 
 
 def test_overlaps_of_the_same_of_others_and_of_nothing():

@@ -1,4 +1,4 @@
-"""Scores of similarity models: against slow loops, and what is left out."""
+"""Scores of similarity models: against slow loops, and what is excluded."""
 
 import ir_measures
 import numpy as np
@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from ir_measures import AP, P, R, Rprec, nDCG
 from scipy.spatial.distance import cdist
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from geoimages import (
@@ -141,13 +142,13 @@ def test_an_empty_group_is_a_group_of_its_own(model, stored):
         )
 
 
-def test_turned_copies_are_left_out(pictures):
+def test_rotated_copies_are_excluded(pictures):
     images, labels = pictures[0][:30], pictures[1][:30]
-    turned = [np.rot90(images, turn, (1, 2)) for turn in range(4)]
+    copies = [np.rot90(images, turn, (1, 2)) for turn in range(4)]
     keys = [
         f"rock.{i:02d}{end}" for end in ("", ".90", ".180", ".270") for i in range(30)
     ]
-    frame = pd.DataFrame(np.concatenate(turned).reshape(120, -1), index=keys)
+    frame = pd.DataFrame(np.concatenate(copies).reshape(120, -1), index=keys)
     some = frame.iloc[30:]  # a held-out original, its copies stored
     model = PairwiseModel(orientation="rotations").fit(some, np.tile(labels, 3))
     result = retrieval_scores(model, frame.iloc[:30], labels, ks=5)
@@ -207,13 +208,6 @@ def test_what_no_picture_is_like_is_left_out_of_the_means(model, asked):
     np.testing.assert_allclose(means(result), result.per_query.mean())
 
 
-def test_blocks_do_not_matter(model, asked, monkeypatch):
-    whole = retrieval_scores(model, *asked)
-    monkeypatch.setattr("geoimages.evaluate.queries._CELLS", 200)
-    blocks = retrieval_scores(model, *asked)
-    pd.testing.assert_frame_equal(whole.per_query, blocks.per_query)
-
-
 def test_queries_however_they_are_given(pictures, tmp_path):
     images, labels = pictures
     path = tmp_path / "a.h5"
@@ -250,6 +244,29 @@ def test_an_approximate_search_is_judged_by_its_own_answers(stored, asked):
     np.testing.assert_allclose(result["mAP"], true["mAP"])
 
 
+class Foreign(BaseEstimator):
+    """A model of which nothing is known but how many answers it was asked for."""
+
+    def fit(self, model):
+        self.model, self.keys_, self.y_, self.asked = model, model.keys_, model.y_, []
+        return self
+
+    def kneighbors(self, X, n_neighbors):
+        self.asked.append(n_neighbors)
+        return self.model.kneighbors(X, n_neighbors)
+
+
+def test_a_foreign_model_is_asked_for_as_many_answers_as_are_scored(model, asked):
+    foreign = Foreign().fit(model)
+    result = retrieval_scores(foreign, *asked, ks=(1, 5)).per_query
+    pd.testing.assert_frame_equal(
+        result, retrieval_scores(model, *asked, ks=(1, 5)).per_query
+    )
+    counts = dict(zip(*np.unique(model.y_, return_counts=True), strict=True))
+    assert set(foreign.asked) == {5, 90} | {counts[label] for label in asked[1]}
+    assert len(set(counts.values())) == 3
+
+
 def test_recall_against_exact(pictures):
     images, labels = pictures
     model = KMeansModel(8, random_state=0).fit(images[:100], labels[:100])
@@ -273,10 +290,10 @@ def test_ties_are_as_good_as_one_another():
     rows = np.repeat([[0.1, 0.2], [0.8, 0.9]], 20, axis=0)
     frame = pd.DataFrame(rows, index=keyed(40))
     exact = PairwiseModel(dist_metric="euclidean").fit(frame)
-    turned = PairwiseModel(dist_metric="euclidean").fit(
+    reverse = PairwiseModel(dist_metric="euclidean").fit(
         pd.DataFrame(rows, index=keyed(40)[::-1])
     )
-    recall = recall_against_exact(turned, rows[[0, 39]], k=5, exact=exact)
+    recall = recall_against_exact(reverse, rows[[0, 39]], k=5, exact=exact)
     assert means(recall)["recall@5 of exact"] == 1
 
 
@@ -294,7 +311,7 @@ def test_recall_of_a_re_ranked_answer_counts_the_pictures(pictures):
     np.testing.assert_allclose(result.per_query["recall@10 of exact"], wanted)
 
 
-def test_without_groups_turned_copies_are_still_drawn_together(stored):
+def test_without_groups_rotated_copies_are_still_drawn_together(stored):
     frame, labels = stored
     frame = frame.rename(lambda key: key.replace("rock.001", "rock.000.90"))
     model = PairwiseModel().fit(frame, labels)
@@ -337,7 +354,7 @@ class TestMistakes:
                 retrieval_scores(model, one, asked[1][:1])
         with pytest.raises(ValueError, match="of a single query"):
             retrieval_scores(model, asked[0].iloc[0].to_numpy(), asked[1][:1])
-        with pytest.raises(ValueError, match="queries=1 can not be drawn from 90"):
+        with pytest.raises(ValueError, match="queries=1 cannot be drawn from 90"):
             retrieval_scores(model, 1)
 
     def test_one_group(self, model, asked):

@@ -1,0 +1,82 @@
+"""A comparison in plain English: which model is better, and how sure that is."""
+
+
+def _chance(p_value):
+    if p_value < 0.001:
+        return "by chance less than once in 1,000 times"
+    if p_value > 0.5:
+        return "by chance more often than not"
+    return f"by chance about once in {1 / p_value:.0f} times"
+
+
+def _listed(parts):
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if parts[1:] else parts)
+
+
+def labeled_verdict(scores, differences, measure, n_queries, confidence):
+    """Say which model is better.
+
+    Parameters
+    ----------
+    scores, differences : DataFrame
+        Of a `Comparison`.
+    measure : str
+        What it is about.
+    n_queries : int
+        Number of queries that count.
+    confidence : float
+        A difference is sure where its corrected p-value is below one less this.
+
+    Returns
+    -------
+    verdict : str
+    """
+    means = scores[scores["measure"] == measure].set_index("model")["mean"]
+    means = means.sort_values(ascending=False, kind="stable")
+    best = means.index[0]
+    rows = differences[differences["measure"] == measure].set_index(["model", "other"])
+    sure, unsure, p_values = [], [], []
+    for other in means.index[1:]:
+        if (best, other) in rows.index:
+            pair = rows.loc[(best, other)]
+            low, high = pair["low"], pair["high"]
+        else:
+            pair = rows.loc[(other, best)]
+            low, high = -pair["high"], -pair["low"]
+        p_value, text = pair["p_corrected"], f"{other} ({means[other]:.3f})"
+        if p_value < 1 - confidence:
+            lead = means[best] - means[other]
+            sure.append(f"{text} by {lead:.3f} ({low:.3f} to {high:.3f})")
+            p_values.append(p_value)
+        else:
+            unsure.append(
+                f"{text}: the true difference lies between {low:.3f} and {high:.3f}, "
+                f"and one as large as this comes {_chance(p_value)}"
+            )
+    intervals = f"{100 * confidence:g} % intervals"
+    if not unsure:
+        each = "Such a lead comes" if len(sure) == 1 else "The least sure lead comes"
+        return (
+            f"{best} is better: its {measure} is {means[best]:.3f}, ahead of "
+            f"{_listed(sure)} ({n_queries:,} queries, {intervals}). {each} "
+            f"{_chance(max(p_values))}."
+        )
+    return (
+        f"{n_queries:,} queries ({intervals}) cannot tell whether {best} ({measure} "
+        f"{means[best]:.3f}) is better than {'; or than '.join(unsure)}."
+        + (f" It is ahead of {_listed(sure)}, surely." if sure else "")
+    )
+
+
+def unlabeled_verdict(overlap, k, n_queries):
+    """Say how much the answers overlap, all that can be told without labels."""
+    rows = overlap[overlap["measure"] == f"Jaccard@{k}"]
+    parts = [
+        f"{row.model} and {row.other} {row.mean:.2f} ({row.low:.2f} to {row.high:.2f})"
+        for row in rows.itertuples()
+    ]
+    return (
+        f"Without labels it cannot be told which is better, only how much their first "
+        f"{k} answers overlap (Jaccard, 1 = the same pictures; {n_queries:,} queries): "
+        f"{_listed(parts)}."
+    )
