@@ -1,14 +1,12 @@
 """Blind votes: which of two answers people prefer."""
 
-from .preferences import (
-    Preference,
-    bradley_terry,
-    preference,
-    votes_needed,
-)
+from .design import blind_trials
+from .preferences import Preference, preference
+from .statistics import bradley_terry, votes_needed
 from .terminal import vote_in_terminal
-from .trials import Trial, Trials, blind_trials
-from .votes import Votes, record_votes, triplets_from_votes
+from .trials import Trial, Trials
+from .triplets import triplets_from_votes
+from .votes import Votes, record_votes
 
 __all__ = [
     "Preference",

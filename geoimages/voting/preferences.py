@@ -1,103 +1,27 @@
 """What people's votes say: shares, a ranking, and how many more votes it takes."""
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from html import escape
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest
 from sklearn.metrics import cohen_kappa_score
 from sklearn.utils import check_random_state
 
-from ..evaluate.statistics import holm, wilson_interval
+from ..evaluate import holm, wilson_interval
+from .statistics import bradley_terry, votes_needed
+from .verdict import verdict
 from .votes import CHOICES, Votes
 
-_PRIOR_SPREAD = 3.0  # standard deviation of a log strength, a weak prior
-_MANY = 100_000  # votes nobody will cast
 _NEEDED = (
     *("trial", "query", "voter", "choice", "seconds"),
     *("left_model", "right_model", "repeat_of"),
 )
-
-
-def votes_needed(share, *, ties=0.0, confidence=0.95, power=0.8, comparisons=1):
-    """Return how many votes it takes to tell a preference from chance.
-
-    Parameters
-    ----------
-    share : float
-        The true share of the decided votes that goes to one model, 0–1.
-    ties : float, default=0.0
-        Share of the votes that are ties, below 1.
-    confidence : float, default=0.95
-        One less the chance of a false alarm of the two-sided sign test.
-    power : float, default=0.8
-        Chance of finding the preference.
-    comparisons : int, default=1
-        Pairs of models tested at once, each at a stricter level (Bonferroni).
-
-    Returns
-    -------
-    n : int or inf
-        Votes, ties counted in. Infinite for a share of a half.
-
-    References
-    ----------
-    Fleiss, Levin and Paik (2003). Statistical methods for rates and proportions, 3rd
-    edition, chapter 2: the normal approximation with its correction for continuity.
-
-    Examples
-    --------
-    >>> votes_needed(0.6), votes_needed(0.75)
-    (204, 33)
-    """
-    for name, value in (("share", share), ("confidence", confidence), ("power", power)):
-        if not 0 <= value <= 1 or (name != "share" and value in (0, 1)):
-            raise ValueError(f"{name} must be between 0 and 1, got {value!r}.")
-    if not 0 <= ties < 1:
-        raise ValueError(f"ties must be from 0 to below 1, got {ties!r}.")
-    if comparisons < 1:
-        raise ValueError(f"comparisons must be 1 or more, got {comparisons!r}.")
-    off = abs(share - 0.5)
-    if off < 1e-9:
-        return math.inf
-    z_level = norm.isf((1 - confidence) / 2 / comparisons)
-    z_power = norm.isf(1 - power)
-    n = ((z_level * 0.5 + z_power * math.sqrt(share * (1 - share))) / off) ** 2
-    n *= (1 + math.sqrt(1 + 2 / (n * off))) ** 2 / 4
-    return math.ceil(n / (1 - ties) - 1e-9)
-
-
-def bradley_terry(wins):
-    """Fit log strengths: wins (..., m, m), of row over column -> (..., m), mean 0.
-
-    Ties are half a win for each. A weak normal prior (mean 0, standard deviation 3)
-    keeps a model that won everything finite.
-
-    References
-    ----------
-    Bradley and Terry (1952). Rank analysis of incomplete block designs. Biometrika 39.
-    """
-    wins = np.asarray(wins, float)
-    played = wins + np.swapaxes(wins, -1, -2)
-    m = wins.shape[-1]
-    precision = 1 / _PRIOR_SPREAD**2
-    theta = np.zeros(wins.shape[:-1])
-    for _ in range(200):
-        p = expit(theta[..., :, None] - theta[..., None, :])
-        slope = (wins - played * p).sum(-1) - precision * theta
-        weight = played * p * (1 - p)
-        curve = -weight
-        curve[..., range(m), range(m)] = weight.sum(-1) + precision
-        step = np.linalg.solve(curve, slope[..., None])[..., 0]
-        # Newton's step, kept short where the curve is flat.
-        theta = theta + step / np.maximum(1, np.abs(step).max(-1, keepdims=True) / 2)
-        if np.abs(step).max(initial=0) < 1e-9:
-            break
-    return theta - theta.mean(-1, keepdims=True)
 
 
 @dataclass(frozen=True, repr=False)
@@ -154,21 +78,14 @@ class Preference:
         -------
         about : dict
         """
-        tables = ("pairs", "ranking", "voters", "agreement")
-        about = {
-            name: [
-                {column: _plain(value) for column, value in row.items()}
-                for row in getattr(self, name).reset_index().to_dict("records")
-            ]
-            for name in tables
-        }
-        return about | {"verdict": self.verdict}
-
-
-def _plain(value):
-    value = value.item() if isinstance(value, np.generic) else value
-    unclear = isinstance(value, float) and not math.isfinite(value)
-    return None if unclear else value
+        about = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, table in about.items():
+            if isinstance(table, pd.DataFrame):
+                rows = table.reset_index().to_json(
+                    orient="records", double_precision=15
+                )
+                about[name] = json.loads(rows)
+        return about
 
 
 def _read(votes):
@@ -198,14 +115,14 @@ def _read(votes):
 
 def _oriented(table, models):
     """Add ``first``, ``second`` and ``score``, 1 where the first won and ½ a tie."""
-    place = {name: i for i, name in enumerate(models)}
-    left, right = (table[f"{side}_model"].map(place) for side in ("left", "right"))
+    left, right = (
+        table[f"{side}_model"].map(models.index) for side in ("left", "right")
+    )
     score = table["choice"].map({"left": 1.0, "right": 0.0, "tie": 0.5, "skip": np.nan})
-    turned = left > right
     return table.assign(
-        first=np.where(turned, right, left).astype(int),
-        second=np.where(turned, left, right).astype(int),
-        score=np.where(turned, 1 - score, score),
+        first=np.minimum(left, right).astype(int),
+        second=np.maximum(left, right).astype(int),
+        score=score.where(left < right, 1 - score),
     )
 
 
@@ -296,25 +213,10 @@ def _wins(votes, m, unit):
     """Wins by unit: (units, m, m), of row over column, ties as half."""
     codes, names = pd.factorize(votes[unit])
     wins = np.zeros((len(names), m, m))
-    first, second, score = (
-        votes[name].to_numpy() for name in ("first", "second", "score")
-    )
+    first, second, score = votes["first"], votes["second"], votes["score"]
     np.add.at(wins, (codes, first, second), score)
     np.add.at(wins, (codes, second, first), 1 - score)
     return wins
-
-
-def _bootstrap(wins, n_resamples, rng):
-    """Strengths of samples of units drawn with replacement: (n_resamples, m)."""
-    units, m, _ = wins.shape
-    flat = wins.reshape(units, m * m)
-    found = []
-    block = max(1, 2_000_000 // max(units, 1))
-    for start in range(0, n_resamples, block):
-        size = min(block, n_resamples - start)
-        times = rng.multinomial(units, np.full(units, 1 / units), size=size)
-        found.append(bradley_terry((times @ flat).reshape(size, m, m)))
-    return np.concatenate(found)
 
 
 def _ranking_table(votes, models, unit, confidence, n_resamples, rng):
@@ -323,7 +225,9 @@ def _ranking_table(votes, models, unit, confidence, n_resamples, rng):
     strength = bradley_terry(wins.sum(axis=0))
     lower = upper = first = np.full(m, np.nan)
     if len(wins) > 1:
-        samples = _bootstrap(wins, n_resamples, rng)
+        units = len(wins)
+        times = rng.multinomial(units, np.full(units, 1 / units), size=n_resamples)
+        samples = bradley_terry(np.tensordot(times, wins, axes=1))
         tails = [(1 - confidence) / 2, (1 + confidence) / 2]
         lower, upper = np.quantile(samples, tails, axis=0)
         leads = samples >= samples.max(axis=1, keepdims=True) - 1e-9
@@ -333,9 +237,7 @@ def _ranking_table(votes, models, unit, confidence, n_resamples, rng):
             "strength": strength,
             "lower": lower,
             "upper": upper,
-            "won": [
-                expit(strength[i] - np.delete(strength, i)).mean() for i in range(m)
-            ],
+            "won": (expit(strength[:, None] - strength).sum(axis=1) - 0.5) / (m - 1),
             "first": first,
         },
         index=pd.Index(models, name="model"),
@@ -382,110 +284,6 @@ def _agreement_table(votes):
     index = pd.MultiIndex.from_tuples(rows, names=["voter", "other"])
     columns = ["trials", "same", "kappa"]
     return pd.DataFrame(list(rows.values()), index=index, columns=columns)
-
-
-def _percent(share):
-    """A share as people write it: never 0 or 100 % of what is neither."""
-    near = 0 < share < 0.005 or 0.995 < share < 1
-    return f"{100 * share:.1f} %" if near else f"{100 * share:.0f} %"
-
-
-def _pair_sentences(pair, row, unit, confidence, power, n_pairs):
-    """What is said of one pair."""
-    first, second = pair
-    if not row["votes"]:
-        wanted = votes_needed(
-            0.6, confidence=confidence, power=power, comparisons=n_pairs
-        )
-        yield (
-            f"No votes yet on {first} against {second}; to tell a share of 60 % from "
-            f"chance takes about {wanted:,}."
-        )
-        return
-    better, share, lower, upper = first, row["share"], row["lower"], row["upper"]
-    other = second
-    if share < 0.5:
-        better, other = second, first
-        share, lower, upper = 1 - share, 1 - upper, 1 - lower
-    ties = ""
-    if row["ties"]:
-        ties = f", {row['ties']:,} {'tie' if row['ties'] == 1 else 'ties'} counted as "
-        ties += "half for each"
-    seen = (
-        f"{_percent(share)} of {row['votes']:,} votes on {row['queries']:,} queries "
-        f"({100 * confidence:g} % interval {100 * lower:.0f}–{100 * upper:.0f} %{ties})"
-    )
-    if row["winner"]:
-        p = row["p_corrected"]
-        told = "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
-        yield f"People prefer {better} to {other}: {seen}; sign test {told}."
-    else:
-        whose = "each" if share == 0.5 else better
-        yield f"Too few votes to tell {first} from {second}: {whose} got {seen}."
-        more = row["more_needed"]
-        wanted = (
-            "votes on about {} more queries"
-            if unit == "query"
-            else "the votes of about {} more people"
-        )
-        if more < _MANY:
-            yield (
-                "If what was seen is the true preference, "
-                f"{wanted.format(f'{more:,.0f}')} will tell "
-                f"({100 * (1 - confidence):.3g} % level, {100 * power:.0f} % power)."
-            )
-        else:
-            yield (
-                "So far they are as good as equal, and no number of votes that people "
-                "will cast tells a difference of nothing."
-            )
-    if row["identical"] > 0:
-        yield (
-            f"On {_percent(row['identical'])} of the queries the two give the same "
-            "answer, which nobody was asked about."
-        )
-
-
-def _ranking_sentence(ranking, n_resamples, confidence):
-    parts = [
-        f"{place}. {name} ({row['strength']:+.2f}, {row['lower']:+.2f} to "
-        f"{row['upper']:+.2f})"
-        for place, (name, row) in enumerate(ranking.iterrows(), 1)
-    ]
-    leader = ranking.index[0]
-    return (
-        f"Ranking by Bradley–Terry log strength, with {100 * confidence:g} % bootstrap "
-        f"intervals: {', '.join(parts)}. {leader} leads in "
-        f"{_percent(ranking['first'].iloc[0])} of {n_resamples:,} bootstrap samples."
-    )
-
-
-def _voter_sentences(voters, agreement):
-    for voter, row in voters.iterrows():
-        if row["repeats"]:
-            agreed = round(row["consistent"] * row["repeats"])
-            yield (
-                f"{voter} answered {agreed:.0f} of {row['repeats']:.0f} repeated trials "
-                "as the first time."
-            )
-        decided = row["votes"] - row["ties"]
-        if (
-            decided
-            and binomtest(round(row["left"] * decided), int(decided)).pvalue < 0.01
-        ):
-            yield (
-                f"{voter} chose the left side in {_percent(row['left'])} of the decided "
-                "votes, more unevenly than chance; sides are balanced, so this blurs "
-                "the result and does not shift it."
-            )
-    for (one, other), row in agreement.iterrows():
-        kappa = (
-            "" if math.isnan(row["kappa"]) else f" (Cohen's kappa {row['kappa']:.2f})"
-        )
-        yield (
-            f"{one} and {other} answered {_percent(row['same'])} of {row['trials']:.0f} "
-            f"common trials the same{kappa}."
-        )
 
 
 def preference(
@@ -571,11 +369,6 @@ def preference(
     pairs = _pairs_table(counting, models, unit, confidence, power, looked)
     ranking = _ranking_table(counting, models, unit, confidence, n_resamples, rng)
     voters, agreement = _voters_table(table), _agreement_table(counting)
-    lines = [
-        " ".join(_pair_sentences(pair, row, unit, confidence, power, len(pairs)))
-        for pair, row in pairs.iterrows()
-    ]
-    if len(models) > 2 and ranking["first"].notna().all():
-        lines.append(_ranking_sentence(ranking, n_resamples, confidence))
-    lines += _voter_sentences(voters, agreement)
-    return Preference(pairs, ranking, voters, agreement, "\n".join(lines))
+    tables = pairs, ranking, voters, agreement
+    text = verdict(tables, unit, confidence, power, n_resamples)
+    return Preference(*tables, text)

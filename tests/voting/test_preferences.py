@@ -12,7 +12,6 @@ from sklearn.metrics import cohen_kappa_score
 from geoimages import Preference, blind_trials, preference, record_votes, votes_needed
 from geoimages.evaluate import wilson_interval
 from geoimages.voting import bradley_terry
-from geoimages.voting.preferences import _oriented, _pairs_table, _ranking_table
 
 CHOICE = {1.0: "left", 0.0: "right", 0.5: "tie"}
 
@@ -121,9 +120,8 @@ def simulated(rng, p, shape, alike=0.0, ties=0.0):
 
 def pair_rows(rng, n_times, *args, **options):
     for _ in range(n_times):
-        table = _oriented(make_table(simulated(rng, *args, **options)), ["one", "two"])
-        found = _pairs_table(table, ["one", "two"], "query", 0.95, 0.8, None)
-        yield found.iloc[0]
+        table = make_table(simulated(rng, *args, **options))
+        yield preference(table, n_resamples=1).pairs.iloc[0]
 
 
 @pytest.mark.parametrize(
@@ -160,14 +158,13 @@ def test_votes_on_one_query_count_as_alike_as_they_are():
 
 def test_false_alarms_stay_below_the_level_for_three_pairs_together():
     rng = np.random.default_rng(0)
-    models, alarms = ["a", "b", "c"], 0
+    alarms = 0
     for _ in range(100):
         table = pd.concat(
             make_table(simulated(rng, 0.5, (40, 2), alike=0.4), *pair)
             for pair in (("a", "b"), ("a", "c"), ("b", "c"))
         )
-        pairs = _pairs_table(_oriented(table, models), models, "query", 0.95, 0.8, None)
-        alarms += (pairs["winner"] != "").any()
+        alarms += (preference(table, n_resamples=1).pairs["winner"] != "").any()
     assert alarms / 100 <= 0.1  # of 0.05, more once in thirty times
 
 
@@ -233,13 +230,13 @@ def tournament(rng, strengths, n):
         for i in range(len(names))
         for j in range(i + 1, len(names))
     ]
-    return pd.concat(tables), names
+    return pd.concat(tables)
 
 
 def test_the_ranking_finds_known_strengths():
     rng = np.random.default_rng(0)
     strengths = np.array([-1.0, -0.2, 0.2, 1.0])
-    table, _ = tournament(rng, strengths, 1500)
+    table = tournament(rng, strengths, 1500)
     found = preference(table, n_resamples=200)
     assert found.ranking.index.tolist() == ["m3", "m2", "m1", "m0"]
     np.testing.assert_allclose(found.ranking["strength"], strengths[::-1], atol=0.15)
@@ -253,15 +250,8 @@ def test_intervals_of_the_ranking_hold_the_true_strengths():
     rng = np.random.default_rng(0)
     strengths, held = np.array([-0.8, 0.0, 0.8]), []
     for _ in range(80):
-        table, names = tournament(rng, strengths, 60)
-        ranking = _ranking_table(
-            _oriented(table, names),
-            names,
-            "query",
-            0.95,
-            300,
-            np.random.RandomState(0),
-        ).sort_index()
+        table = tournament(rng, strengths, 60)
+        ranking = preference(table, n_resamples=300).ranking.sort_index()
         held.append((ranking["lower"] <= strengths) & (strengths <= ranking["upper"]))
     assert 0.89 <= np.mean(held) <= 0.985
 
