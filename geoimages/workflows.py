@@ -1,5 +1,6 @@
 """The classifier's work on files: train on a collection, classify pictures, evaluate."""
 
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss
 
+from .collection.sources import open_source
 from .collection.splits import split as split_collection
+from .collection.store import Collection
 from .evaluate import (
     classification_report,
     disturbance_table,
@@ -20,12 +23,26 @@ from .pictures.resizing import resize_image
 
 UNLIKE = 99
 """Novelty, in percent, above which a picture is unlike the collection."""
+_BATCH_BYTES = 1 << 26  # pictures classified at once
+_MOST_CLASSES = 3  # that a row of the table names
+
+
+def _content_hashes(images):
+    """64-bit hash of each picture, the same for its quarter turns: (n,) uint64."""
+    hashes = [
+        min(
+            blake2b(np.rot90(image, turn).tobytes(), digest_size=8).digest()
+            for turn in range(4)
+        )
+        for image in images
+    ]
+    return np.frombuffer(b"".join(hashes), np.uint64)
 
 
 def holdout(collection, split=None, share=0.15, random_state=0):
-    """Part a collection's labelled pictures into train and test.
+    """Split a collection's labelled pictures into train and test.
 
-    Turned copies stay on their original's side, and copies of a picture on one.
+    Rotated copies stay on their original's side, and copies of a picture on one.
 
     Parameters
     ----------
@@ -101,7 +118,9 @@ def train_classifier(collection, model=None, *, split=None, share=0.15, random_s
     Returns
     -------
     model : classifier
-        Fitted.
+        Fitted. ``picture_fit_`` is how the collection's pictures were brought to their
+        size (crop, pad or stretch); ``learned_hashes_`` and ``held_out_hashes_`` are
+        hashes of what it learned from and was scored on.
     scores : dict
         ``accuracy``, ``log_loss``, ``calibration_error``, ``train_pictures`` and
         ``test_pictures``.
@@ -111,8 +130,12 @@ def train_classifier(collection, model=None, *, split=None, share=0.15, random_s
     train, test = holdout(collection, split, share, random_state)
     if model is None:
         model = ConvNetClassifier(random_state=random_state)
-    model.fit(collection[train], collection.labels[train])
-    y, proba = collection.labels[test], model.predict_proba(collection[test])
+    images, of_test = collection[train], collection[test]
+    model.fit(images, collection.labels[train])
+    model.picture_fit_ = collection.fit
+    model.learned_hashes_ = np.unique(_content_hashes(images))
+    model.held_out_hashes_ = np.unique(_content_hashes(of_test))
+    y, proba = collection.labels[test], model.predict_proba(of_test)
     known = np.isin(y, model.classes_)
     scores = {
         "accuracy": accuracy_score(y, model.classes_[proba.argmax(axis=1)]),
@@ -124,56 +147,160 @@ def train_classifier(collection, model=None, *, split=None, share=0.15, random_s
     return model, scores, collection.keys[test].tolist()
 
 
+def _read_file(file, model):
+    """One picture of a file and a note of what was done to it, or None and why."""
+    try:
+        image = read_image(file, alpha=model.image_shape_[2] == 4)
+    except ImageReadError as error:
+        return None, str(error).removeprefix(f"{file}: ")
+    return _bring_to_size(image, model)
+
+
+def _bring_to_size(image, model):
+    """A picture of the model's size, and a note where it had another."""
+    size, had = model.image_shape_[:2], image.shape[:2]
+    # The collection that was learned from may have cropped, padded or stretched.
+    fit = getattr(model, "picture_fit_", "crop")
+    note = ""
+    if had != tuple(size):
+        note = f"resized from {had[0]} × {had[1]} to {size[0]} × {size[1]}"
+        note += "" if fit == "crop" else f" ({fit})"
+    return resize_image(image, size, fit), note
+
+
+def _pictures_of(path, model):
+    """Yield (name, picture or None, note) of a file, a folder or a collection."""
+    if isinstance(path, Collection):
+        for start in range(0, len(path), 256):
+            for key, image in zip(
+                path.keys[start : start + 256], path[start : start + 256], strict=True
+            ):
+                yield str(key), *_bring_to_size(image, model)
+    elif Path(path).is_file() and Path(path).suffix.lower() in (".h5", ".hdf5"):
+        with Collection(path) as collection:
+            yield from _pictures_of(collection, model)
+    elif Path(path).is_dir():
+        with open_source(path) as source:
+            entries = [entry.path for entry in source.entries if entry.is_picture]
+        if not entries:
+            raise ValueError(f"The folder {path} holds no pictures.")
+        for name in entries:
+            yield str(Path(path) / name), *_read_file(Path(path) / name, model)
+    else:
+        yield str(path), *_read_file(Path(path), model)
+
+
+def _classify(model, images):
+    """Answers about pictures of one shape: a list of dicts."""
+    images = np.stack(images)
+    proba = model.predict_proba(images)
+    novelty = np.full(len(images), np.nan)
+    if hasattr(model, "novelty"):
+        novelty = model.novelty(images)
+    order = np.argsort(-proba, axis=1, kind="stable")[:, :_MOST_CLASSES]
+    sorted_proba = np.take_along_axis(proba, order, axis=1)
+    answers = []
+    for places, values, new in zip(order, sorted_proba, novelty, strict=True):
+        names = model.classes_[places]
+        answer = {"class": str(names[0]), "probability": values[0], "novelty": new}
+        for i in range(1, len(places)):
+            answer[f"class_{i + 1}"] = str(names[i])
+            answer[f"probability_{i + 1}"] = values[i]
+        answers.append(answer)
+    return answers
+
+
 def classify_files(model, paths):
-    """Classify picture files of any size.
+    """Classify picture files of any size, folders of them, and collections.
 
     Parameters
     ----------
     model : ConvNetClassifier
-        Fitted.
-    paths : sequence of path-like
-        Pictures.
+        Fitted. Pictures of another size are brought to its own as those that it learned
+        from were (``picture_fit_``).
+    paths : sequence of path-like or Collection
+        Pictures; folders, whose files with the name of a picture are classified; and
+        collections.
 
     Returns
     -------
     table : DataFrame
-        A row for each file: ``picture``, ``class``, ``probability``, ``novelty``
-        (percentile of its distance to the training pictures among held-out ones) and
-        ``note``: that it was resized, that it is unlike the collection, or why it
-        could not be read.
+        A row for each file in the order given, and for each picture of a folder or
+        collection: ``picture`` (path or key), ``class``, ``probability``, ``novelty``
+        (percentile of its distance to the training pictures among held-out ones),
+        ``note`` (that it was resized, that it is unlike the collection, or why it could
+        not be read), and the next two classes, ``class_2``, ``probability_2``,
+        ``class_3`` and ``probability_3``, of models that have them.
+
+    Raises
+    ------
+    ValueError
+        If a folder holds no pictures.
     """
-    height, width, channels = model.image_shape_
-    images, rows = [], []
-    for path in progress(paths, desc="reading pictures", unit="picture"):
-        row = {"picture": str(path), "class": "", "probability": np.nan}
-        row |= {"novelty": np.nan, "note": ""}
-        try:
-            image = read_image(path, alpha=channels == 4)
-        except ImageReadError as error:
-            row["note"] = str(error).removeprefix(f"{Path(path)}: ")
-        else:
-            if image.shape[:2] != (height, width):
-                row["note"] = (
-                    f"resized from {image.shape[0]} × {image.shape[1]} to "
-                    f"{height} × {width}"
-                )
-                image = resize_image(image, (height, width))
-            row["image"] = len(images)
-            images.append(image)
-        rows.append(row)
-    if images:
-        images = np.stack(images)
-        proba, novelty = model.predict_proba(images), model.novelty(images)
-        for row in rows:
-            if "image" not in row:
-                continue
-            i = row.pop("image")
-            row["class"] = str(model.classes_[proba[i].argmax()])
-            row["probability"], row["novelty"] = proba[i].max(), novelty[i]
-            if novelty[i] > UNLIKE:
+    rows, waiting, images = [], [], []
+
+    def answer():
+        if not images:
+            return
+        for row, answer in zip(waiting, _classify(model, images), strict=True):
+            row |= answer
+            if row["novelty"] > UNLIKE:
                 notes = ["unlike the collection", row["note"]]
                 row["note"] = "; ".join(note for note in notes if note)
+        waiting.clear()
+        images.clear()
+
+    blank = {"class": "", "probability": np.nan, "novelty": np.nan}
+    others = {}
+    for i in range(2, min(len(model.classes_), _MOST_CLASSES) + 1):
+        others |= {f"class_{i}": "", f"probability_{i}": np.nan}
+    found = (picture for path in paths for picture in _pictures_of(path, model))
+    for name, image, note in progress(found, desc="reading pictures", unit="picture"):
+        rows.append({"picture": name, **blank, "note": note, **others})
+        if image is None:
+            continue
+        if images and (
+            image.shape != images[0].shape or len(images) * image.nbytes >= _BATCH_BYTES
+        ):
+            answer()
+        waiting.append(rows[-1])
+        images.append(image)
+    answer()
     return pd.DataFrame(rows)
+
+
+def _unseen(model, collection):
+    """Positions to score on, which they are, and which were left out."""
+    labelled = np.flatnonzero(collection.labels != "")
+    learned = getattr(model, "learned_hashes_", None)
+    if learned is None:
+        on = "all labelled pictures; the model may have learned from some of them"
+        return labelled, on, ""
+    hashes = _hashes_of(collection, labelled)
+    seen = np.isin(hashes, learned)
+    if seen.all():
+        raise ValueError(
+            f"The model learned from all {len(labelled):,} labelled pictures of "
+            f"{collection.path.name}; evaluate it on others."
+        )
+    n_held = int(np.isin(hashes[~seen], model.held_out_hashes_).sum())
+    n_new = int((~seen).sum()) - n_held
+    on = "the pictures held out in training"
+    if n_new:
+        on = f"{n_held:,} held out in training, {n_new:,} new to the model"
+    left_out = ""
+    if seen.any():
+        left_out = f"{int(seen.sum()):,} pictures that the model learned from"
+    return labelled[~seen], on, left_out
+
+
+def _hashes_of(collection, positions):
+    """Content hashes of some pictures, read a block at a time."""
+    blocks = [
+        _content_hashes(collection[positions[start : start + 1024]])
+        for start in range(0, len(positions), 1024)
+    ]
+    return np.concatenate(blocks) if blocks else np.empty(0, np.uint64)
 
 
 def evaluate_classifier(model, collection, split=None):
@@ -182,7 +309,9 @@ def evaluate_classifier(model, collection, split=None):
     Parameters
     ----------
     model : classifier
-        As `load` returned it: then it knows its test pictures.
+        One of `train_classifier` knows what it learned from by the pictures' content,
+        whatever their keys and their quarter turn; of another, all labelled pictures
+        are scored.
     collection : Collection
         Pictures of the model's shape, with labels.
     split : path of a CSV or DataFrame, optional
@@ -191,13 +320,14 @@ def evaluate_classifier(model, collection, split=None):
     Returns
     -------
     report : dict
-        ``on`` (which pictures), ``accuracy``, ``calibration_error``, ``classes`` and
-        ``disturbances`` (DataFrames), ``y``, ``proba`` and ``keys``.
+        ``on`` (which pictures), ``left_out`` (which were not scored, and why; else
+        empty), ``accuracy``, ``calibration_error``, ``classes`` and ``disturbances``
+        (DataFrames), ``y``, ``proba`` and ``keys``.
 
     Raises
     ------
     ValueError
-        If the pictures have another shape than the model's.
+        If the pictures have another shape than the model's, or it learned from all.
     """
     if tuple(collection.image_shape) != tuple(model.image_shape_):
         shapes = [
@@ -209,20 +339,20 @@ def evaluate_classifier(model, collection, split=None):
             f"trained on {shapes[1]}; make the collection with --size "
             f"{model.image_shape_[0]} {model.image_shape_[1]}."
         )
-    tested = getattr(model, "about_", {}).get("test_keys", [])
-    tested = [collection.position(key) for key in tested if key in collection]
-    if split is not None:
-        test, on = holdout(collection, split)[1], "the split's pictures"
-    elif tested:
-        test, on = np.array(tested), "the pictures held out in training"
+    if split is None:
+        test, on, left_out = _unseen(model, collection)
     else:
-        test = np.flatnonzero(collection.labels != "")
-        on = "all labelled pictures; the model may have learned from some of them"
+        test, on, left_out = holdout(collection, split)[1], "the split's pictures", ""
+        learned = getattr(model, "learned_hashes_", [])
+        n_seen = int(np.isin(_hashes_of(collection, test), learned).sum())
+        if n_seen:
+            on += f"; the model learned from {n_seen:,} of them"
     images, y = collection[test], collection.labels[test]
     proba = model.predict_proba(images)
     predicted = model.classes_[proba.argmax(axis=1)]
     return {
         "on": f"{len(test):,} pictures: {on}",
+        "left_out": left_out,
         "accuracy": accuracy_score(y, predicted),
         "calibration_error": expected_calibration_error(y, proba, model.classes_),
         "classes": classification_report(y, predicted),

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
 from geoimages import (
     Collection,
@@ -14,6 +15,7 @@ from geoimages import (
     holdout,
     load,
     make_rocks,
+    save,
     train_classifier,
     write_rocks,
 )
@@ -34,7 +36,7 @@ def rocks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(rocks):
-    return train_classifier(rocks, QUICK)[0]
+    return train_classifier(rocks, clone(QUICK))[0]
 
 
 def test_holdout_takes_a_share_of_each_class(rocks):
@@ -46,13 +48,13 @@ def test_holdout_takes_a_share_of_each_class(rocks):
     assert (holdout(rocks, share=0.25, random_state=1)[1] != test).any()
 
 
-def test_turned_copies_stay_on_one_side(rocks, tmp_path):
+def test_rotated_copies_stay_on_one_side(rocks, tmp_path):
     images = np.concatenate([rocks[:60], np.rot90(rocks[:60], axes=(1, 2))])
     keys = [*rocks.keys[:60], *(f"{key}.90" for key in rocks.keys[:60])]
     labels = np.tile(rocks.labels[:60], 2)
-    turned = Collection.from_arrays(tmp_path / "a.h5", images, labels, keys)
-    train, test = holdout(turned, share=0.3)
-    lineage = turned.table["lineage"].to_numpy()
+    rotated = Collection.from_arrays(tmp_path / "a.h5", images, labels, keys)
+    train, test = holdout(rotated, share=0.3)
+    lineage = rotated.table["lineage"].to_numpy()
     assert not set(lineage[train]) & set(lineage[test])
 
 
@@ -77,7 +79,7 @@ def test_nothing_to_learn_from(tmp_path):
 
 
 def test_training_scores_on_what_was_not_seen(rocks):
-    model, scores, keys = train_classifier(rocks, QUICK, share=0.25)
+    model, scores, keys = train_classifier(rocks, clone(QUICK), share=0.25)
     test = [rocks.position(key) for key in keys]
     assert scores["accuracy"] == model.score(rocks[test], rocks.labels[test])
     assert scores["test_pictures"] == 60
@@ -86,25 +88,81 @@ def test_training_scores_on_what_was_not_seen(rocks):
     assert scores["log_loss"] > 0
 
 
+COLUMNS = ["picture", "class", "probability", "novelty", "note"]
+MORE_COLUMNS = ["class_2", "probability_2", "class_3", "probability_3"]
+
+
 def test_files_of_any_size_and_kind_are_classified(model, rocks, draw, tmp_path):
     same = draw("same.png")
     large = draw("large.jpg", size=(90, 120))
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
-    table = classify_files(model, [same, large, broken, tmp_path / "gone.jpg"])
-    assert table.columns.tolist() == [
-        "picture",
-        "class",
-        "probability",
-        "novelty",
-        "note",
+    table = classify_files(model, [broken, same, large, tmp_path / "gone.jpg"])
+    assert table.columns.tolist() == [*COLUMNS, *MORE_COLUMNS]
+    assert table["picture"].tolist() == [
+        str(path) for path in (broken, same, large, tmp_path / "gone.jpg")
     ]
-    assert set(table["class"][:2]) <= set(model.classes_)
-    assert table["probability"][:2].between(1 / 6, 1).all()
-    assert table["class"][2:].tolist() == ["", ""]
-    assert "resized from 90 × 120 to 28 × 28" in table["note"][1]
-    assert table["note"][2].startswith("no known picture format (not-a-picture)")
-    assert "no such file" in table["note"][3]
+    table.index = ["broken", "same", "large", "gone"]
+    read, unread = table.loc[["same", "large"]], table.loc[["broken", "gone"]]
+    assert set(read["class"]) <= set(model.classes_)
+    assert read["probability"].between(1 / 6, 1).all()
+    assert (unread[["class", "class_2", "class_3"]] == "").all(axis=None)
+    assert "resized from 90 × 120 to 28 × 28" in table.loc["large", "note"]
+    assert unread["note"]["broken"].startswith("no known picture format (not-a-pict")
+    assert "no such file" in unread["note"]["gone"]
+
+
+def test_the_three_most_probable_classes_are_named(model, rocks):
+    table = classify_files(model, [rocks])
+    proba = model.predict_proba(rocks[:])
+    order = np.argsort(-proba, axis=1)
+    for place, suffix in enumerate(("", "_2", "_3")):
+        assert table[f"class{suffix}"].tolist() == list(model.classes_[order[:, place]])
+        np.testing.assert_array_equal(
+            table[f"probability{suffix}"], -np.sort(-proba, axis=1)[:, place]
+        )
+    two = clone(QUICK).set_params(augment=None)
+    few = np.isin(rocks.labels, ["marble", "schist"])
+    two.fit(rocks[few], rocks.labels[few])
+    columns = classify_files(two, [rocks]).columns.tolist()
+    assert columns == [*COLUMNS, "class_2", "probability_2"]
+
+
+def test_folders_and_collections_are_classified(model, rocks, draw, tmp_path):
+    paths = [draw(f"photos/{name}.png", seed=i) for i, name in enumerate("ba")]
+    (tmp_path / "photos" / "notes.txt").write_text("a rock")
+    table = classify_files(model, [rocks.path, tmp_path / "photos", paths[0]])
+    assert table["picture"].tolist() == [
+        *rocks.keys,
+        str(paths[1]),
+        str(paths[0]),
+        str(paths[0]),
+    ]
+    assert table["class"].tolist()[:240] == model.predict(rocks[:]).tolist()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty holds no pictures"):
+        classify_files(model, [tmp_path / "empty"])
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_files_are_fitted_as_the_collection_was(fit, draw, tmp_path):
+    for i in range(8):
+        draw(f"rocks/{'ab'[i % 2]}/{i}.png", size=(40, 70), seed=i)
+    source = tmp_path / "rocks"
+    with Collection.create(tmp_path / "a.h5", source, size=(28, 28), fit=fit) as rocks:
+        model = clone(QUICK).set_params(augment=None)
+        model = train_classifier(rocks, model, share=0.25)[0]
+        save(model, tmp_path / "model.skops")
+        loaded = load(tmp_path / "model.skops")
+        table = classify_files(
+            loaded, [source / path for path in rocks.table["source"]]
+        )
+        np.testing.assert_allclose(
+            table["probability"], model.predict_proba(rocks[:]).max(axis=1)
+        )
+        assert clone(QUICK).set_params(augment=None).fit(rocks).picture_fit_ == fit
+    note = "resized from 40 × 70 to 28 × 28" + ("" if fit == "crop" else f" ({fit})")
+    assert table["note"].str.endswith(note).all()
 
 
 def test_a_picture_unlike_the_collection_says_so(model, tmp_path):
@@ -126,13 +184,42 @@ def test_evaluation_of_another_shape_is_refused(model, tmp_path):
 
 
 def test_evaluation_says_on_what(model, rocks):
-    report = evaluate_classifier(model, rocks)
+    plain = clone(QUICK).fit(rocks[:], rocks.labels)
+    report = evaluate_classifier(plain, rocks)
     assert "may have learned from some" in report["on"]
-    assert report["accuracy"] == model.score(rocks[:], rocks.labels)
+    assert report["accuracy"] == plain.score(rocks[:], rocks.labels)
     split = pd.DataFrame({"key": rocks.keys, "split": "dev"})
     split.loc[:200, "split"] = "train"
-    report = evaluate_classifier(model, rocks, split)
+    report = evaluate_classifier(plain, rocks, split)
     assert report["on"] == "39 pictures: the split's pictures"
+    report = evaluate_classifier(model, rocks, split)
+    learned = 39 - np.isin(np.arange(201, 240), holdout(rocks)[1]).sum()
+    assert report["on"].endswith(f"; the model learned from {learned} of them")
+
+
+def test_what_was_learned_from_is_told_by_content(model, rocks, tmp_path):
+    train, test = holdout(rocks)
+    new, labels = make_rocks(12, random_state=9)
+    # The keys of pictures held out in training, but other pictures.
+    foreign = Collection.from_arrays(
+        tmp_path / "a.h5", new, labels, rocks.keys[test[:12]]
+    )
+    report = evaluate_classifier(model, foreign)
+    assert report["on"] == "12 pictures: 0 held out in training, 12 new to the model"
+    assert report["left_out"] == ""
+    # Pictures that were learned from, rotated and under other keys.
+    images = np.concatenate(
+        [np.rot90(rocks[train[:9]], axes=(1, 2)), rocks[test[:3]], new]
+    )
+    labels = [*rocks.labels[train[:9]], *rocks.labels[test[:3]], *labels]
+    mixed = Collection.from_arrays(tmp_path / "b.h5", images, labels)
+    report = evaluate_classifier(model, mixed)
+    assert report["on"] == "15 pictures: 3 held out in training, 12 new to the model"
+    assert report["left_out"] == "9 pictures that the model learned from"
+    assert report["keys"].tolist() == mixed.keys[9:].tolist()
+    learned = Collection.from_arrays(tmp_path / "c.h5", images[:9], labels[:9])
+    with pytest.raises(ValueError, match="learned from all 9 labelled pictures of c"):
+        evaluate_classifier(model, learned)
 
 
 @pytest.fixture(scope="module")
@@ -157,11 +244,13 @@ def test_classify_from_the_shell(trained, draw, tmp_path, capsys):
     assert main(["classify", str(trained), *paths, "--json"]) == 0
     records = json.loads(capsys.readouterr().out)
     assert [record["picture"] for record in records] == paths
-    assert set(records[0]) == {"picture", "class", "probability", "novelty", "note"}
+    assert list(records[0]) == [*COLUMNS, *MORE_COLUMNS]
     assert main(["classify", str(trained), *paths]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
-    assert main(["classify", str(trained), "gone.jpg"]) == 2
-    assert "None of the pictures could be read." in capsys.readouterr().err
+    assert main(["classify", str(trained), "gone.jpg", paths[0]]) == 2
+    captured = capsys.readouterr()
+    assert "1 of 2 pictures could not be read" in captured.err
+    assert paths[0] in captured.out
     assert main(["classify", str(tmp_path / "no.skops"), paths[0]]) == 2
 
 
@@ -171,6 +260,7 @@ def test_evaluate_from_the_shell(rocks, trained, tmp_path, capsys):
     assert main([*argv, "--plot", str(plots)]) == 0
     out = capsys.readouterr().out
     assert "48 pictures: the pictures held out" in out
+    assert "Left out: 192 pictures that the model learned from." in out
     assert "JPEG 30" in out
     assert "recall" in out
     assert sorted(path.name for path in plots.iterdir()) == [

@@ -52,11 +52,17 @@ def train(collection, output, split, share, seed):
 @click.argument("pictures", metavar="PICTURE...", nargs=-1, required=True)
 @format_options
 def classify(model, pictures, form):
-    """Tell the class of pictures, how probable it is, and how new they are."""
+    """Tell the three most probable classes of pictures, and how new they are.
+
+    A PICTURE is a file, a folder or a collection.
+    """
     table = gi.classify_files(gi.load(model), pictures)
     print_table(table, form)
-    if (table["class"] == "").all():
-        raise click.ClickException("None of the pictures could be read.")
+    unread = int((table["class"] == "").sum())
+    if unread:
+        raise click.ClickException(
+            f"{unread:,} of {len(table):,} pictures could not be read; the notes say why."
+        )
 
 
 @cli.command()
@@ -88,6 +94,8 @@ def evaluate(model, collection, split, plot, as_json):
         click.echo(json.dumps(report, indent=2, default=float))
     else:
         click.echo(f"On {report['on']}.")
+        if report["left_out"]:
+            click.echo(f"Left out: {report['left_out']}.")
         click.echo(f"accuracy {report['accuracy']:.4f}")
         click.echo(f"calibration error {report['calibration_error']:.4f}")
         for name in ("classes", "disturbances"):

@@ -107,6 +107,9 @@ class ConvNetClassifier(Network):
         Distances of validation pictures to them, ascending.
     image_shape_ : tuple of int
         Shape of the fitted pictures.
+    picture_fit_ : {"crop", "pad", "stretch"}
+        How the fitted collection's pictures were brought to this shape, and how
+        `classify_files` brings others.
     n_features_in_ : int
         Values in a fitted row.
 
@@ -208,8 +211,10 @@ class ConvNetClassifier(Network):
         ValueError
             If labels are missing, there is only one class, or a class has one picture.
         """
+        self.picture_fit_ = "crop"
         if is_collection(X):
             y = X.labels if y is None else y
+            self.picture_fit_ = X.fit
             X = X[:]
         images = _as_levels(check_images(self, X, dtype=None))
         self.classes_, codes = check_labels(y, len(images))
