@@ -4,15 +4,15 @@ import numbers
 
 from sklearn.utils.validation import check_is_fitted
 
-from .search import ExactSearch, InvertedFile
+from .search import InvertedFile
 from .search.clustering import Clustering, inertia_of
 from .search.ivf import check_algorithm, choose_algorithm
 from .search.metrics import check_metric
-from .similarity.base import SimilarityModel, check_count
-from .similarity.updating import Changing
+from .similarity.base import check_count
+from .similarity.updating import UpdatableModel
 
 
-class KMeansModel(Changing, SimilarityModel):
+class KMeansModel(UpdatableModel):
     """Find similar pictures in the k-means clusters nearest to the candidate.
 
     Parameters
@@ -168,12 +168,8 @@ class KMeansModel(Changing, SimilarityModel):
 
         Parameters
         ----------
-        X : DataFrame, Collection or array-like
-            Flat rows of shape (n, n_features) or pictures of shape
-            (n, height, width, channels). uint8 means 0–255 and float 0–1. The keys
-            are the index of a DataFrame, those of a Collection, else 0 to n − 1.
-        y : array-like of shape (n,), optional
-            Labels, which `score` needs; those of a Collection by default.
+        X, y
+            As in `PairwiseModel.fit`.
         num_clusters : int, optional
             Number of clusters, for this call; by default the model's.
 
@@ -191,24 +187,26 @@ class KMeansModel(Changing, SimilarityModel):
         """
         k = self.num_clusters if num_clusters is None else num_clusters
         check_count("num_clusters", k)
+        rows = self._learn(X, y)
+        if k > len(rows):
+            raise ValueError(
+                f"num_clusters={k} is more than there are pictures "
+                f"(n_samples={len(rows)}); ask for {len(rows)} or fewer."
+            )
+        self._index(rows, k)
+        return self
+
+    def _check_parameters(self):
+        super()._check_parameters()
         check_count("clusters_searched", self.clusters_searched)
         check_algorithm(self.algorithm, self.recall_target)
         if self.pooling not in ("auto", None):
             raise ValueError(f"pooling must be 'auto' or None, got {self.pooling!r}.")
-        super().fit(X, y)
-        stored = self.search_.rows
-        if k > len(stored):
-            raise ValueError(
-                f"num_clusters={k} is more than there are pictures "
-                f"(n_samples={len(stored)}); ask for {len(stored)} or fewer."
-            )
-        self.n_rebuilds_ = 0
-        self._partition(k)
-        return self
 
-    def _partition(self, n_clusters):
-        """Cluster the stored rows."""
-        stored, rank = self.search_.rows, self.search_.rank
+    def _index(self, rows, n_clusters):
+        """Store the rows cluster by cluster."""
+        exact = self._exact_search(rows)
+        stored, rank = exact.rows, exact.rank
         self.labels_, self.cluster_centers_, self.inertia_ = self._clustering(
             stored
         ).fit(n_clusters, self.random_state)
@@ -229,8 +227,7 @@ class KMeansModel(Changing, SimilarityModel):
         self.inertia_ = inertia_of(rows, self.labels_, centers)
         if self._is_unbalanced():
             self.n_rebuilds_ += 1
-            self.search_ = ExactSearch(rows, self.search_rank_, params)
-            self._partition(len(centers))
+            self._index(rows, len(centers))
 
     def _measure_recall(self):
         """Learn how many clusters to search, and what part of the neighbors they hold."""

@@ -5,11 +5,10 @@ from .search.clustering import partition
 from .search.faiss_index import check_faiss
 from .search.ivf import check_algorithm, choose_algorithm
 from .search.metrics import check_metric
-from .similarity.base import SimilarityModel
-from .similarity.updating import Changing
+from .similarity.updating import UpdatableModel
 
 
-class PairwiseModel(Changing, SimilarityModel):
+class PairwiseModel(UpdatableModel):
     """Find similar pictures by comparing the candidate with every stored one.
 
     Parameters
@@ -162,49 +161,15 @@ class PairwiseModel(Changing, SimilarityModel):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def fit(self, X, y=None):
-        """Store the pictures that candidates will be compared with.
-
-        Parameters
-        ----------
-        X : DataFrame, Collection or array-like
-            Flat rows of shape (n, n_features) or pictures of shape
-            (n, height, width, channels). uint8 means 0–255 and float 0–1. The keys
-            are the index of a DataFrame, those of a Collection, else 0 to n − 1.
-        y : array-like of shape (n,), optional
-            Labels, which `score` needs; those of a Collection by default.
-
-        Returns
-        -------
-        self : PairwiseModel
-            The fitted model.
-
-        Raises
-        ------
-        ValueError
-            If an option is unknown, or keys are not unique.
-        ImportError
-            If faiss is asked for and not installed.
-
-        Notes
-        -----
-        Pixels of a `Collection` that holds more than 1 GiB of them stay in its file,
-        which is mapped; keep it unchanged as long as the model is used. They are read
-        into memory where `Collection.mapped` gives None, where a mask puts them on
-        white, where features of scikit-learn's own are given them, where they are
-        clustered or indexed by faiss, for seuclidean and mahalanobis, and where the
-        model is saved, copied, sent to another process or changed.
-        """
+    def _check_parameters(self):
+        super()._check_parameters()
         check_algorithm(self.algorithm, self.recall_target, ["faiss"])
         if self.algorithm == "faiss":
             check_faiss(self.dist_metric, self.faiss_factory, self.metric_params)
-        super().fit(X, y)
-        self.n_rebuilds_ = 0
-        self._partition()
-        return self
 
-    def _partition(self):
-        """Cluster or index the stored rows, where they are to be."""
+    def _index(self, rows):
+        """Store the rows, clustered or indexed by faiss where they are to be."""
+        self.search_ = self._exact_search(rows)
         self.algorithm_ = choose_algorithm(self.algorithm, self.search_.rows)
         self.recall_, self.clusters_searched_, self.recall_curve_ = 1.0, None, None
         if self.algorithm_ == "exact":
@@ -248,9 +213,8 @@ class PairwiseModel(Changing, SimilarityModel):
             if algorithm == self.algorithm_ and not self._is_unbalanced():
                 return
         self.n_rebuilds_ += self.algorithm_ != "exact"
-        self.search_ = self._exact_search(rows)
         try:
-            self._partition()
+            self._index(rows)
         except ValueError:  # too few rows are left for an index of faiss
             self.algorithm_ = "exact"
 

@@ -25,7 +25,7 @@ class Matches:
     shares : dict of str to ndarray of shape (k,), optional
         What each block of features adds to the distance.
     verification : ndarray of shape (k,), optional
-        The distance by which the rows were ranked anew.
+        The distance by which the rows were re-ranked.
     """
 
     positions: np.ndarray
@@ -44,16 +44,29 @@ class Matches:
         verified = self.verification is not None
         return self.verification if verified else self.short_distance
 
-    def take(self, order):
-        """Return the rows in another order, or some of them."""
+    def reranked(self, distance, degrees, mirrored, rank, k):
+        """Return the k nearest by the distance of a verification.
+
+        Parameters
+        ----------
+        distance, degrees, mirrored : ndarray of shape (n,)
+            What the verification says of each row.
+        rank : ndarray of int
+            The place of each stored row's key in key order, which breaks ties.
+        k : int
+            Rows to keep.
+        """
+        order = np.lexsort((rank[self.positions], distance))[:k]
+        orientations = self.orientations
+        if orientations is not None:
+            orientations = np.column_stack([degrees, mirrored])[order]
         return replace(
             self,
             positions=self.positions[order],
             short_distance=self.short_distance[order],
-            orientations=None
-            if self.orientations is None
-            else self.orientations[order],
+            orientations=orientations,
             shares=self.shares and {n: v[order] for n, v in self.shares.items()},
+            verification=distance[order],
         )
 
     def columns(self):

@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from ..collection.lineage import lineage_of
 from ..pictures.scaling import as_uint8
 from ..pictures.validation import is_collection
-from .base import keys_of, rank_keys
+from .base import SimilarityModel
+from .keys import joined, keys_of, narrowed
 
-_MOST_CHANGE = 2.0  # of the rows that share a cluster, before it is made anew
+_MOST_CHANGE = 2.0  # of the rows that share a cluster, before all are clustered again
 
 
-def _joined(rows, added):
+def _joined_rows(rows, added):
     """Stored rows with others below them, in a type that holds both: (n + m, d)."""
     added = as_uint8(added)
     if rows.dtype == np.uint8 and added.dtype != np.uint8:
@@ -22,23 +22,11 @@ def _joined(rows, added):
     return np.concatenate([rows, added.astype(rows.dtype, copy=False)])
 
 
-def _as_keys(keys):
-    """Keys as an array, strings in no more room than they need."""
-    keys = list(keys)
-    if all(isinstance(key, str) for key in keys):
-        return np.asarray(keys, dtype=str)
-    out = np.asarray(keys)
-    if out.dtype.kind in "iu":
-        return out
-    out = np.empty(len(keys), object)
-    out[:] = keys
-    return out
+class UpdatableModel(SimilarityModel):
+    """Base of the similarity models to which pictures can be added, and removed.
 
-
-class Changing:
-    """Mixin of a similarity model: `add` and `remove`.
-
-    A model says how its search follows by `_follow` and `_partition`.
+    A model says how its index follows by `_follow`, and by `_fewest_pictures` how many
+    it needs.
     """
 
     def add(self, X, y=None):
@@ -63,8 +51,8 @@ class Changing:
             The model with ``keys_``, ``y_``, ``lineage_`` and the search brought up
             to date. Where the clusters have lost their balance (the cluster of a
             picture holds, on average over the pictures, more than twice what it held
-            when they were made, or less than half), they are made anew, the recall
-            is measured again and ``n_rebuilds_`` is one more.
+            when they were made, or less than half), they are made again, the recall
+            is measured and ``n_rebuilds_`` is one more.
 
         Raises
         ------
@@ -76,12 +64,12 @@ class Changing:
         if y is None and is_collection(X) and len(X.classes):
             labels = X.labels if self.y_ is not None else None
         if (labels is None) != (self.y_ is None):
-            wants = "without labels; leave y out" if self.y_ is None else "with labels"
+            wants = "without labels; omit y" if self.y_ is None else "with labels"
             raise ValueError(
                 f"The model was fitted {wants}"
                 + ("." if self.y_ is None else "; give y, one for each picture.")
             )
-        images = self._check(X, reset=False)
+        images = self._check(X)
         if labels is not None:
             check_consistent_length(images, labels)
             labels = np.asarray(labels)
@@ -95,11 +83,9 @@ class Changing:
             self.pictures_ = np.concatenate([self.pictures_[:], images])
         if labels is not None:
             self.y_ = np.concatenate([self.y_, labels])
-        n_before = len(self.keys_)
-        self._rename(_as_keys([*self.keys_.tolist(), *keys]))
-        everything = np.arange(n_before)
-        stored = _joined(self._stored(everything), rows)
-        self._follow(stored, everything)
+        kept = np.arange(len(self.keys_))
+        self._set_keys(joined(self.keys_, keys))
+        self._follow(_joined_rows(self._stored(kept), rows), kept)
         return self
 
     def remove(self, keys):
@@ -110,7 +96,7 @@ class Changing:
         Parameters
         ----------
         keys : key or list of keys
-            Which; turned copies are named one by one.
+            Which; rotated copies are named one by one.
 
         Returns
         -------
@@ -141,12 +127,12 @@ class Changing:
             self.pictures_ = self.pictures_[kept]
         if self.y_ is not None:
             self.y_ = self.y_[kept]
-        self._rename(_as_keys(self.keys_[kept].tolist()))
+        self._set_keys(narrowed(self.keys_[kept]))
         self._follow(self._stored(kept), kept)
         return self
 
     def _keys_to_add(self, X, n_added):
-        """Keys of pictures to add, as a list; none is there already."""
+        """Keys of pictures to add: (m,); none is there already."""
         keys = keys_of(X)
         if keys is None:
             if self.keys_.dtype.kind not in "iu":
@@ -155,23 +141,16 @@ class Changing:
                     f"{str(self.keys_[0])!r}; give a DataFrame whose index holds the "
                     "new ones."
                 )
-            start = int(self.keys_.max()) + 1
-            return list(range(start, start + n_added))
-        keys = _as_keys(keys)
-        together = pd.Index([*self.keys_.tolist(), *keys.tolist()])
+            return self.keys_.max() + 1 + np.arange(n_added)
+        keys = narrowed(keys)
+        together = pd.Index(joined(self.keys_, keys))
         if together.has_duplicates:
             twice = together[together.duplicated()][0]
             raise ValueError(
                 f"Keys must be unique, but {twice!r} is there already or comes twice; "
                 "remove it first, or give another key."
             )
-        return keys.tolist()
-
-    def _rename(self, keys):
-        """Learn what follows from the keys alone."""
-        self.keys_ = keys
-        self.lineage_ = pd.factorize(lineage_of(keys.tolist()))[0]
-        self.search_rank_ = rank_keys(keys)
+        return keys
 
     def _is_unbalanced(self):
         """Whether rows share their cluster with many more, or fewer, than at first."""

@@ -236,15 +236,14 @@ class Verifying(TransformerMixin, BaseEstimator):
     shortlist = 12
     rotation_invariant = True
 
-    def __init__(self, image_shape=None):
-        self.image_shape = image_shape
+    takes_pictures = True
 
     def fit(self, X, y=None):
         self.fitted_ = True
         return self
 
     def transform(self, X):
-        return X.reshape(len(X), -1, 3).mean(axis=1) / 255
+        return X.mean(axis=(1, 2)) / 255
 
     def thumbnails(self, images):
         return images[:, :1, :1].astype(float)
@@ -280,6 +279,18 @@ class TestRerank:
         table = model.predict(images[3])
         assert len(table) == 40
         assert table["verification"].is_monotonic_increasing
+
+    def test_ties_are_ordered_by_key(self, images):
+        class Undecided(Verifying):
+            def verify(self, candidate, shortlist, orientation):
+                return np.zeros(len(shortlist)), np.zeros(len(shortlist)), None
+
+        frame = as_frame(images[::-1]).set_axis([f"rock.{i:03}" for i in range(60)])
+        shortlist = PairwiseModel(12, features=Verifying(), rerank=None).fit(frame)
+        keys = shortlist.predict(images[3]).index
+        assert list(keys) != sorted(keys)
+        table = PairwiseModel(5, features=Undecided()).fit(frame).predict(images[3])
+        assert list(table.index) == sorted(keys)[:5]
 
     def test_a_key_gives_what_its_pixels_give(self, images):
         model = PairwiseModel(5, features=Verifying()).fit(as_frame(images))

@@ -1,8 +1,10 @@
 """PairwiseModel and KMeansModel: the contracts on fitting and on candidates."""
 
+import inspect
 import tracemalloc
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -124,7 +126,7 @@ def test_keys_come_in_any_kind_of_list(model, frame, keys):
 
 @pytest.mark.parametrize("X", [7, None, Path("a.jpg"), ["marble.001", 5], [Path("a")]])
 def test_neither_keys_nor_pixels(model, frame, X):
-    with pytest.raises(TypeError, match="neither a key or keys.*nor pixels") as error:
+    with pytest.raises(TypeError, match="neither a key or keys.*rocks.read") as error:
         model.fit(frame).predict(X)
     assert "\n" not in str(error.value)
 
@@ -177,6 +179,32 @@ def test_call_time_keywords_hold_for_one_call(model, frame):
     assert table.columns[0] == "euclidean"
     assert model.get_params() == before
     assert model.predict(frame.index[0], k_candidates=9).shape == (9, 2)
+
+
+class Recorder:
+    """An engine that remembers what it was asked with."""
+
+    def __init__(self, engine):
+        self.engine, self.asked = engine, []
+
+    def search(self, *args, **kwargs):
+        call = inspect.signature(self.engine.search).bind(*args, **kwargs)
+        self.asked.append(call.arguments)
+        return self.engine.search(*args, **kwargs)
+
+
+def test_the_engine_searches_with_the_threads_of_the_model(model, frame):
+    model.fit(frame).set_params(n_jobs=3)
+    model.search_ = Recorder(model.search_)
+    model.predict(frame.iloc[:2])
+    assert [call["n_jobs"] for call in model.search_.asked] == [3]
+
+
+def test_predict_changes_nothing_in_the_model(model, frame):
+    model.fit(frame).set_params(n_jobs=2)
+    before = joblib.hash(model)
+    model.predict(frame, 7, "euclidean", orientation="any")
+    assert joblib.hash(model) == before
 
 
 def test_more_than_there_are_gives_all(model, frame):
@@ -451,6 +479,8 @@ class TestMistakes:
         model.fit(frame)
         with pytest.raises(KeyError, match="'granite.1' is not a key of the 120"):
             model.predict("granite.1")
+        with pytest.raises(KeyError, match=r"read first: model.predict\(rocks.read\("):
+            model.predict("noise.png")
         with pytest.raises(KeyError, match="'granite.1'"):
             model.predict([frame.index[0], "granite.1"])
 

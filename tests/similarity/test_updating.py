@@ -171,7 +171,7 @@ def test_mistakes_change_nothing(frame, rocks):
         model.remove(["rock.001", "rock.9"])
     with pytest.raises(ValueError, match="Only 4 of 30 pictures would be left, and"):
         model.remove(frame.index[4:30])
-    with pytest.raises(ValueError, match="without labels; leave y out"):
+    with pytest.raises(ValueError, match="without labels; omit y"):
         PairwiseModel().fit(rocks[0][:9]).add(rocks[0][9:12], y[:3])
     for name, value in state(model).items():
         np.testing.assert_array_equal(value, before[name], err_msg=name)

@@ -1,0 +1,53 @@
+"""The rows that are compared: what features make of pictures, or their pixels."""
+
+import numpy as np
+
+from ..pictures.scaling import on_white
+from ..pictures.validation import input_for
+
+_BLOCK_BYTES = 1 << 24
+
+
+def pixel_rows(images):
+    """Flatten pictures, those with a mask put on white: (n, h, w, c) -> (n, d)."""
+    if images.shape[3] != 4:
+        return images.reshape(len(images), -1)
+    out = np.empty((*images.shape[:3], 3), images.dtype)
+    step = max(1, _BLOCK_BYTES // max(1, images[:1].nbytes))
+    for start in range(0, len(images), step):
+        out[start : start + step] = on_white(images[start : start + step])
+    return out.reshape(len(images), -1)
+
+
+def feature_rows(features, images):
+    """Describe pictures by a fitted transformer: (n, h, w, c) -> (n, d)."""
+    rows = np.asarray(features.transform(input_for(features, images)))
+    return check_rows(rows, features, len(images))
+
+
+def check_features(features):
+    """Raise a TypeError that names what is given in place of a transformer."""
+    if isinstance(features, type) or not hasattr(features, "transform"):
+        given = " ".join(repr(features).split())  # on one line
+        raise TypeError(
+            f"features={given} is no transformer; give one, such as RockFeatures(), or "
+            "None to compare pixels."
+        )
+
+
+def check_rows(rows, features, n):
+    """Return what features gave for n pictures, or say why it cannot be compared."""
+    name = type(features).__name__
+    if rows.ndim != 2 or len(rows) != n or rows.dtype.kind not in "buif":
+        raise ValueError(
+            f"{name} gave {rows.dtype} of the shape {rows.shape} for {n} pictures, "
+            f"expected numbers, ({n}, n_features), that are not sparse."
+        )
+    if rows.dtype not in (np.uint8, np.float32, np.float64):
+        rows = rows.astype(np.float32 if rows.dtype.itemsize <= 2 else np.float64)
+    if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+        raise ValueError(
+            f"{name} gave NaN or infinity, which nothing can be compared with; correct "
+            "the features, or remove the picture."
+        )
+    return rows
