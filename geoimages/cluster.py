@@ -58,7 +58,7 @@ class KMeansModel(UpdatableModel):
     algorithm : {"partitioned", "exact", "auto"}, default="partitioned"
         Whether the nearest clusters are searched or all of them. "auto" searches all
         up to 200 million stored values (pictures × columns).
-    random_state : int, RandomState or None, default=None
+    random_state : int, RandomState or None, default=0
         Seed of k-means.
     n_jobs : int, optional
         Threads that search, as `joblib.Parallel` counts them. The answers do not
@@ -144,7 +144,7 @@ class KMeansModel(UpdatableModel):
         pooling="auto",
         n_init="auto",
         algorithm="partitioned",
-        random_state=None,
+        random_state=0,
         n_jobs=None,
     ):
         self.num_clusters = num_clusters

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from .collection.splits import groups_of
 from .collection.store import vectors_frame
 from .files import atomic_path, progress
 from .pictures.reading import ImageReadError, read_image
-from .pictures.resizing import resize_image
+from .pictures.resizing import check_size, resize_image
 
 _WITH_ALPHA = (".avif", ".jp2", ".png", ".tif", ".tiff", ".webp")
 
@@ -32,17 +34,54 @@ def _plain(value):
     )
 
 
+def _grey(images):
+    """Average the channels: (..., h, w, c) -> (..., h, w) uint8."""
+    return np.rint(images.mean(axis=-1)).astype(np.uint8)
+
+
+def class_of(metadata, key):
+    """Return the class of a picture by the metadata of `Images`, old ones included.
+
+    That is its folder, where that is a class, else what its label stands for. Metadata
+    of the proof of concept know neither: there the key begins with the class.
+    """
+    about = metadata["images"][key]
+    folder, dirs = Path(about["file_path"]).parent.name, metadata.get("dirs")
+    dirs = dirs if isinstance(dirs, dict) else {}
+    if folder in dirs:
+        return folder
+    if "label" in about:
+        names = [n for n, d in dirs.items() if d["label"] == about["label"]]
+        return names[0] if names else str(about["label"])
+    return folder if key.startswith(f"{folder}.") else key.split(".")[0]
+
+
+def _path_property(name, doc):
+    """A property that makes a `Path` of what it is set to."""
+
+    def get(self):
+        return getattr(self, name)
+
+    def set_(self, path):
+        setattr(self, name, Path(path))
+
+    return property(get, set_, doc=doc)
+
+
 class Images:
     """A folder of class folders, and the steps that turn it into rows.
 
     Parameters
     ----------
-    images_path : str or path-like
-        Folder of the pictures; each lies in a folder that names its class.
-    data_path : str or path-like, default="data"
+    images_path : str or path-like, default="../images/geological_similarity"
+        Folder of the pictures; each lies in a folder that names its class. Pictures
+        that lie in no folder have the class their names begin with, where all of them
+        are named as ``marble.MGN0Z.jpg`` is: letters, a dot, letters and digits.
+    data_path : str or path-like, default="../datasets"
         Folder of the files written by `write_json`.
-    dev_path : str or path-like, default="dev"
-        Folder that `sample_images` takes its pictures to.
+    dev_path : str or path-like, default="../images/dev"
+        Folder that `sample_images` takes its pictures to. Where it, or `data_path`, lies
+        below `images_path`, what is in it is never listed.
     sub_dirs : dict, optional
         ``{folder: {"label": int}}``, the class folders to use. By default every
         folder below `images_path` that holds files, numbered in alphabetical order.
@@ -50,7 +89,8 @@ class Images:
     Attributes
     ----------
     metadata : dict
-        What `generate_image_metadata` returned last; None once the pictures changed.
+        What `generate_image_metadata` returned or `read_json` read last, or what it was
+        set to; None once the pictures changed. ``images_meta_data`` is the same.
 
     See Also
     --------
@@ -74,21 +114,55 @@ class Images:
     (12, 2352)
     """
 
-    def __init__(self, images_path, data_path="data", dev_path="dev", sub_dirs=None):
-        self.images_path = Path(images_path)
-        self.data_path = Path(data_path)
-        self.dev_path = Path(dev_path)
+    def __init__(
+        self,
+        images_path="../images/geological_similarity",
+        data_path="../datasets",
+        dev_path="../images/dev",
+        sub_dirs=None,
+    ):
+        self.images_path = images_path
+        self.data_path = data_path
+        self.dev_path = dev_path
         self.sub_dirs = sub_dirs
         self.metadata = None
         self._listing = {}  # how the metadata was asked for
 
+    images_path = _path_property("_images_path", "Folder of the pictures.")
+    data_path = _path_property(
+        "_data_path", "Folder of the files written by `write_json`."
+    )
+    dev_path = _path_property(
+        "_dev_path", "Folder that `sample_images` takes its pictures to."
+    )
+
+    @property
+    def images_meta_data(self):
+        """The metadata under its old name."""
+        return self.metadata
+
+    @images_meta_data.setter
+    def images_meta_data(self, metadata):
+        self.metadata = metadata
+
     def __repr__(self):
         return f"Images({str(self.images_path)!r})"
 
+    def _list_files(self):
+        """List what lies below ``images_path`` but not in the other two folders."""
+        root = self.images_path.resolve()
+        others = [path.resolve() for path in (self.data_path, self.dev_path)]
+        inside = tuple(
+            f"{path.relative_to(root).as_posix()}/"
+            for path in others
+            if root in path.parents
+        )
+        with open_source(self.images_path) as source:
+            return [e for e in source.entries if not e.path.startswith(inside)]
+
     def _entries(self):
         """List the files: (entries, loose ones too; {folder: {"label": int}})."""
-        with open_source(self.images_path) as source:
-            entries = source.entries
+        entries = self._list_files()
         pictures = [
             entry for entry in entries if entry.label and is_picture_name(entry.path)
         ]
@@ -118,6 +192,8 @@ class Images:
     def unzip_images(self, zip_path):
         """Unpack a zip into ``images_path``.
 
+        Where all of it lies in one folder of that very name, the folder is not doubled.
+
         Parameters
         ----------
         zip_path : str or path-like
@@ -143,6 +219,10 @@ class Images:
                     f"{zip_path} is damaged at {damaged!r}; nothing was unpacked."
                 )
             members = [info for info in archive.infolist() if not info.is_dir()]
+            own = f"{self.images_path.resolve().name}/"
+            if all(member.filename.startswith(own) for member in members):
+                for member in members:
+                    member.filename = member.filename.removeprefix(own)
             self.images_path.mkdir(parents=True, exist_ok=True)
             self.metadata = None
             return [
@@ -329,8 +409,8 @@ class Images:
             ``root`` (``images_path``), ``dirs`` (``{folder: {"label": int}}``),
             ``images`` (by key: ``file_name``, ``root`` (its folder), ``file_path``,
             ``size`` (height, width, channels in the file; a list, as JSON has it) and
-            ``label``) and ``errata`` (``file_path`` and ``reason`` of every other
-            file; ``no-class`` is a picture that lies in no class folder).
+            ``label``), ``errata`` (``file_path`` and ``reason`` of every other file;
+            ``no-class`` is a picture that lies in no class folder) and ``exp_size``.
 
         Raises
         ------
@@ -345,6 +425,13 @@ class Images:
         exp_size = tuple(int(side) for side in exp_size)
         images, errata = {}, []
         entries, dirs = self._entries()
+        flat = [e for e in entries if e.label and "/" not in e.path]
+        if flat:
+            warnings.warn(
+                f"{len(flat)} pictures lie in no class folder; their classes are what "
+                f"their names begin with, as {flat[0].label!r} of {flat[0].path!r}.",
+                stacklevel=2,
+            )
         for entry in progress(entries, desc="listing", unit="file"):
             path = self.images_path / entry.path
             try:
@@ -372,56 +459,86 @@ class Images:
             "dirs": dirs,
             "images": images,
             "errata": errata,
+            "exp_size": list(exp_size),
         }
         return self.metadata
 
-    def _read_all(self):
+    def _size_of_pictures(self):
+        """(height, width, 3) that the metadata expect, or that most pictures have."""
+        if "exp_size" in self.metadata:
+            return tuple(self.metadata["exp_size"])
+        sizes = Counter(
+            tuple(about["size"])[:2]
+            for about in self.metadata["images"].values()
+            if "size" in about
+        )
+        if not sizes:
+            first = next(iter(self.metadata["images"].values()))
+            return read_image(first["file_path"]).shape
+        return (*sizes.most_common(1)[0][0], 3)
+
+    def _read_all(self, image_size):
         """Read the pictures of the metadata: (n, h, w, 3) uint8 and their keys."""
         if self.metadata is None:
             self.generate_image_metadata(**self._listing)
-        images, exp_size = self.metadata["images"], self._listing["exp_size"]
+        images = self.metadata["images"]
         if not images:
             raise ValueError(
-                f"{self.images_path} holds no pictures of {exp_size}; the errata of "
+                f"{self.images_path} holds no pictures of "
+                f"{tuple(self.metadata.get('exp_size', ()))}; the errata of "
                 "generate_image_metadata say why, resize=True takes other sizes."
             )
-        out = np.empty((len(images), *exp_size), np.uint8)
+        if isinstance(image_size, str):
+            raise TypeError(
+                f"image_size is (height, width, 3), got {image_size!r}; name the other "
+                f"parameter, dtype={image_size!r}."
+            )
+        size = check_size(image_size or self._size_of_pictures())
+        out = np.empty((len(images), *size, 3), np.uint8)
         bar = progress(images.values(), desc="reading pictures", unit="picture")
         for i, about in enumerate(bar):
-            image = read_image(about["file_path"])
-            out[i] = resize_image(image, exp_size[:2])
+            out[i] = resize_image(read_image(about["file_path"]), size)
         return out, list(images)
 
-    def images_to_vectors_df(self, dtype="float32"):
+    def images_to_vectors_df(
+        self, image_size=None, to_grey_scale=0, *, dtype="float32"
+    ):
         """Read the pictures of the metadata as flat rows.
 
         Parameters
         ----------
+        image_size : sequence of int, optional
+            (height, width, channels) that all pictures are brought to; by default the
+            size that the metadata expect.
+        to_grey_scale : {0, 1}, default=0
+            Whether a row holds the mean of the channels, rounded to a level of 255.
         dtype : {"float32", "uint8"}, default="float32"
             float32 is in [0, 1]; uint8, in 0–255, takes a quarter of the memory.
 
         Returns
         -------
-        vectors_df : DataFrame of shape (n, height * width * 3)
+        vectors_df : DataFrame of shape (n, height * width * 3) or (n, height * width)
             Index ``key``.
         """
-        images, keys = self._read_all()
-        return vectors_frame(images, keys, dtype)
+        images, keys = self._read_all(image_size)
+        return vectors_frame(_grey(images) if to_grey_scale else images, keys, dtype)
 
-    def images_to_x_y(self):
+    def images_to_x_y(self, image_size=None):
         """Read the pictures of the metadata and their classes.
+
+        Parameters
+        ----------
+        image_size : sequence of int, optional
+            As in `images_to_vectors_df`.
 
         Returns
         -------
         x : ndarray of shape (n, height, width, 3), uint8
         y : ndarray of shape (n,), str
-            Name of the folder of each picture.
+            Class of each picture: its folder, or what its name begins with.
         """
-        images, _ = self._read_all()
-        folders = [
-            Path(about["root"]).name for about in self.metadata["images"].values()
-        ]
-        return images, np.array(folders, dtype=str)
+        images, keys = self._read_all(image_size)
+        return images, np.array([class_of(self.metadata, key) for key in keys], str)
 
     @staticmethod
     def read_image(path, to_grey_scale=0):
@@ -444,9 +561,7 @@ class Images:
             If it cannot be read, with the reason.
         """
         image = read_image(path)
-        if to_grey_scale:
-            return np.rint(image.mean(axis=2)).astype(np.uint8)
-        return image
+        return _grey(image) if to_grey_scale else image
 
     @staticmethod
     def flatten_image(array, normalize=1):
@@ -457,15 +572,25 @@ class Images:
         array : ndarray of shape (height, width, channels) or (height, width)
             The picture; uint8 means 0–255 and float 0–1.
         normalize : {0, 1}, default=1
-            Whether uint8 becomes float32 in [0, 1].
+            Whether whole numbers become float32 in [0, 1].
 
         Returns
         -------
         vector : ndarray of shape (height * width * channels,)
+
+        Raises
+        ------
+        ValueError
+            If a float picture is not in 0–1.
         """
         vector = np.asarray(array).ravel()
-        if normalize and vector.dtype == np.uint8:
-            return vector / np.float32(255)
+        if vector.dtype.kind in "iu":
+            return vector.astype(np.float32) / np.float32(255) if normalize else vector
+        if normalize and vector.max(initial=0) > 1:
+            raise ValueError(
+                f"A float picture lies in 0–1, got values up to {vector.max():g}; give "
+                "array / 255."
+            )
         return vector
 
     def _data_file(self, path):
@@ -512,6 +637,9 @@ class Images:
     def read_json(self, path):
         """Read a JSON file.
 
+        Metadata of pictures become ``metadata``, also those that the proof of concept
+        wrote.
+
         Parameters
         ----------
         path : str or path-like
@@ -530,13 +658,16 @@ class Images:
         """
         path = self._data_file(path)
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"No file at {path}; write_json writes one."
             ) from None
         except ValueError as error:
             raise ValueError(f"{path} is not JSON ({error}).") from None
+        if isinstance(data, dict) and isinstance(data.get("images"), dict):
+            self.metadata = data
+        return data
 
 
 def save_image(image, path):
@@ -571,7 +702,7 @@ class Labels:
         Parameters
         ----------
         y : array-like of shape (n,)
-            Labels.
+            Labels; bytes, which ``.h5`` files hold, are decoded.
 
         Returns
         -------
@@ -587,6 +718,9 @@ class Labels:
         ([[0.0, 1.0], [1.0, 0.0]], ['gneiss', 'schist'])
         """
         y = np.asarray(y)
+        y = y.ravel() if y.ndim == 2 and 1 in y.shape else y
+        if y.dtype.kind in "SO":
+            y = np.array([v.decode() if isinstance(v, bytes) else v for v in y])
         if y.ndim != 1:
             raise ValueError(
                 f"y is one label a picture, got an array of shape {y.shape}."

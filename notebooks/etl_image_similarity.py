@@ -55,7 +55,7 @@ pd.DataFrame(metadata["errata"], columns=["file_path", "reason"])
 # the memory of `float32` ones and give the same distances.)
 
 # %%
-vectors_df = images.images_to_vectors_df("uint8")
+vectors_df = images.images_to_vectors_df(dtype="uint8")
 print(f"{len(vectors_df):,} vectors, {vectors_df.to_numpy().nbytes / 1e6:.1f} MB")
 vectors_df.iloc[:4, :6]
 

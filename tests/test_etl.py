@@ -13,6 +13,7 @@ from geoimages import (
     Images,
     Labels,
     PairwiseModel,
+    Plots,
     read_image,
 )
 from geoimages.collection.lineage import lineage_of
@@ -294,7 +295,7 @@ def test_rows_and_arrays_hold_the_same_pictures(images):
 
 def test_the_folder_and_the_collection_agree(images, rock_zip, tmp_path):
     images.rename_images()
-    frame = images.images_to_vectors_df("uint8")
+    frame = images.images_to_vectors_df(dtype="uint8")
     with Collection.create(tmp_path / "a.h5", rock_zip) as rocks:
         other = rocks.to_frame("uint8")
     assert frame.equals(other)
@@ -316,6 +317,9 @@ def test_read_and_flatten(draw):
     np.testing.assert_array_equal(
         Images.flatten_image(image / 255), image.ravel() / 255
     )
+    np.testing.assert_array_equal(Images.flatten_image(image.astype(int)), row)
+    with pytest.raises(ValueError, match="values up to 2.*; give array / 255"):
+        Images.flatten_image(image.astype(float))
 
 
 def test_json_lies_in_the_data_path(images, tmp_path, monkeypatch):
@@ -348,6 +352,118 @@ def test_json_takes_numpy_and_paths(images):
         images.write_json({1}, "b.json")
 
 
+def test_own_folders_below_the_pictures_are_never_listed(tmp_path, rock_zip):
+    root = tmp_path / "images"
+    images = Images(root, data_path=root / "data", dev_path=root / "dev")
+    images.unzip_images(rock_zip)
+    (root / "data").mkdir()
+    (root / "data/sheet.png").write_bytes(b"")
+    taken = images.sample_images(0.2, random_state=0)
+    metadata = images.generate_image_metadata()
+    assert len(metadata["images"]) + len(taken) in range(60, 64)
+    assert not {"dev", "data"} & set(metadata["dirs"])
+    listed = [*metadata["images"].values(), *metadata["errata"]]
+    assert not [e for e in listed if "/dev/" in e["file_path"]]
+    assert not [e for e in listed if "/data/" in e["file_path"]]
+    assert not [path for path in images.rename_images() if "dev" in path.parts]
+    images.dev_path = root  # to look at what was sampled, its own folder is listed
+    assert images.generate_image_metadata()["images"]
+
+
+def test_paths_are_those_of_the_proof_of_concept(tmp_path, monkeypatch):
+    images = Images()
+    assert images.images_path == Path("../images/geological_similarity")
+    assert images.data_path == Path("../datasets")
+    assert images.dev_path == Path("../images/dev")
+    for name in ("images_path", "data_path", "dev_path"):
+        setattr(images, name, "elsewhere")
+        assert getattr(images, name) == Path("elsewhere")
+
+
+def test_a_zip_of_one_folder_does_not_double_it(tmp_path, rock_zip):
+    for name, first in (("rocks", "andesite"), ("other", "rocks")):
+        images = Images(tmp_path / name)
+        written = images.unzip_images(rock_zip)
+        assert {path.relative_to(tmp_path).parts[1] for path in written} >= {first}
+        assert all(path.is_file() for path in written)
+        assert len(images.generate_image_metadata()["images"]) == 60
+
+
+def test_flat_pictures_have_the_class_of_their_names(tmp_path, draw):
+    for i, name in enumerate(("marble.MGN0Z", "marble.MGN0Z.90", "schist.A1")):
+        draw(f"dev/{name}.jpg", seed=i)
+    images = Images(tmp_path / "dev")
+    with pytest.warns(UserWarning, match="3 pictures lie in no .*'marble'"):
+        metadata = images.generate_image_metadata()
+    assert metadata["dirs"] == {"marble": {"label": 0}, "schist": {"label": 1}}
+    assert images.images_to_x_y()[1].tolist() == ["marble", "marble", "schist"]
+    assert images.rename_images() == {}
+    with Collection.create(tmp_path / "a.h5", tmp_path / "dev") as rocks:
+        assert rocks.labels.tolist() == ["marble", "marble", "schist"]
+        assert "named: marble.MGN0Z.90.jpg is marble" in rocks.summary()
+    draw("dev/BH12.5m.jpg")
+    with Collection.create(tmp_path / "b.h5", tmp_path / "dev") as rocks:
+        assert set(rocks.labels) == {""}
+        assert "named" not in rocks.summary()
+
+
+def old_metadata(images):
+    """What the proof of concept wrote of the same files."""
+    about = images.generate_image_metadata()
+    return about | {
+        "dirs": [[]],
+        "images": {
+            key: {name: of[name] for name in ("file_name", "root", "file_path", "size")}
+            for key, of in about["images"].items()
+        },
+    }
+
+
+def test_metadata_set_or_read_are_those_used(images, rocks):
+    images.rename_images()
+    old = old_metadata(images)
+    del old["exp_size"]
+    expected = images.images_to_vectors_df()
+    some = old | {"images": dict(list(old["images"].items())[:7])}
+    for use in (
+        lambda: setattr(images, "images_meta_data", some),
+        lambda: images.read_json(images.write_json(some, "old.json")),
+    ):
+        images.images_meta_data = None
+        use()
+        assert len(images.images_meta_data["images"]) == 7
+        assert images.images_to_vectors_df().equals(expected.iloc[:7])
+        x, y = images.images_to_x_y()
+        assert x.shape == (7, 28, 28, 3)
+        assert y.tolist() == [key.split(".")[0] for key in some["images"]]
+    matches = PairwiseModel(3).fit(expected.iloc[:7]).predict(expected.iloc[0])
+    assert len(Plots.plot_matches(matches, images.images_meta_data).axes) == 3
+    images.read_json(images.write_json({"images": 7}, "else.json"))
+    assert len(images.metadata["images"]) == 7
+
+
+def test_rows_of_another_size_and_in_grey(images):
+    grey = images.images_to_vectors_df([28, 28, 3], 1)
+    assert grey.shape == (60, 784)
+    x, _ = images.images_to_x_y()
+    np.testing.assert_allclose(
+        grey, x.mean(axis=3).reshape(60, -1) / 255, atol=0.51 / 255
+    )
+    assert images.images_to_vectors_df(image_size=(14, 14, 3)).shape == (
+        60,
+        14 * 14 * 3,
+    )
+    with pytest.raises(TypeError, match="dtype='uint8'"):
+        images.images_to_vectors_df("uint8")
+
+
+def test_onehot_of_what_an_h5_file_holds():
+    for y in (np.array([b"b", b"a"]), np.array([[b"b"], [b"a"]], object)):
+        onehot, classes = Labels().categorical_to_onehot(y)
+        assert classes.tolist() == ["a", "b"]
+        assert onehot.tolist() == [[0, 1], [1, 0]]
+
+
 def test_onehot():
     onehot, classes = Labels.categorical_to_onehot(["b", "a", "c", "a"])
     assert classes.tolist() == ["a", "b", "c"]
@@ -355,7 +471,7 @@ def test_onehot():
     assert (onehot.sum(axis=1) == 1).all()
     assert classes[onehot.argmax(axis=1)].tolist() == ["b", "a", "c", "a"]
     with pytest.raises(ValueError, match="one label a picture"):
-        Labels.categorical_to_onehot([["a"]])
+        Labels.categorical_to_onehot([["a", "b"], ["a", "b"]])
 
 
 def test_save_image(tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -15,6 +16,8 @@ from .lineage import ROTATIONS, split_rotation
 
 _HEADER = struct.Struct("<4s2xH18x2H")  # of a member: mark, flags, two lengths
 _ROTATED = tuple(f".{angle}" for angle in ROTATIONS)
+# marble.MGN0Z.jpg, and its copies; BH12.5m.jpg begins with no class.
+_FLAT = re.compile(r"[^\W\d_]+\.[a-zA-Z0-9]+(\.(90|180|270))?\.\w+")
 _UTF8 = 0x800  # the flag of a name that is not in code page 437
 
 
@@ -93,9 +96,22 @@ def _picture_keys(keys):
     return {path: key if count[key] == 1 else path for path, key in keys.items()}
 
 
+def _name_flat(named):
+    """Give pictures in no folder the class that all of their names begin with."""
+    flat = [path for path, _, _, is_picture in named if is_picture and "/" not in path]
+    if not flat or not all(map(_FLAT.fullmatch, flat)):
+        return named
+    classes = {path: path.partition(".")[0] for path in flat}
+    return [
+        (path, key, classes.get(path, label), is_picture)
+        for path, key, label, is_picture in named
+    ]
+
+
 def _entries(paths):
     """Name every path."""
     named = [(path, *picture_key(path), is_picture_name(path)) for path in paths]
+    named = _name_flat(named)
     keys = {path: key for path, key, _, is_picture in named if is_picture}
     unique = len(set(keys.values())) == len(keys)
     if not unique or any(key.endswith(_ROTATED) for key in keys.values()):

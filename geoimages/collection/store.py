@@ -551,6 +551,8 @@ class Collection:
             f"({about['bytes'] / 1e6:.1f} MB)"
         ]
         lines += [f"  {name}: {n:,}" for name, n in sorted(about["classes"].items())]
+        if self._file.attrs.get("labels_from"):
+            lines.append(f"  classes {self._file.attrs['labels_from']}")
         if status:
             lines.append(
                 f"{len(ledger):,} files seen: "

@@ -202,6 +202,10 @@ def write_source(
                 "shape; give a square size."
             )
         labels = [entry.label for entry in entries]
+        flat = [e for e in entries if e.is_picture and e.label and "/" not in e.path]
+        labels_from = (
+            flat[:1] and f"as the files are named: {flat[0].path} is {flat[0].label}"
+        )
         if table is not None:
             table.match(entries)
             labels = table.replace_labels(labels)
@@ -235,7 +239,12 @@ def write_source(
                     f"None of the {len(entries)} files of {source} is a picture "
                     "that can be read; nothing was written."
                 )
-            writer.finish(source=Path(source).name, fit=fit, sized=given)
+            writer.finish(
+                source=Path(source).name,
+                fit=fit,
+                sized=given,
+                labels_from=labels_from or "",
+            )
             if table is not None:
                 table.write(writer.file, rows)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib.figure
 import numpy as np
 
+from ..etl import class_of
 from ..files import atomic_path
 from ..pictures.reading import read_image
 from ..pictures.scaling import on_white
@@ -81,11 +82,8 @@ class Gallery:
     def label(self, key):
         if not self.in_files:
             return str(self.metadata.labels[self.metadata.position(key)])
-        label = self._about(key)["label"]
-        for folder, about in self.metadata.get("dirs", {}).items():
-            if about["label"] == label:
-                return folder
-        return str(label)
+        self._about(key)
+        return class_of(self.metadata, key)
 
     def name(self, key):
         """Lines that name a picture: its key, and its label if the key does not."""
