@@ -151,12 +151,16 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
             Parallel(self.n_jobs, prefer="threads")(delayed(fill)(s) for s in starts)
         return out
 
-    def _chunk(self, images):
-        """Describe one chunk: (n, h, w, c) -> {name: (n, k)}."""
+    def _prepare(self, images):
+        """Bring a chunk to its working size: (n, h, w, c) -> sRGB, CIELAB, mask."""
         rgb, mask = split_mask(images)
         rgb, mask = averages.at_most(rgb, self.working_side, mask)
         rgb, mask = kernels.at_least(rgb, mask=mask)
-        return self._columns(rgb, color.srgb_to_lab(rgb), mask)
+        return rgb, color.srgb_to_lab(rgb), mask
+
+    def _chunk(self, images):
+        """Describe one chunk: (n, h, w, c) -> {name: (n, k)}."""
+        return self._columns(*self._prepare(images))
 
     def _columns(self, rgb, lab, mask):
         """Columns of pictures, by name: (n, h, w, 3) twice -> {name: (n, k)}."""

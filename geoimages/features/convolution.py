@@ -3,8 +3,10 @@
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from ..pictures import averages, color
+from ..pictures.validation import check_images
 from . import kernels
 from .base import PictureFeatures, split_mask
 
@@ -157,6 +159,35 @@ class ConvFeatures(PictureFeatures):
             for k in range(4)
         ]
         return np.concatenate(rotated).reshape(len(patches), -1)
+
+    def feature_maps(self, X):
+        """Return the response of each filter at each place, before pooling.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_features) or (n, height, width, c)
+            Flat rows or pictures, as in `fit`.
+
+        Returns
+        -------
+        maps : ndarray of shape (n, rows, columns, n_filters), float32
+            Soft-thresholded: 0 where a filter hardly responds, and off the rock.
+        """
+        check_is_fitted(self)
+        images = check_images(self, X, reset=False, dtype=None)
+        _, lab, mask = self._prepare(images)
+        side, stride = self.patch_size, self.stride
+        patches = kernels.extract_patches(lab, side, stride)
+        n, rows = len(lab), (lab.shape[1] - side) // stride + 1
+        patches = kernels.normalize_patches(patches.reshape(-1, side * side * 3))
+        weights = self.filters_.reshape(len(self.filters_), -1).T
+        maps = patches @ weights - self.offsets_
+        maps -= np.clip(maps, -self.threshold, self.threshold)
+        maps = maps.reshape(n, rows, -1, len(self.filters_))
+        if mask is not None:
+            inside = kernels.extract_patches(mask[..., None], side, stride).all(axis=2)
+            maps *= inside.reshape(*maps.shape[:3], 1)
+        return maps.astype(np.float32, copy=False)
 
     def _columns(self, rgb, lab, mask):
         weights = self.filters_.reshape(len(self.filters_), -1).T

@@ -301,6 +301,16 @@ class ConvNetClassifier(Network):
 
         return mixture
 
+    def _networks(self):
+        networks = super()._networks()
+        conv = getattr(self.features_, "blocks_", {}).get("conv", self.features_)
+        if hasattr(conv, "filters_"):
+            filters = conv.filters_.reshape(len(conv.filters_), -1).T
+            networks = {"filters": ([filters], [conv.offsets_]), **networks}
+        if self.expert_ is not None:
+            networks |= {"expert": self.expert_, "gate": self.gate_}
+        return networks
+
     def _augmentation(self, images):
         """The augmentation in use, or None."""
         height, width, channels = images.shape[1:]

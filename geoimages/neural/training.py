@@ -1,6 +1,7 @@
 """How the networks are trained: labels, hold-out, epochs, averaging, calibration."""
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.base import (
@@ -214,6 +215,20 @@ def train_mlp(
     return weights, biases, curve
 
 
+def layer_table(networks):
+    """A row for each layer of fitted networks: {name: (weights, biases)} -> DataFrame.
+
+    Columns ``network``, ``layer``, ``inputs``, ``outputs`` and ``parameters``.
+    """
+    rows = [
+        (name, layer + 1, *weight.shape, weight.size + bias.size)
+        for name, (weights, biases) in networks.items()
+        for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True))
+    ]
+    columns = ["network", "layer", "inputs", "outputs", "parameters"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 class Network(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
 ):
@@ -258,6 +273,22 @@ class Network(
     def _rows(self, X):
         """Turn X into the rows that the network takes."""
         raise NotImplementedError
+
+    def _networks(self):
+        """Weights and biases of each network, by name."""
+        return {"classifier": (self.coefs_, self.intercepts_)}
+
+    def summary(self):
+        """List the layers and count their parameters.
+
+        Returns
+        -------
+        table : DataFrame
+            A row for each layer: ``network``, ``layer``, ``inputs``, ``outputs`` and
+            ``parameters`` (weights and biases).
+        """
+        check_is_fitted(self)
+        return layer_table(self._networks())
 
     @property
     def _n_features_out(self):

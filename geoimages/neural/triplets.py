@@ -23,7 +23,13 @@ from sklearn.utils.validation import (
 from ..files import progress
 from .gradients import Adam, backpropagate, embed
 from .mining import MINING, Batches, judgement_loss, triplet_loss
-from .training import average_weights, encode_labels, hold_out, standardization
+from .training import (
+    average_weights,
+    encode_labels,
+    hold_out,
+    layer_table,
+    standardization,
+)
 
 _REFERENCES = 2000  # training rows that validation rows are ranked against
 _DOUBT = 0.1  # squared distance by which judgements may differ and still be unsure
@@ -279,6 +285,18 @@ class TripletEmbedding(
                 "dropout and validation_fraction are shares from 0 to below 1, got "
                 f"{self.dropout!r} and {self.validation_fraction!r}."
             )
+
+    def summary(self):
+        """List the layers and count their parameters.
+
+        Returns
+        -------
+        table : DataFrame
+            A row for each layer: ``network``, ``layer``, ``inputs``, ``outputs`` and
+            ``parameters`` (weights and biases).
+        """
+        check_is_fitted(self)
+        return layer_table({"embedding": (self.coefs_, self.intercepts_)})
 
     def fit(self, X, y):
         """Learn from rows and their labels.

@@ -1,9 +1,9 @@
 """Plots: what was found, what the collection holds, how many clusters it has."""
 
-from .classification import confusion_matrix, reliability
+from .classification import confusion_matrix, learning_curve, reliability
 from .clusters import elbow_plot, suggest_elbow
 from .comparison import comparison, side_by_side
-from .convolution import filters
+from .convolution import activations, filters
 from .embedding import embedding_animation, embedding_plot
 from .matches import plot_matches
 from .panels import save_figure
@@ -28,7 +28,9 @@ class Plots:
     sample_sheet = staticmethod(sample_sheet)
     confusion_matrix = staticmethod(confusion_matrix)
     reliability = staticmethod(reliability)
+    learning_curve = staticmethod(learning_curve)
     filters = staticmethod(filters)
+    activations = staticmethod(activations)
     trial_sheet = staticmethod(trial_sheet)
     comparison = staticmethod(comparison)
     side_by_side = staticmethod(side_by_side)

@@ -89,3 +89,57 @@ def reliability(y_true, proba, classes, ax=None, *, n_bins=15, figsize=(5, 5)):
     ax.legend(frameon=False, loc="upper left")
     ax.spines[["top", "right"]].set_visible(False)
     return ax.figure
+
+
+def learning_curve(model, *, figsize=(8, 3.4)):
+    """Show how training went, epoch by epoch.
+
+    Parameters
+    ----------
+    model : ConvNetClassifier, MLPEmbedding, TripletEmbedding or scikit-learn MLP
+        Fitted.
+    figsize : tuple of float, default=(8, 3.4)
+        Width and height, in inches.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        The loss in training, and in validation where it is known; beside it the
+        validation score. The shaded epochs are those whose weights were averaged.
+
+    Raises
+    ------
+    ValueError
+        If the model keeps no ``loss_curve_``.
+    """
+    loss = getattr(model, "loss_curve_", [])
+    if not len(loss):
+        raise ValueError(
+            f"{type(model).__name__} has no learning curve; give a fitted network."
+        )
+    score = getattr(model, "validation_score_curve_", None)
+    if score is None:
+        score = getattr(model, "validation_scores_", None)
+    score = [] if score is None else score
+    validation_loss = getattr(model, "validation_loss_curve_", [])
+    figure = Figure(figsize=figsize, layout="constrained")
+    axes = figure.subplots(1, 2 if len(score) else 1, squeeze=False)[0]
+    epochs = np.arange(1, len(loss) + 1)
+    axes[0].plot(epochs, loss, color=MUTED_COLOR, label="training")
+    if len(validation_loss):
+        axes[0].plot(epochs, validation_loss, color=LINE_COLOR, label="validation")
+    axes[0].set(ylabel="loss", ylim=(0, None))
+    axes[0].legend(frameon=False)
+    if len(score):
+        axes[1].plot(np.arange(1, len(score) + 1), score, color=LINE_COLOR)
+        axes[1].set(ylabel="validation score")
+    # Iterations over judgements, which have no validation score, are not averaged.
+    averaged = getattr(model, "averaged_epochs", 1) if len(score) else 1
+    for ax in axes:
+        if averaged > 1:
+            first = max(1, len(loss) - averaged + 1)
+            ax.axvspan(first, len(loss), color=MUTED_COLOR, alpha=0.15, linewidth=0)
+        ax.set(xlabel="epoch")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,11 +1,35 @@
-"""What a convolution has learned to look for."""
+"""What a convolution has learned to look for, and where it finds it."""
 
 import math
 
 import numpy as np
 from skimage.color import lab2rgb
 
-from .panels import Figure, show
+from .panels import MUTED_COLOR, Figure, show
+
+
+def _convolution(model):
+    """The fitted convolution of a model, or an error that says there is none."""
+    conv = getattr(model, "features_", model)
+    conv = getattr(conv, "blocks_", {}).get("conv", conv)
+    if not hasattr(conv, "filters_"):
+        raise ValueError(
+            f"{type(conv).__name__} has learned no filters; give a fitted "
+            "ConvFeatures, or a model that holds one."
+        )
+    return conv
+
+
+def _grid(n, figsize):
+    """A figure of n small panels: (figure, axes)."""
+    columns = min(12, n)
+    lines = math.ceil(n / columns)
+    size = figsize or (0.75 * columns + 0.1, 0.75 * lines + 0.1)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for ax in axes[n:]:
+        ax.remove()
+    return figure, axes[:n]
 
 
 def filters(conv, *, figsize=None):
@@ -29,24 +53,52 @@ def filters(conv, *, figsize=None):
     ValueError
         If there are no learned filters.
     """
-    conv = getattr(conv, "features_", conv)
-    conv = getattr(conv, "blocks_", {}).get("conv", conv)
-    if not hasattr(conv, "filters_"):
-        raise ValueError(
-            f"{type(conv).__name__} has learned no filters; give a fitted "
-            "ConvFeatures, or a model that holds one."
-        )
-    filters = conv.filters_
+    filters = _convolution(conv).filters_
     largest = np.abs(filters).max(axis=(1, 2, 3), keepdims=True)
     lab = filters / np.maximum(largest, 1e-12) * [45, 60, 60] + [50, 0, 0]
     pictures = np.clip(lab2rgb(lab), 0, 1)
-    columns = min(12, len(pictures))
-    lines = math.ceil(len(pictures) / columns)
-    size = figsize or (0.75 * columns + 0.1, 0.75 * lines + 0.1)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False).ravel()
-    for ax, picture in zip(axes, pictures, strict=False):
+    figure, axes = _grid(len(pictures), figsize)
+    for ax, picture in zip(axes, pictures, strict=True):
         show(ax, picture)
-    for ax in axes[len(pictures) :]:
-        ax.remove()
+    return figure
+
+
+def activations(conv, picture, *, figsize=None):
+    """Show a picture and where each learned filter responds to it.
+
+    Parameters
+    ----------
+    conv : ConvFeatures, RockFeatures or ConvNetClassifier
+        Fitted.
+    picture : ndarray of shape (height, width, channels)
+        One picture of the shape that was fitted.
+    figsize : tuple of float, optional
+        Width and height, in inches.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        The picture, then the feature map of each filter in the order of `filters`: red
+        where the patch looks like the filter, blue where it looks like its negative, on
+        one scale.
+
+    Raises
+    ------
+    ValueError
+        If there are no learned filters, or more than one picture.
+    """
+    conv, picture = _convolution(conv), np.asarray(picture)
+    if picture.ndim != 3:
+        raise ValueError(
+            "activations shows one picture of shape (height, width, channels), got "
+            f"an array of shape {picture.shape}; give images[0]."
+        )
+    maps = np.moveaxis(conv.feature_maps(picture[None])[0], 2, 0)
+    figure, axes = _grid(len(maps) + 1, figsize)
+    show(axes[0], picture)
+    limit = max(float(np.abs(maps).max()), 1e-6)
+    for ax, responses in zip(axes[1:], maps, strict=True):
+        ax.imshow(responses, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set(color=MUTED_COLOR, linewidth=0.5)
     return figure

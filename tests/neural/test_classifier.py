@@ -240,3 +240,15 @@ class TestMistakes:
             model.predict(np.zeros((1, 32, 32, 3), np.uint8))
         with pytest.raises(ValueError, match="features"):
             model.predict(np.zeros((1, 99)))
+
+
+def test_layers_and_their_parameters_are_counted(model, plain):
+    table = model.summary().set_index(["network", "layer"])
+    assert table.loc[("filters", 1)].tolist() == [108, 8, 108 * 8 + 8]
+    columns = model.features_._n_features_out
+    assert table.loc[("classifier", 1), "parameters"] == columns * 64 + 64
+    assert table.loc[("gate", 2), "outputs"] == 2
+    arrays = [*model.coefs_, *model.intercepts_, *model.expert_[0], *model.expert_[1]]
+    both = table.loc[["classifier", "expert"], "parameters"]
+    assert both.sum() == sum(array.size for array in arrays)
+    assert set(plain.summary()["network"]) == {"filters", "classifier"}
