@@ -34,10 +34,10 @@ class KMeansModel(UpdatableModel):
         Share of the true neighbors to find, in (0, 1]: as many clusters are searched
         as that takes on the stored pictures, whatever `clusters_searched` says.
     orientation : {"fixed", "rotations", "any"}, default="fixed"
-        How the candidate may be turned: not at all, by quarters, or by quarters and
-        mirrored. Each picture is as near as in its best orientation, as if turned
-        copies of the collection were stored. Pictures that are not square allow half
-        turns and mirrors only.
+        How the candidate may be rotated: not at all, by quarters, or by quarters and
+        mirrored. Each picture is as near as in its best orientation, as if rotated
+        copies of the collection were stored. Pictures that are not square are rotated
+        by 180 degrees only.
     rerank : {"auto", None}, default="auto"
         Whether features that can verify a candidate against a short list, such as
         `PatternFeatures`, re-rank it.
@@ -46,8 +46,8 @@ class KMeansModel(UpdatableModel):
         (s, s, 3) and pictures bring their own.
     metric_params : dict, optional
         Keywords of the distance: ``p`` (minkowski), ``V`` (seuclidean), ``VI``
-        (mahalanobis), ``w``. ``V`` and ``VI`` are learned from the stored rows when
-        left out.
+        (mahalanobis), ``w``. ``V`` and ``VI`` are learned from the stored rows by
+        default.
     pooling : {"auto", None}, default="auto"
         Whether pictures are clustered by their averages in 2 × 2 blocks,
         which is some hundred times faster than by all their pixels, at the same
@@ -77,7 +77,7 @@ class KMeansModel(UpdatableModel):
     y_ : ndarray of shape (n,) or None
         Their labels.
     lineage_ : ndarray of shape (n,), int
-        Pictures with the same number are turned copies of one original.
+        Pictures with the same number are rotated copies of one original.
     image_shape_ : tuple of int
         Shape of the fitted pictures.
     n_features_in_ : int
@@ -260,7 +260,7 @@ class KMeansModel(UpdatableModel):
         explain=False,
         clusters_searched=None,
     ):
-        """Find the pictures most like each candidate in the clusters next to it.
+        """Find the pictures most like each candidate in the clusters nearest to it.
 
         Parameters
         ----------

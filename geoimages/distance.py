@@ -22,10 +22,10 @@ class PairwiseModel(UpdatableModel):
         What to compare: the transformer's output (it is cloned and fitted; wrap a
         trained one in `sklearn.frozen.FrozenEstimator`), or the pixels.
     orientation : {"fixed", "rotations", "any"}, default="fixed"
-        How the candidate may be turned: not at all, by quarters, or by quarters and
-        mirrored. Each picture is as near as in its best orientation, as if turned
-        copies of the collection were stored. Pictures that are not square allow half
-        turns and mirrors only.
+        How the candidate may be rotated: not at all, by quarters, or by quarters and
+        mirrored. Each picture is as near as in its best orientation, as if rotated
+        copies of the collection were stored. Pictures that are not square are rotated
+        by 180 degrees only.
     rerank : {"auto", None}, default="auto"
         Whether features that can verify a candidate against a short list, such as
         `PatternFeatures`, re-rank it.
@@ -34,8 +34,8 @@ class PairwiseModel(UpdatableModel):
         (s, s, 3) and pictures bring their own.
     metric_params : dict, optional
         Keywords of the distance: ``p`` (minkowski), ``V`` (seuclidean), ``VI``
-        (mahalanobis), ``w``. ``V`` and ``VI`` are learned from the stored rows when
-        left out.
+        (mahalanobis), ``w``. ``V`` and ``VI`` are learned from the stored rows by
+        default.
     algorithm : {"exact", "partitioned", "faiss", "auto"}, default="exact"
         Whether each stored picture is compared, or those of the nearest of many
         clusters, which finds `recall_target` of the true neighbors and pays from some
@@ -63,7 +63,7 @@ class PairwiseModel(UpdatableModel):
     y_ : ndarray of shape (n,) or None
         Their labels.
     lineage_ : ndarray of shape (n,), int
-        Pictures with the same number are turned copies of one original.
+        Pictures with the same number are rotated copies of one original.
     image_shape_ : tuple of int
         Shape of the fitted pictures.
     n_features_in_ : int
@@ -87,14 +87,14 @@ class PairwiseModel(UpdatableModel):
     recall_curve_ : ndarray of shape (n_clusters,) or None
         The recall with 1, 2, … clusters searched; None for exact search and faiss.
     n_rebuilds_ : int
-        How often `add` and `remove` made the clusters, or the index of faiss, anew.
+        How often `add` and `remove` made the clusters, or the index of faiss, again.
     mean_list_size_ : float
         Pictures in the cluster (or list) of a picture, on average over the pictures,
         when the clusters were made.
 
     See Also
     --------
-    KMeansModel : Parts the pictures into few clusters that can be looked at.
+    KMeansModel : Clusters the pictures into few groups that can be looked at.
 
     Notes
     -----
@@ -116,7 +116,7 @@ class PairwiseModel(UpdatableModel):
     answer does not depend on their number, and is saved with a checksum that is
     compared before faiss reads a byte. That tells of damage, not of malice: load
     files of people you trust. A graph ("HNSW") cannot be taken from: `remove` makes
-    it anew.
+    it again.
 
     Examples
     --------

@@ -363,13 +363,15 @@ def evaluate_classifier(model, collection, split=None):
     }
 
 
-def find_similar(model, collection, candidate, where=None, *, explain=False):
+def find_similar(
+    model, collection, candidate, where=None, *, within_class=None, explain=False
+):
     """Fit a model on a collection and find what is most like a candidate.
 
     Parameters
     ----------
     model : PairwiseModel or KMeansModel
-        A clone of it is fitted on the pictures that `where` leaves.
+        A clone of it is fitted on the pictures that are searched.
     collection : Collection
         The pictures.
     candidate : str or path-like
@@ -377,20 +379,24 @@ def find_similar(model, collection, candidate, where=None, *, explain=False):
     where : dict, optional
         Columns of the collection's table and the value each must have, or a list of
         values, any of which will do.
+    within_class : classifier, optional
+        Fitted. Only pictures are searched that have the label it predicts for the
+        candidate.
     explain : bool, default=False
         Whether to share each distance out between blocks of features.
 
     Returns
     -------
     matches : DataFrame
-        The ranked table of one candidate.
+        The ranked table of one candidate. ``matches.attrs["notes"]`` says in words what
+        was compared, how, and what was done to the candidate.
 
     Raises
     ------
     KeyError
         If the candidate is neither a key nor a file, or a column is unknown.
     ValueError
-        If no picture fits `where`.
+        If no picture fits `where`, or has the label predicted.
 
     Examples
     --------
@@ -403,28 +409,57 @@ def find_similar(model, collection, candidate, where=None, *, explain=False):
     >>> set(rocks.labels[rocks.position(key)] for key in matches.index) == {"marble"}
     True
     """
+    picture, notes = _read_candidate(collection, candidate)
     known = candidate in collection
-    if not known and not Path(candidate).is_file():
-        raise KeyError(
-            f"{str(candidate)!r} is neither a picture file nor a key of "
-            f"{collection.path.name}; keys look like "
-            f"{str(collection.keys[0])!r}."
+    positions, where = np.arange(len(collection)), dict(where or {})
+    if where:
+        positions = collection.where(**where)
+    if within_class is not None:
+        image, _ = _bring_to_size(picture, within_class)
+        (answer,) = _classify(within_class, [image])
+        notes.append(
+            f"classified as {answer['class']} (probability {answer['probability']:.2f})"
         )
-    model = clone(model).set_params(image_shape=collection.image_shape)
-    if not where:
-        model.fit(collection)
-        candidate = candidate if known else collection.read(candidate)
-        return model.predict(candidate, explain=explain)
-    positions = collection.where(**where)
+        where["label"] = answer["class"]
+        of_class = collection.where(label=answer["class"])
+        positions = np.intersect1d(positions, of_class)
     inside = known and collection.position(candidate) in positions
-    if known and not inside:  # its turned copies may be there all the same
-        lineage = collection.table["lineage"]
-        copies = (lineage == lineage[candidate]).to_numpy()
-        positions = positions[~copies[positions]]
+    if known and not inside:  # its rotated copies may be there all the same
+        lineage = collection.table["lineage"].to_numpy()
+        own = lineage[collection.position(candidate)]
+        positions = positions[lineage[positions] != own]
     if not len(positions):
         raise ValueError(f"No picture of {collection.path.name} has {where}.")
-    model.fit(collection.to_frame("uint8", positions))
-    if inside:
-        return model.predict(candidate, explain=explain)
-    picture = collection[candidate] if known else collection.read(candidate)
-    return model.predict(picture, explain=explain)
+    searched = collection
+    if where:
+        searched = collection.to_frame("uint8", positions)
+    model = clone(model).set_params(image_shape=collection.image_shape).fit(searched)
+    matches = model.predict(candidate if inside else picture, explain=explain)
+    compared = (
+        "pixels" if model.features is None else " ".join(repr(model.features).split())
+    )
+    notes.insert(
+        0, f"compared {len(positions):,} pictures: {compared}, {model.dist_metric}"
+    )
+    matches.attrs["notes"] = notes
+    return matches
+
+
+def _read_candidate(collection, candidate):
+    """The picture of a key or a file at a collection's size, and notes about it."""
+    if candidate in collection:
+        return collection[candidate], []
+    if not Path(candidate).is_file():
+        raise KeyError(
+            f"{str(candidate)!r} is neither a picture file nor a key of "
+            f"{collection.path.name}; keys look like {str(collection.keys[0])!r}."
+        )
+    image = read_image(candidate, alpha=collection.image_shape[2] == 4)
+    had, size = image.shape[:2], tuple(collection.image_shape[:2])
+    if had == size:
+        return image, []
+    note = (
+        f"{Path(candidate).name} was brought from {had[0]} × {had[1]} to "
+        f"{size[0]} × {size[1]} pixels ({collection.fit})"
+    )
+    return resize_image(image, size, collection.fit), [note]

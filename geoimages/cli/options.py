@@ -63,19 +63,12 @@ def format_options(command):
     )
 
 
-FEATURES_OPTION = click.option(
-    "--features",
-    type=click.Choice(FEATURES),
-    default="pixels",
-    show_default=True,
-    help="What to compare; pattern finds the same pattern again, turned or cropped.",
-)
 COLOR = click.option(
     "--color",
     type=float,
     metavar="SHARE",
-    help="Same color or same texture: 0 is texture only, 1 color only. Compares rock "
-    "features instead of pixels.",
+    help="Same color or same texture: 0 is texture only, 1 color only, of the rock or "
+    "pattern features.",
 )
 KEEP = click.option(
     "--keep",
@@ -84,8 +77,8 @@ KEEP = click.option(
 )
 
 
-def model_options(command):
-    """Add the options that choose a similarity model."""
+def model_options(features):
+    """Add the options that choose a similarity model; `features` by default."""
     options = (
         click.option(
             "--model",
@@ -95,7 +88,14 @@ def model_options(command):
             show_default=True,
             help="Search all pictures, or the nearest clusters.",
         ),
-        FEATURES_OPTION,
+        click.option(
+            "--features",
+            type=click.Choice(FEATURES),
+            default=features,
+            show_default=True,
+            help="What to compare; pattern finds the same pattern again, rotated or "
+            "cropped.",
+        ),
         COLOR,
         KEEP,
         click.option(
@@ -108,7 +108,7 @@ def model_options(command):
         click.option(
             "--orientation",
             type=click.Choice(ORIENTATIONS),
-            help="How the candidate may be turned; fixed, but any for pattern.",
+            help="How the candidate may be rotated; fixed, but any for pattern.",
         ),
         click.option(
             "--no-rerank",
@@ -126,9 +126,13 @@ def model_options(command):
             "--seed", type=int, default=0, show_default=True, help="Of k-means."
         ),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+
+    def add(command):
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def chosen_model(

@@ -23,7 +23,7 @@ from .shorthands import FEATURES, make_features
 @COLLECTION
 @click.argument("candidate", metavar="PICTURE|KEY")
 @click.option("-k", "k", type=int, default=12, show_default=True, help="How many.")
-@model_options
+@model_options("rock")
 @click.option(
     "--where",
     multiple=True,
@@ -32,11 +32,28 @@ from .shorthands import FEATURES, make_features
     help="Search only these pictures; of several for a column any will do.",
 )
 @click.option(
+    "--within-class",
+    type=click.Path(dir_okay=False),
+    metavar="MODEL.SKOPS",
+    help="Classify the picture first, and search only pictures of its class.",
+)
+@click.option(
     "--explain", is_flag=True, help="Share each distance out between color and texture."
 )
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw the matches.")
 @format_options
-def similar(collection, candidate, k, where, explain, plot, form, keep, **choice):
+def similar(
+    collection,
+    candidate,
+    k,
+    where,
+    within_class,
+    explain,
+    plot,
+    form,
+    keep,
+    **choice,
+):
     """Find the pictures most like a picture file or a key."""
     if explain and choice["features"] == "pixels" and choice["color"] is None:
         raise click.UsageError(
@@ -45,7 +62,14 @@ def similar(collection, candidate, k, where, explain, plot, form, keep, **choice
         )
     model = chosen_model(k, **choice)
     with gi.Collection(collection, "r+" if keep else "r") as rocks:
-        matches = gi.find_similar(model, rocks, candidate, where, explain=explain)
+        matches = gi.find_similar(
+            model,
+            rocks,
+            candidate,
+            where,
+            within_class=gi.load(within_class) if within_class else None,
+            explain=explain,
+        )
         if plot:
             shown = candidate if candidate in rocks else rocks.read(candidate)
             gi.visualize.save_figure(gi.Plots.plot_matches(matches, rocks, shown), plot)
@@ -60,6 +84,8 @@ def similar(collection, candidate, k, where, explain, plot, form, keep, **choice
             suffixes=("", "_metadata"),
         ).reset_index()
     print_table(table, form)
+    for note in matches.attrs["notes"]:
+        click.echo(f"{note[0].upper()}{note[1:]}.", err=True)
     if plot:
         click.echo(f"Drew {plot}", err=True)
 
@@ -67,7 +93,7 @@ def similar(collection, candidate, k, where, explain, plot, form, keep, **choice
 @cli.command()
 @COLLECTION
 @click.option("-k", "k", type=int, default=10, show_default=True, help="How many.")
-@model_options
+@model_options("pixels")
 @click.option(
     "-o",
     "--output",
@@ -81,7 +107,7 @@ def similar(collection, candidate, k, where, explain, plot, form, keep, **choice
     help="Write the vectors compared, too: .npy, or .json.",
 )
 def neighbors(collection, k, output, vectors, keep, **choice):
-    """Write the nearest neighbors of every picture, as an inverted index."""
+    """Write the nearest neighbors of every picture: the k-nearest-neighbor graph."""
     model = chosen_model(k, **choice)
     with gi.Collection(collection, "r+" if keep else "r") as rocks:
         model.set_params(image_shape=rocks.image_shape).fit(rocks)

@@ -1,4 +1,4 @@
-"""The inverted index: the neighbors of every picture, as a file."""
+"""The k-nearest-neighbor graph: the neighbors of every picture, as a file."""
 
 import json
 import math
@@ -16,8 +16,9 @@ _BLOCK_ROWS = 4096
 def write_neighbors(model, path, k=None, *, exclude="lineage", vectors_path=None):
     """Write the neighbors of every fitted picture as JSON.
 
-    The file is ``{key: [[key, similarity], ...], ...}``, nearest first, written block
-    by block: it need not fit in memory. A similarity that is undefined is null.
+    The file is the k-nearest-neighbor graph, ``{key: [[key, similarity], ...], ...}``,
+    nearest first, written block by block: it need not fit in memory. A similarity that
+    is undefined is null.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ def write_neighbors(model, path, k=None, *, exclude="lineage", vectors_path=None
     k : int, optional
         Neighbors of each picture; by default the model's ``k_candidates``.
     exclude : {"lineage", "self", None}, default="lineage"
-        What is left out, as in `PairwiseModel.predict`.
+        What each picture excludes, as in `PairwiseModel.predict`.
     vectors_path : str or path-like, optional
         Where to write the rows that were compared, too (see `write_vectors`).
 
@@ -52,7 +53,7 @@ def write_neighbors(model, path, k=None, *, exclude="lineage", vectors_path=None
     --------
     >>> import json, tempfile, pathlib
     >>> from geoimages import PairwiseModel, make_rocks, write_neighbors
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "inverted-index.json"
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "neighbors.json"
     >>> write_neighbors(PairwiseModel().fit(make_rocks(60)[0]), path, k=3)
     60
     >>> len(json.loads(path.read_text())["7"])
@@ -89,7 +90,7 @@ def _lists_of_neighbors(model, k, exclude, bar):
                 place += 1
             yield query, pairs
             bar.update()
-    for query in pictures:  # alone in the collection, but for what is left out
+    for query in pictures:  # alone in the collection, but for what is excluded
         yield query, []
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoimages import Collection
+from geoimages import Collection, ConvNetClassifier, save
 from geoimages.cli import cli, main
 
 
@@ -72,7 +72,7 @@ def test_similar_for_programs(run, rocks):
     key = rocks.keys[0]
     _, as_csv, err = run("similar", rocks.path, key, "-k", 3, "--csv")
     _, as_json, _ = run("similar", rocks.path, key, "-k", 3, "--json")
-    assert err == ""
+    assert err == "Compared 60 pictures: RockFeatures(), correlation.\n"
     table = pd.read_csv(io.StringIO(as_csv))
     records = json.loads(as_json)
     assert table["key"].tolist() == [row["key"] for row in records]
@@ -89,6 +89,17 @@ def test_similar_to_a_file(run, rocks, draw, tmp_path):
     assert code == 0
     assert len(out.splitlines()) == 3
     assert plot.exists()
+
+
+def test_similar_within_the_class_of_the_picture(run, rocks, tmp_path):
+    model = tmp_path / "model.skops"
+    quick = ConvNetClassifier(hidden_layer_sizes=(8,), n_copies=0, max_epochs=3)
+    save(quick.fit(rocks), model)
+    options = ["-k", 30, "--features", "color", "--csv", "--within-class", model]
+    code, out, err = run("similar", rocks.path, rocks.keys[0], *options)
+    assert code == 0
+    (label,) = set(pd.read_csv(io.StringIO(out))["label"])
+    assert f"Classified as {label} (probability 0." in err
 
 
 def test_similar_where(run, rocks):
@@ -143,7 +154,7 @@ def test_features_are_kept_on_request(run, rock_zip, tmp_path):
     assert kept == plain
 
 
-def test_neighbors_writes_the_inverted_index(run, rocks, tmp_path):
+def test_neighbors_writes_the_graph(run, rocks, tmp_path):
     index, vectors = tmp_path / "index.json", tmp_path / "vectors.npy"
     options = ["-k", 4, "-o", index, "--features", "color", "--vectors", vectors]
     code, out, _ = run("neighbors", rocks.path, *options)
@@ -269,7 +280,10 @@ def test_elbow(run, rocks, tmp_path):
             ["similar", "{rocks}", "{key}", "--features", "color", "--color", ".3"],
             "weighs color against texture",
         ),
-        (["similar", "{rocks}", "{key}", "--explain"], "add --features rock"),
+        (
+            ["similar", "{rocks}", "{key}", "--features", "pixels", "--explain"],
+            "add --features rock",
+        ),
         (["neighbors", "{rocks}", "-o", "{tmp}/no/a.json"], "folder does not exist"),
         (["neighbors", "{rocks}", "-o", "{rocks}"], "is the collection itself"),
         (["split", "{rocks}", "-o", "{rocks}"], "is the collection itself"),
@@ -347,7 +361,7 @@ def test_similar_where_either_and_beside_clashing_columns(run, draw, tmp_path):
     assert run("etl", tmp_path / "rocks", "-o", path, "--metadata", table)[0] == 0
     options = ["--where", "hole=BH1", "--where", "hole=BH2", "--csv"]
     code, out, err = run("similar", path, "a.0", *options)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "Compared 4 pictures: RockFeatures(), correlation.\n")
     found = pd.read_csv(io.StringIO(out))
     assert sorted(found["key"]) == ["a.1", "a.2", "a.3"]
     assert found["correlation"].dtype.kind == "f"

@@ -1,4 +1,4 @@
-"""The inverted index."""
+"""The graph of nearest neighbors, as a file."""
 
 import json
 

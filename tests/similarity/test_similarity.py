@@ -23,7 +23,6 @@ from geoimages import (
     KMeansModel,
     PairwiseModel,
     RockFeatures,
-    find_similar,
     similarity_from_distance,
 )
 from geoimages.search import integers
@@ -609,53 +608,3 @@ class TestKMeansModel:
             KMeansModel(9, random_state=3).fit(frame).labels_.tolist() for _ in range(2)
         ]
         assert labels[0] == labels[1]
-
-
-class TestFindSimilar:
-    def test_by_key_and_by_file(self, rocks, draw):
-        table = find_similar(PairwiseModel(4), rocks, rocks.keys[0])
-        assert len(table) == 4
-        assert rocks.keys[0] not in table.index
-        path = draw("photo.png", size=(50, 90))
-        assert len(find_similar(PairwiseModel(4), rocks, path)) == 4
-
-    def test_only_where(self, rocks):
-        key = rocks.keys[0]
-        outside = rocks.labels[-1]
-        table = find_similar(PairwiseModel(30), rocks, key, {"label": outside})
-        assert len(table) == 10
-        assert {rocks.labels[rocks.position(k)] for k in table.index} == {outside}
-        inside = find_similar(PairwiseModel(30), rocks, key, {"label": rocks.labels[0]})
-        assert len(inside) == 9
-
-    def test_the_candidates_copies_are_left_out_wherever_it_is(
-        self, pictures, tmp_path
-    ):
-        images = np.concatenate(
-            [pictures[0][:6], np.rot90(pictures[0][:1], axes=(1, 2))]
-        )
-        keys = [f"a.{i}" for i in range(6)] + ["a.0.90"]
-        rocks = Collection.from_arrays(tmp_path / "a.h5", images, keys=keys)
-        where = {"sha256": rocks.table["sha256"].tolist()[1:]}
-        model = PairwiseModel(orientation="rotations")
-        assert sorted(find_similar(model, rocks, "a.0", where).index) == keys[1:6]
-        assert len(find_similar(model, rocks, "a.1", where)) == 5
-
-    def test_the_model_given_stays_as_it_is(self, rocks):
-        model = PairwiseModel(4)
-        find_similar(model, rocks, rocks.keys[0])
-        assert model.image_shape is None
-        assert not hasattr(model, "keys_")
-
-    def test_too_few_pictures_for_the_clusters(self, rocks):
-        where = {"source": rocks.table["source"].tolist()[:2]}
-        with pytest.raises(ValueError, match="num_clusters=3 .*n_samples=2"):
-            find_similar(KMeansModel(), rocks, rocks.keys[0], where)
-
-    def test_neither_key_nor_file(self, rocks):
-        with pytest.raises(KeyError, match="neither a picture file nor a key"):
-            find_similar(PairwiseModel(), rocks, "nothing.jpg")
-
-    def test_nothing_fits(self, rocks):
-        with pytest.raises(ValueError, match="No picture of rocks.h5 has"):
-            find_similar(PairwiseModel(), rocks, rocks.keys[0], {"label": "basalt"})
