@@ -1,8 +1,8 @@
 """
-What is most like this picture?
-===============================
+Finding similar pictures
+========================
 
-Ask a collection for the pictures most like one, and ask why they were found.
+Find the pictures most similar to a candidate, and see why they were found.
 
 A collection is one file that holds pictures, their keys and their classes. Usually
 ``Collection.create`` makes it from a zip or a folder; here the rocks are drawn.
@@ -20,31 +20,31 @@ rocks = Collection.from_arrays(Path(mkdtemp()) / "rocks.h5", images, labels)
 print(rocks)
 
 # %%
-# The candidate is a marble. Compared pixel by pixel, light and dark must stand in the
-# same places, and what comes back hardly looks alike.
+# The candidate is a marble. Pixel by pixel, light and dark must be in the same places,
+# and the matches hardly look similar.
 
 candidate = rocks.keys[rocks.where(label="marble")[4]]
 pixels = PairwiseModel(k_candidates=6).fit(rocks)
 Plots.plot_matches(pixels.predict(candidate), rocks, candidate=candidate)
 
 # %%
-# ``RockFeatures`` describe color, texture, learned filters and tone, wherever in the
-# picture they are. With ``explain=True`` each distance is shared out between them: the
-# bar below a match is its distance, and its colors say what that is made of.
+# ``RockFeatures`` describe color, texture, learned filters and tone, regardless of
+# their position in the picture. ``explain=True`` divides each distance among these
+# blocks: the bar below a match is its distance, colored by block.
 
 model = PairwiseModel(k_candidates=6, features=RockFeatures()).fit(rocks)
 matches = model.predict(candidate, explain=True)
 Plots.plot_matches(matches, rocks, candidate=candidate)
 
 # %%
-# The answer is a table, the same from every model: the key, the distance and a
-# similarity of 1 for the identical picture. The shares add up to the distance.
+# Every model returns the same kind of table: the key, the distance and a similarity of
+# 1 for the identical picture. The contributions of the blocks add up to the distance.
 
 matches.round(3)
 
 # %%
-# Over many candidates, the share of what is found that is of the candidate's class:
+# Over many queries, the precision: the share of matches of the query's class.
 
-asked, classes = rocks.keys[:100].tolist(), rocks.labels[:100]
-print(f"pixels        {pixels.score(asked, classes):.2f}")
-print(f"RockFeatures  {model.score(asked, classes):.2f}")
+queries, classes = rocks.keys[:100].tolist(), rocks.labels[:100]
+print(f"pixels        {pixels.score(queries, classes):.2f}")
+print(f"RockFeatures  {model.score(queries, classes):.2f}")

@@ -1,11 +1,11 @@
 """
-Which features see what?
-========================
+Comparing features
+==================
 
-The same candidate, asked of four models that differ only in what they compare.
+The same query through four models that differ only in their features.
 
-How a collection is searched matters little; what is compared matters a lot. Color alone
-finds what has the same color, texture alone what has the same structure in any color.
+The search algorithm matters little; the features matter a lot. Color alone finds
+pictures of the same color, texture alone the same structure in any color.
 """
 
 from pathlib import Path
@@ -35,14 +35,13 @@ features = {
 models = {name: PairwiseModel(features=f).fit(rocks) for name, f in features.items()}
 
 # %%
-# Pictures of the candidate's class have a thick frame. Pixels find what is light and dark
-# in the same places, color any rock of that color, texture any rock of that structure.
+# Pictures of the candidate's class have a thick frame. Pixels match light and dark in
+# the same places, color any rock of that color, texture any rock of that structure.
 
 Plots.side_by_side(rocks.keys[3], models, rocks, k_candidates=6)
 
 # %%
-# One candidate proves nothing. Over 150, the share of the first ten that is of the
-# candidate's class, with 95 % intervals:
+# A single query proves nothing. Precision at 10 over 150 queries, with 95 % intervals:
 
 fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
 for name, model in models.items():

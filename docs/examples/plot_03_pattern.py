@@ -1,11 +1,12 @@
 """
-Where else is this very pattern?
-================================
+Finding the same pattern
+========================
 
-A part of a picture is turned and mirrored, and found again.
+A crop of a picture is rotated and mirrored, and its original is found.
 
 ``PatternFeatures`` look for the same pattern, not for the same kind of rock: the
-candidate is laid over a short list in every pose, and the answer says how it was turned.
+candidate is aligned with each picture of a short list, and the answer gives the
+rotation.
 """
 
 from pathlib import Path
@@ -26,7 +27,7 @@ images, labels = make_rocks(150, image_shape=(64, 64, 3), random_state=2)
 rocks = Collection.from_arrays(Path(mkdtemp()) / "rocks.h5", images, labels)
 
 # %%
-# The candidate: 48 of 64 pixels of one gneiss, mirrored, turned by a quarter and a
+# The candidate: a crop of 48 of 64 pixels of a gneiss, mirrored, rotated by 90° and a
 # little darker, as in a photograph of another day.
 
 original = rocks.keys[rocks.where(label="gneiss")[7]]
@@ -39,8 +40,8 @@ matches = model.predict(candidate)
 Plots.plot_matches(matches, rocks, candidate=candidate)
 
 # %%
-# ``verification`` says how well the two lie on each other (0 is the same). The true
-# picture stands apart from the rest; the classes of the others do not matter.
+# ``verification`` measures how well the two align (0 is identical). The original is
+# well separated from the rest; the classes of the others do not matter.
 
-print("cut from", original)
+print("cropped from", original)
 matches.round(3)

@@ -1,11 +1,11 @@
 """
-Copies, and the scores they spoil
-=================================
+Duplicates and inflated scores
+==============================
 
-Copies on both sides of a split make any model look good. Find them first.
+Duplicates on both sides of a split make any model look good. Find them first.
 
-An archive gathers copies over the years: a picture is turned, compressed again, lit
-differently. Here 40 of 160 pictures get such a copy.
+Archives collect duplicates over the years: rotated, recompressed, relit. Here 40 of 160
+pictures get such a duplicate.
 """
 
 import io
@@ -35,7 +35,7 @@ def compressed(image, quality):
 
 copies = np.stack(
     [
-        images[0:40:4],  # as they are
+        images[0:40:4],  # identical
         np.rot90(images[1:40:4], axes=(1, 2)),
         [compressed(image, 60) for image in images[2:40:4]],
         (images[3:40:4] * 0.9).astype(np.uint8),
@@ -49,7 +49,7 @@ found = find_duplicates(rocks)
 print(found.summary())
 
 # %%
-# Each row of ``pairs`` says which picture is a copy of which, and how it was turned.
+# Each row of ``pairs`` is a picture, the one that it duplicates, and its rotation.
 
 found.pairs.head(4)[["key", "duplicate_of", "kind", "orientation", "similarity"]]
 
@@ -65,20 +65,19 @@ for (upper, lower), (_, pair) in zip(axes.T, shown.iterrows(), strict=True):
         ax.set_title(pair[name], fontsize=9)
 
 # %%
-# What do they do to a score? A classifier that only remembers, by the nearest picture,
-# is cross-validated twice: with copies wherever chance puts them, and with copies kept
-# on one side of every fold.
+# How do they affect a score? A nearest-neighbor classifier is cross-validated twice:
+# with random folds, and with duplicates kept on one side of every fold.
 
 rows = images.reshape(len(images), -1) / 255
 nearest = KNeighborsClassifier(1, metric="correlation")
 groups = groups_of(rocks, duplicates=found)
 splits = {
-    "by chance": (StratifiedKFold(5, shuffle=True, random_state=0), None),
-    "copies kept together": (
+    "random folds": (StratifiedKFold(5, shuffle=True, random_state=0), None),
+    "duplicates grouped": (
         StratifiedGroupKFold(5, shuffle=True, random_state=0),
         groups,
     ),
 }
-for name, (folds, together) in splits.items():
-    scores = cross_val_score(nearest, rows, labels, groups=together, cv=folds)
+for name, (folds, grouped) in splits.items():
+    scores = cross_val_score(nearest, rows, labels, groups=grouped, cv=folds)
     print(f"{name:22} {scores.mean():.2f}")

@@ -1,8 +1,8 @@
 """
-What is it, and how sure is that?
-=================================
+Classification, calibration and novelty
+=======================================
 
-A classifier says a class, a probability that can be believed, and when not to ask it.
+A classifier predicts a class and a calibrated probability, and flags novel pictures.
 """
 
 import matplotlib.pyplot as plt
@@ -19,31 +19,32 @@ proba = model.predict_proba(images[test])
 predicted = model.classes_[proba.argmax(axis=1)]
 
 # %%
-# The matrix says what is mistaken for what. The diagram beside it says how often an
-# answer of a given probability is right: points on the line can be taken at their word.
+# The confusion matrix shows which classes are confused. The reliability diagram shows
+# how often a prediction of a given probability is right: points on the line are
+# calibrated.
 
 fig, axes = plt.subplots(1, 2, figsize=(9.5, 4.4), layout="constrained")
 Plots.confusion_matrix(labels[test], predicted, ax=axes[0])
 Plots.reliability(labels[test], proba, model.classes_, ax=axes[1], n_bins=5)
 
 # %%
-# A probability knows nothing of what lies outside the collection: it has to be one of
-# the six. ``novelty`` does: it is the share, in percent, of the held-out pictures that
-# lie nearer to what was learned. Stripes are a gneiss beyond doubt, and no rock.
+# Probabilities cannot express that a picture is none of the six classes. ``novelty``
+# can: it is the percentage of held-out pictures closer to the training pictures.
+# Stripes are classified as gneiss with high confidence, and are no rock.
 
 stripes = (np.indices((28, 28)).sum(axis=0) // 4 % 2 * 255).astype(np.uint8)
-asked = np.stack([images[test][1], np.stack([stripes] * 3, axis=-1)])
-proba, novelty = model.predict_proba(asked), model.novelty(asked)
+queries = np.stack([images[test][1], np.stack([stripes] * 3, axis=-1)])
+proba, novelty = model.predict_proba(queries), model.novelty(queries)
 fig, axes = plt.subplots(1, 2, figsize=(5, 2.9), layout="constrained")
-for ax, image, p, new in zip(axes, asked, proba, novelty, strict=True):
+for ax, image, p, new in zip(axes, queries, proba, novelty, strict=True):
     ax.imshow(image)
     ax.set(xticks=[], yticks=[])
     name = model.classes_[p.argmax()]
     ax.set_xlabel(f"{name}, probability {p.max():.2f}\nnovelty {new:.0f}")
 
 # %%
-# In another light, with another camera, the accuracy is another. This is what is left of
-# it when the pictures are changed in eight ways.
+# Accuracy drops in other light or with another camera. Here it is under eight
+# corruptions of the test pictures.
 
 table = disturbance_table(model, images[test], labels[test])["accuracy"]
 table = table.drop(["mean", "worst"])[::-1]

@@ -1,9 +1,8 @@
 """
-Which model is better?
-======================
+A/B comparison of models
+========================
 
-Two models answer differently. The same pictures are asked of both, and a sentence says
-which is better and how sure that is.
+All models get the same queries, and a sentence says which is better, with an interval.
 """
 
 from pathlib import Path
@@ -30,13 +29,12 @@ result = compare(models, 120, X=rocks, ks=(1, 10), full=False, random_state=0)
 print(result.verdict)
 
 # %%
-# Left the scores with their intervals, in the middle the paired differences (hollow
-# where they may be chance), right how much of the answers is the same.
+# Left: scores with intervals. Middle: paired differences (hollow if not significant).
+# Right: overlap of the answers.
 
 Plots.comparison(result)
 
 # %%
-# Every number of the figure is in a table. The p-values are corrected for there being
-# three pairs.
+# Every number in the figure is in a table. The p-values are corrected for three pairs.
 
 result.differences.query("measure == 'precision@10'").round(3)

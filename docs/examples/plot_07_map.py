@@ -2,10 +2,11 @@
 A map of the collection
 =======================
 
-Alike pictures lie together: see at a glance which classes part and which meet.
+Similar pictures are close: see at a glance which classes separate and which overlap.
 
-A map is two directions of many: what lies far apart is unlike, what lies together may
-still differ in others. ``RockFeatures`` know no labels; the colors are only painted on.
+A map is a projection to two of many dimensions: distant pictures differ, close ones may
+still differ in other dimensions. ``RockFeatures`` use no labels; these only set the
+color.
 """
 
 import matplotlib.pyplot as plt
@@ -18,8 +19,8 @@ rows = RockFeatures().fit_transform(images)
 Plots.embedding_plot(rows, labels, "pca", images=images, n_thumbnails=40)
 
 # %%
-# ``TripletEmbedding`` learns from labels what parts the classes. Both maps show 200
-# pictures that nothing was learned from.
+# ``TripletEmbedding`` learns from labels to separate the classes. Both maps show 200
+# held-out pictures.
 
 learned = make_pipeline(RockFeatures(), TripletEmbedding(max_epochs=10, random_state=0))
 learned.fit(images[:400], labels[:400])

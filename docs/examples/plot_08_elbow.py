@@ -1,11 +1,11 @@
 """
-How many clusters?
-==================
+Choosing the number of clusters
+===============================
 
 The elbow of the inertia, and what the clusters look like.
 
-``KMeansModel`` parts a collection into clusters and searches only those next to the
-candidate. The curve of the inertia says where more clusters stop paying.
+``KMeansModel`` clusters a collection and searches only the clusters nearest to the
+candidate. The elbow of the inertia shows where more clusters stop paying off.
 """
 
 import matplotlib.pyplot as plt
@@ -20,8 +20,8 @@ inertias = model.model_inertias(clusters)
 Plots.elbow_plot(clusters, inertias)
 
 # %%
-# The means of the three clusters and some of their pictures: on pixels, clusters part
-# the rocks by brightness and color, not by kind.
+# The means of the three clusters and some of their pictures: on pixels, k-means
+# separates the rocks by brightness and color, not by kind.
 
 fig, axes = plt.subplots(3, 7, figsize=(7.5, 3.5), layout="constrained")
 for cluster, row in enumerate(axes):
@@ -35,9 +35,9 @@ for ax in axes.flat:
 axes[0, 0].set_title("mean", fontsize=9)
 
 # %%
-# A search that looks into one cluster misses some of the nearest pictures. The model
-# measures how many it finds, on its own pictures, and can be told how many to find.
+# A search of one cluster misses some nearest neighbors. The model measures its recall
+# on its own pictures, and takes a target.
 
-print(f"one of three clusters finds {model.recall_:.2f} of the true nearest")
-sure = KMeansModel(3, random_state=0, recall_target=0.95).fit(images)
-print(f"{sure.clusters_searched_} of three find {sure.recall_:.2f}")
+print(f"recall of one in three clusters: {model.recall_:.2f}")
+tuned = KMeansModel(3, random_state=0, recall_target=0.95).fit(images)
+print(f"recall of {tuned.clusters_searched_} in three: {tuned.recall_:.2f}")

@@ -2,10 +2,10 @@
 An archive with bad files
 =========================
 
-A run over thirty thousand files must not die of one. Every file has a row in the ledger.
+One bad file must not stop a run over thirty thousand. Every file has a ledger row.
 
-The zip holds 90 drawn rocks and damaged files as old archives have them; a folder adds
-what people leave lying about.
+The zip holds 90 drawn rocks and damaged files typical of old archives; a text file and
+a picture of another size are added.
 """
 
 import zipfile
@@ -30,7 +30,7 @@ rocks = Collection.create(folder / "rocks.h5", folder / "rocks")
 print(rocks.summary())
 
 # %%
-# The ledger is a DataFrame: what was refused, and why.
+# The ledger is a DataFrame with the reason for every refusal.
 
 refused = rocks.ledger.query("status == 'refused'")
 refused[["path", "reason", "detail"]]
@@ -44,8 +44,8 @@ ax.xaxis.get_major_locator().set_params(integer=True)
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
-# A picture of another size is refused too, unless one size is asked for. Then all come
-# to it, and the ledger says which were changed.
+# A picture of another size is refused, too, unless ``size`` is given. Then all pictures
+# are resized to it, and the ledger says which were changed.
 
 rocks = Collection.create(folder / "sized.h5", folder / "rocks", size=(28, 28))
 print(rocks.ledger.query("fit != ''")[["path", "width", "height", "fit"]])
