@@ -77,8 +77,7 @@ def random_views(rgb, mask, rng):
             inside[i] = shown
         out[i] = np.rint(np.clip(_bilinear(rgb[i], rows, columns) * gain[i], 0, 255))
     if coded.any():
-        compressed = compress(out[coded].astype(np.float32), quality[coded])
-        out[coded] = np.rint(np.clip(compressed, 0, 255))
+        out[coded] = compress(out[coded], quality[coded])
     return (out, None) if mask is None else (out * inside[..., None], inside)
 
 
