@@ -19,6 +19,7 @@ from .collection.store import vectors_frame
 from .files import atomic_path, progress
 from .pictures.reading import ImageReadError, read_image
 from .pictures.resizing import check_size, resize_image
+from .pictures.scaling import check_scale
 
 _WITH_ALPHA = (".avif", ".jp2", ".png", ".tif", ".tiff", ".webp")
 
@@ -570,9 +571,9 @@ class Images:
         Parameters
         ----------
         array : ndarray of shape (height, width, channels) or (height, width)
-            The picture; uint8 means 0–255 and float 0–1.
+            The picture; integers mean 0–255 and float 0–1.
         normalize : {0, 1}, default=1
-            Whether whole numbers become float32 in [0, 1].
+            Whether integers become float32 in [0, 1]; 0 leaves all as it is.
 
         Returns
         -------
@@ -581,16 +582,14 @@ class Images:
         Raises
         ------
         ValueError
-            If a float picture is not in 0–1.
+            If integers are beyond 0–255, or floats beyond 0–1.
         """
         vector = np.asarray(array).ravel()
-        if vector.dtype.kind in "iu":
-            return vector.astype(np.float32) / np.float32(255) if normalize else vector
-        if normalize and vector.max(initial=0) > 1:
-            raise ValueError(
-                f"A float picture lies in 0–1, got values up to {vector.max():g}; give "
-                "array / 255."
-            )
+        if not normalize:
+            return vector
+        vector = check_scale(vector)
+        if vector.dtype == np.uint8:
+            return vector / np.float32(255)
         return vector
 
     def _data_file(self, path):

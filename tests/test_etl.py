@@ -318,7 +318,7 @@ def test_read_and_flatten(draw):
         Images.flatten_image(image / 255), image.ravel() / 255
     )
     np.testing.assert_array_equal(Images.flatten_image(image.astype(int)), row)
-    with pytest.raises(ValueError, match="values up to 2.*; give array / 255"):
+    with pytest.raises(ValueError, match="divide those in 0–255 by 255"):
         Images.flatten_image(image.astype(float))
 
 

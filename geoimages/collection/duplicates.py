@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_consistent_length
 from ..files import progress
 from ..pictures.color import srgb_to_lab
 from ..pictures.orientation import check_orientation, turn
-from ..pictures.scaling import on_white
+from ..pictures.scaling import check_scale, on_white, to_uint8
 from ..pictures.validation import infer_image_shape, is_collection
 
 _SIDE = 32  # pixels that larger pictures are averaged down to
@@ -118,14 +118,13 @@ class _Pictures:
                     "Pictures are (n, height, width, 1, 3 or 4) or flat rows of one "
                     f"size, got an array of shape {X.shape}."
                 )
-            if X.dtype != np.uint8 and (
-                X.dtype.kind != "f"
-                or not (X.min(initial=0) >= 0 and X.max(initial=0) <= 1)
+            if X.dtype.kind not in "biuf" or (
+                X.dtype.kind == "f" and np.isnan(X).any()
             ):
                 raise ValueError(
-                    f"Pictures are uint8 in 0–255 or float in 0–1, got {X.dtype}"
-                    + (f" from {X.min()} to {X.max()}." if X.dtype.kind == "f" else ".")
+                    f"Pictures hold numbers, got {X.dtype} with values that are none."
                 )
+            X = check_scale(X)
             self.keys = np.arange(len(X)) if keys is None else keys.to_numpy()
             if keys is not None and keys.has_duplicates:
                 raise ValueError(
@@ -141,10 +140,7 @@ class _Pictures:
         return len(self.keys)
 
     def __getitem__(self, positions):
-        images = self._images[positions]
-        if images.dtype != np.uint8:
-            images = np.rint(images * 255).astype(np.uint8)
-        return images
+        return to_uint8(self._images[positions])
 
     def blocks(self, desc):
         bar = progress(total=len(self), desc=desc, unit="picture")

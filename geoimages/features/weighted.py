@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..pictures.validation import input_for
 from . import kernels
 from .base import PictureFeatures, spread
 
@@ -49,7 +50,9 @@ class WeightedFeatures(PictureFeatures):
                 f"{weights}."
             )
         self.blocks_ = {
-            name: block.set_params(working_side=self.working_side).fit(images)
+            name: block.set_params(working_side=self.working_side).fit(
+                input_for(block, images)
+            )
             for name, block in self._make_blocks().items()
             if weights[name] > 0
         }

@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+from .scaling import to_uint8
+
 FITS = ("crop", "pad", "stretch")
 
 
@@ -22,8 +24,9 @@ def resize_image(image, size, fit="crop"):
 
     Parameters
     ----------
-    image : ndarray of shape (height, width, 3) or (height, width, 4), uint8
-        The picture; a fourth channel is its mask.
+    image : ndarray of shape (height, width, 3) or (height, width, 4)
+        The picture; a fourth channel is its mask. Integers mean 0–255, float means
+        0–1.
     size : tuple of int
         (height, width) to bring it to, in pixels.
     fit : {"crop", "pad", "stretch"}, default="crop"
@@ -39,7 +42,7 @@ def resize_image(image, size, fit="crop"):
     Raises
     ------
     ValueError
-        If `size` or `fit` is unknown.
+        If `size` or `fit` is unknown, or the picture is of another shape or scale.
 
     Examples
     --------
@@ -53,6 +56,12 @@ def resize_image(image, size, fit="crop"):
     height, width = check_size(size)
     if fit not in FITS:
         raise ValueError(f"fit={fit!r} is not known; expected one of {FITS}.")
+    image = to_uint8(image)
+    if image.ndim != 3 or image.shape[2] not in (3, 4) or not image.size:
+        raise ValueError(
+            "A picture is (height, width, 3 or 4), got an array of shape "
+            f"{image.shape}."
+        )
     if fit == "pad" and image.shape[2] == 3:
         opaque = np.full((*image.shape[:2], 1), 255, np.uint8)
         image = np.concatenate([image, opaque], axis=2)

@@ -8,6 +8,63 @@ _LEVELS = np.arange(256)
 _AS_FLOAT32 = (_LEVELS / 255).astype(np.float32)
 
 
+_OVERSHOOT = 1e-3  # what interpolation and rounding may add to 0–1
+
+
+def in_scale(values):
+    """Whether values are uint8, or none of them is beyond 0–1."""
+    if values.dtype == np.uint8 or not values.size:
+        return True
+    return values.min() >= -_OVERSHOOT and values.max() <= 1 + _OVERSHOOT
+
+
+def check_scale(pictures):
+    """Return pictures as uint8 in 0–255 or float in 0–1, or say why they are neither.
+
+    Parameters
+    ----------
+    pictures : ndarray of numbers
+        What is certain to be pixels: integers of any width mean 0–255.
+
+    Returns
+    -------
+    pictures : ndarray, uint8 or float
+        The same values.
+
+    Raises
+    ------
+    ValueError
+        If integers are beyond 0–255, or floats beyond 0–1.
+    """
+    kind = pictures.dtype.kind
+    if pictures.dtype == np.uint8 or kind not in "biuf" or not pictures.size:
+        return pictures
+    if kind == "b":
+        return pictures.astype(np.float32)
+    low, high = pictures.min(), pictures.max()
+    if kind in "iu":
+        if low < 0 or high > 255:
+            raise ValueError(
+                f"Pictures hold integers from {low} to {high}, expected 0 to 255; "
+                "divide 16-bit ones by 257, or scale them to float in 0–1."
+            )
+        return pictures.astype(np.uint8)
+    if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
+        raise ValueError(
+            f"Float pictures hold values from {low:g} to {high:g}, expected 0 to 1; "
+            "divide those in 0–255 by 255, or give them as uint8."
+        )
+    return pictures
+
+
+def to_uint8(pictures):
+    """Return pictures as uint8; float in 0–1 is rounded to its 256 levels."""
+    pictures = check_scale(np.asarray(pictures))
+    if pictures.dtype == np.uint8:
+        return pictures
+    return np.rint(np.clip(pictures, 0, 1) * 255).astype(np.uint8)
+
+
 def as_uint8(rows):
     """Return float rows that hold nothing but k/255 as uint8, others unchanged.
 

@@ -7,7 +7,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import validate_data
 
-from .scaling import on_white
+from .scaling import check_scale, in_scale, on_white
 
 
 def infer_image_shape(n_features, image_shape=None):
@@ -80,15 +80,18 @@ def _times(shape):
 def check_images(estimator, X, *, reset=True, dtype=np.float32):
     """Check pictures or flat rows and return them as pictures.
 
-    Sets ``n_features_in_`` and ``image_shape_`` of the estimator when `reset`.
+    Sets ``n_features_in_``, ``image_shape_`` and ``fitted_on_pictures_`` of the
+    estimator when `reset`.
 
     Parameters
     ----------
     estimator : BaseEstimator
         Its parameter ``image_shape``, if it has one, says what flat rows stand for.
     X : array-like of shape (n, height, width, channels) or (n, n_features)
-        Pictures with 1, 3 or 4 channels, or flat rows of them. uint8 means 0–255,
-        float means 0–1; other numbers are taken as they are.
+        Pictures with 1, 3 or 4 channels, or flat rows of them. Integers mean 0–255,
+        float means 0–1. Flat rows are certain to be pictures where ``image_shape`` is
+        stated, or pictures were fitted; otherwise uint8 means 0–255, and other numbers
+        are taken as they are.
     reset : bool, default=True
         True in ``fit``. False holds X against what was fitted; RGB pictures then
         get an opaque mask, or RGBA ones are put on white, where the other was fitted.
@@ -104,7 +107,8 @@ def check_images(estimator, X, *, reset=True, dtype=np.float32):
     Raises
     ------
     ValueError
-        If X does not fit the shape stated or fitted, or holds NaN or infinity.
+        If X does not fit the shape stated or fitted, holds NaN or infinity, or
+        pictures beyond 0–255 (integers) or 0–1 (float).
     """
     if isinstance(X, list | tuple) and len(X) and getattr(X[0], "ndim", 0) == 3:
         shapes = sorted({np.shape(image) for image in X})
@@ -133,9 +137,16 @@ def check_images(estimator, X, *, reset=True, dtype=np.float32):
                 f"Pictures are {_times(shape)}, but image_shape={stated!r}; leave "
                 "image_shape out where pictures bring their own."
             )
+    integers = hasattr(X, "dtypes") and all(
+        getattr(dtype, "kind", "") in "iu" for dtype in X.dtypes
+    )
     X = validate_data(estimator, X, reset=reset, dtype="numeric")
     if reset:
         estimator.image_shape_ = shape or infer_image_shape(X.shape[1], stated)
+        estimator.fitted_on_pictures_ = shape is not None or stated is not None
+    if shape is not None or estimator.fitted_on_pictures_:
+        # Of pandas' own integers scikit-learn makes float64.
+        X = check_scale(X.astype(np.int64) if integers else X)
     if dtype is not None:
         X = X.astype(dtype, copy=False) / dtype(255) if X.dtype == np.uint8 else X
         X = X.astype(dtype, copy=False)
@@ -149,7 +160,8 @@ def input_for(transformer, images):
 
     A transformer of this package says ``takes_pictures``: it is given pictures as they
     are, and so is a pipeline that begins with one. Others know neither shape nor scale
-    and get flat rows in 0–1.
+    and get flat rows in 0–1. What is beyond 0–1 came as rows of unknown meaning, and
+    goes on as such.
 
     Parameters
     ----------
@@ -169,7 +181,7 @@ def input_for(transformer, images):
     """
     first = _first(transformer)
     takers = [part for part in first if getattr(part, "takes_pictures", False)]
-    if takers and len(takers) == len(first):
+    if takers and len(takers) == len(first) and in_scale(images):
         return images
     rows, shape = images.reshape(len(images), -1), images.shape[1:]
     for part in takers:

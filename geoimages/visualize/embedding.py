@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 
 from ..files import atomic_path, progress
 from ..pictures.resizing import resize_image
+from ..pictures.scaling import to_uint8
 from .panels import CLASS_COLORS, LINE_COLOR, Figure, opaque, shorten
 from .projection import check_vectors, project_vectors
 
@@ -177,9 +178,7 @@ def _spaced(places, side, most):
 
 def _thumbnail(image):
     """A small uint8 RGB picture, square if it was large."""
-    image = opaque(image)
-    if image.dtype != np.uint8:
-        image = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    image = to_uint8(opaque(image))
     if image.ndim == 2:
         image = np.stack([image] * 3, axis=2)
     return resize_image(image, (96, 96)) if max(image.shape[:2]) > 96 else image

@@ -10,7 +10,7 @@ import numpy as np
 from ..etl import class_of
 from ..files import atomic_path
 from ..pictures.reading import read_image
-from ..pictures.scaling import on_white
+from ..pictures.scaling import check_scale, on_white
 from ..pictures.validation import infer_image_shape
 
 CANDIDATE_COLOR = "#b5402a"
@@ -100,7 +100,7 @@ class Gallery:
 
 def opaque(image):
     """A picture as it is shown: grey (h, w), or colors (h, w, 3), masked on white."""
-    image = np.asarray(image)
+    image = check_scale(np.asarray(image))
     if image.ndim == 3 and image.shape[2] == 4:
         return on_white(image)
     return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image

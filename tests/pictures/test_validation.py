@@ -1,9 +1,22 @@
 """Rows and pictures, one shape and one scale."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 
+from geoimages import (
+    Collection,
+    ColorFeatures,
+    ConvNetClassifier,
+    Images,
+    KMeansModel,
+    PairwiseModel,
+    RockFeatures,
+    find_duplicates,
+    make_rocks,
+    resize_image,
+)
 from geoimages.pictures.validation import check_images, infer_image_shape
 
 
@@ -85,3 +98,105 @@ def test_lists_of_pictures(images):
     )
     with pytest.raises(ValueError, match="2 shapes, from 4 × 4 × 3 to 5 × 4 × 3"):
         check_images(Holder(), [images[0], np.zeros((5, 4, 3), np.uint8)])
+
+
+UNSCALED = "from .* to 255, expected 0 to 1; divide those in 0–255 by 255"
+
+
+@pytest.fixture(scope="module")
+def rocks():
+    return make_rocks(24, random_state=0)
+
+
+def unscaled(images):
+    """Float pictures in 0–255, as many files hold them."""
+    images = images.astype(np.float32)
+    images[0, 0, 0] = [0, 255, 255]
+    return images
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        PairwiseModel(),
+        KMeansModel(3),
+        PairwiseModel(features=RockFeatures(n_filters=4)),
+        ColorFeatures(),
+        RockFeatures(n_filters=4),
+        ConvNetClassifier(ColorFeatures(), max_epochs=2, random_state=0),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_float_pictures_beyond_1_are_refused(rocks, estimator):
+    images, labels = rocks
+    wrong, use = unscaled(images), "predict"
+    if not hasattr(estimator, use):
+        use = "transform"
+    with pytest.raises(ValueError, match=UNSCALED):
+        estimator.fit(wrong, labels)
+    estimator.fit(images, labels)
+    for given in (wrong, wrong.reshape(len(wrong), -1)):  # rows: pictures were fitted
+        with pytest.raises(ValueError, match=UNSCALED):
+            getattr(estimator, use)(given)
+    expected = getattr(estimator, use)(images)
+    for kind in (np.int64, np.uint16):
+        for given in (images.astype(kind), images.astype(kind).reshape(24, -1)):
+            np.testing.assert_array_equal(getattr(estimator, use)(given), expected)
+    with pytest.raises(ValueError, match="integers from .* to 256, expected 0 to 255"):
+        getattr(estimator, use)(np.where(wrong == 255, 256, 0))
+
+
+def test_rows_are_pictures_where_their_shape_is_stated(images):
+    rows = images.reshape(5, -1)
+    wrong = unscaled(images).reshape(5, -1)
+    with pytest.raises(ValueError, match=UNSCALED):
+        check_images(Holder((4, 4, 3)), wrong)
+    taken = check_images(Holder(), wrong)
+    assert taken.max() == 255  # of unknown meaning
+    for given in (
+        rows.astype(np.int64),
+        pd.DataFrame(rows).astype("UInt8"),
+        pd.DataFrame(rows).astype("Int64"),
+    ):
+        taken = check_images(Holder((4, 4, 3)), given, dtype=None)
+        np.testing.assert_array_equal(taken, images)
+        assert taken.dtype == np.uint8
+
+
+def test_a_collection_was_pictures(rocks, tmp_path):
+    images, _ = rocks
+    with Collection.from_arrays(tmp_path / "a.h5", images) as collection:
+        model = PairwiseModel().fit(collection)
+    with pytest.raises(ValueError, match=UNSCALED):
+        model.predict(unscaled(images)[0].ravel())
+
+
+def test_what_interpolation_adds_is_no_error(images):
+    values = images / 255
+    values[0, 0] = [-1e-4, 0, 1 + 1e-4]
+    assert check_images(Holder(), values).max() > 1
+    scaled = resize_image(values[0], (4, 4))
+    assert scaled[0, 0].tolist() == [0, 0, 255]
+
+
+def test_single_pictures_are_held_to_the_same_scale(images):
+    wrong = unscaled(images)
+    for take in (
+        Images.flatten_image,
+        lambda picture: resize_image(picture, (2, 2)),
+        lambda picture: find_duplicates(picture[None]),
+    ):
+        with pytest.raises(ValueError, match=UNSCALED):
+            take(wrong[0])
+        with pytest.raises(ValueError, match="integers from .* to 1000"):
+            take(np.where(wrong[0] == 255, 1000, 0))
+    flat = Images.flatten_image(images[0])
+    for kind in (np.int64, np.int32, np.uint16):
+        np.testing.assert_array_equal(
+            Images.flatten_image(images[0].astype(kind)), flat
+        )
+    small = resize_image(images[0], (2, 2))
+    np.testing.assert_array_equal(resize_image(images[0] / 255, (2, 2)), small)
+    np.testing.assert_array_equal(resize_image(images[0].astype(int), (2, 2)), small)
+    with pytest.raises(ValueError, match=r"array of shape \(4, 4\)"):
+        resize_image(images[0, ..., 0], (2, 2))
