@@ -1,4 +1,8 @@
-"""Average pictures down to a smaller size."""
+"""Average pictures down to a smaller size.
+
+`skimage.transform.downscale_local_mean` does so by whole factors and without a mask;
+tests hold the two together where both apply.
+"""
 
 import numpy as np
 
