@@ -51,9 +51,9 @@ inertias = kmeans.model_inertias(clusters)
 print(f"suggested: {suggest_elbow(clusters, inertias)} clusters")
 
 # %% [markdown]
-# **What the figure shows.** The inertia for each number of clusters. The elbow is the
-# point farthest below the line from the first to the last; a smooth curve has none that
-# is sure, and then the number is a matter of taste.
+# **What the figure shows.** The inertia for each number of clusters. Without clusters it
+# would fall as a power of their number; the elbow is the point farthest below that. A
+# curve that bends no more than a power law has no clear elbow (`None`).
 
 # %%
 Plots.elbow_plot(clusters, inertias)

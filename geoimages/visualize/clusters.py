@@ -5,6 +5,8 @@ from matplotlib.ticker import MaxNLocator
 
 from .panels import CANDIDATE_COLOR, LINE_COLOR, MUTED_COLOR, Figure
 
+_LEAST_BEND = 0.05  # of random rows without clusters it stays below 0.03
+
 
 def suggest_elbow(clusters, inertias):
     """Suggest a number of clusters where more of them stop paying.
@@ -20,28 +22,39 @@ def suggest_elbow(clusters, inertias):
     -------
     elbow : int or None
         The number whose point lies farthest below the line from the first point to
-        the last, both axes scaled to [0, 1]. None with fewer than three points, where
-        none lies below, or where the first and the last are level.
+        the last on logarithmic axes. None without a clear elbow: with fewer than three
+        points, or where that distance is less than 0.05 of the height of the curve.
+
+    Notes
+    -----
+    On rows without clusters the inertia falls as a power of their number, k^(−2/d) in d
+    dimensions (Zador 1982): bent on linear axes, straight on logarithmic ones. So a bend
+    on linear axes says nothing, and one on logarithmic axes does.
 
     References
     ----------
     Satopää, Albrecht, Irwin and Raghavan (2011). Finding a "Kneedle" in a haystack:
     detecting knee points in system behavior. ICDCS Workshops.
 
+    Zador (1982). Asymptotic quantization error of continuous signals and the
+    quantization dimension. IEEE Transactions on Information Theory 28.
+
     Examples
     --------
     >>> suggest_elbow([1, 2, 3, 4, 5], [100, 40, 15, 12, 10])
     3
+    >>> suggest_elbow([1, 2, 3, 4, 5], [100, 50, 33, 25, 20]) is None
+    True
     """
     clusters, inertias = np.asarray(clusters, float), np.asarray(inertias, float)
     order = np.argsort(clusters)
-    x, y = clusters[order], inertias[order]
-    if len(x) < 3 or x[0] == x[-1] or y[0] == y[-1]:
+    order = order[inertias[order] > 0]
+    x, y = np.log(clusters[order]), np.log(inertias[order])
+    if len(x) < 3 or x[0] == x[-1] or y[0] <= y[-1]:
         return None
-    x, y = (x - x[0]) / np.ptp(x), (y - y[-1]) / (y[0] - y[-1])
-    below = 1 - x - y
+    below = 1 - (x - x[0]) / np.ptp(x) - (y - y[-1]) / (y[0] - y[-1])
     best = int(np.argmax(below))
-    return int(clusters[order][best]) if below[best] > 1e-9 else None
+    return int(clusters[order][best]) if below[best] > _LEAST_BEND else None
 
 
 def elbow_plot(clusters, inertias, ax=None, *, figsize=(6, 4)):
@@ -82,22 +95,18 @@ def elbow_plot(clusters, inertias, ax=None, *, figsize=(6, 4)):
     order = np.argsort(clusters)
     ax.plot(clusters[order], inertias[order], "o-", color=LINE_COLOR)
     elbow = suggest_elbow(clusters, inertias)
-    if elbow is not None:
-        ends = order[[0, -1]]
+    if elbow is None:
+        ax.plot([], [], " ", label="no clear elbow")
+    else:
+        ends = order[inertias[order] > 0][[0, -1]]
+        x = np.geomspace(*clusters[ends])
+        y = np.interp(np.log(x), np.log(clusters[ends]), np.log(inertias[ends]))
         ax.plot(
-            clusters[ends],
-            inertias[ends],
-            ":",
-            color=MUTED_COLOR,
-            label="first to last point",
+            x, np.exp(y), ":", color=MUTED_COLOR, label="without clusters (power law)"
         )
-        ax.axvline(
-            elbow,
-            color=CANDIDATE_COLOR,
-            linestyle="--",
-            label=f"suggested: {elbow} (farthest below that line)",
-        )
-        ax.legend(frameon=False)
+        label = f"suggested: {elbow} (farthest below that line)"
+        ax.axvline(elbow, color=CANDIDATE_COLOR, linestyle="--", label=label)
+    ax.legend(frameon=False)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="clusters", ylabel="inertia (sum of squared distances)")
     ax.set_ylim(bottom=0)

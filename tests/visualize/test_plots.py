@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoimages import Images, PairwiseModel, Plots, suggest_elbow
+from geoimages import Images, KMeansModel, PairwiseModel, Plots, suggest_elbow
 from geoimages.visualize import save_figure
 
 
@@ -247,7 +247,8 @@ def test_elbow_plot_marks_the_suggestion():
     again = Plots.elbow_plot(clusters, inertias, ax=ax)
     assert again is figure
     short = Plots.elbow_plot([2, 3], [5, 4])
-    assert short.axes[0].get_legend() is None
+    (text,) = short.axes[0].get_legend().get_texts()
+    assert text.get_text() == "no clear elbow"
 
 
 def test_elbow_plot_of_unequal_lengths():
@@ -258,14 +259,30 @@ def test_elbow_plot_of_unequal_lengths():
 
 
 def test_elbow_by_hand():
-    # Below the line from (1, 10) to (5, 2): by 0, 4, 5, 4, 0.
-    assert suggest_elbow([1, 2, 3, 4, 5], [10, 4, 1, 0, 2]) == 3
-    assert suggest_elbow([5, 3, 1], [1, 1.5, 10]) == 3
+    # Of log 16 = 4 log 2 in all, 3 log 2 are gained by half of log 4: 1/4 below the line.
+    assert suggest_elbow([1, 2, 4], [16, 2, 1]) == 2
+    assert suggest_elbow([4, 2, 1, 8], [1, 2, 16, 0]) == 2
+    assert suggest_elbow([1, 2, 4], [4, 2, 1]) is None  # a power law
     assert suggest_elbow([1, 2], [5, 4]) is None
     assert suggest_elbow([1, 2, 3], [5, 5, 5]) is None
-    assert suggest_elbow([1, 2, 3], [3, 2, 1]) is None
+    assert suggest_elbow([1, 2, 3], [3, 2.5, 2]) is None
     assert suggest_elbow([2, 2, 2], [3, 2, 1]) is None
     assert suggest_elbow([1, 2, 3], [5, 1, 5]) is None
+
+
+@pytest.mark.parametrize("dimensions", [2, 5, 20])
+def test_clusters_have_an_elbow_and_random_rows_have_none(dimensions):
+    def elbow(X):
+        model = KMeansModel(random_state=0).fit(X)
+        return suggest_elbow(range(1, 11), model.model_inertias(range(1, 11)))
+
+    rng = np.random.default_rng(0)
+    assert elbow(rng.random((500, dimensions))) is None
+    assert elbow(rng.normal(size=(500, dimensions))) is None
+    for n in (3, 5):
+        centers = 10 * np.arange(n)[:, None] * (-1) ** np.arange(dimensions)
+        X = centers[rng.integers(n, size=500)] + rng.normal(size=(500, dimensions))
+        assert elbow(X) == n
 
 
 def test_sample_sheet_shows_members_of_each_class(rocks):
