@@ -43,8 +43,8 @@ print(f"{len(rocks):,} pictures of {len(rocks.classes)} classes")
 # ## The experiment
 #
 # The two models of the proof of concept, which compare pixels, and one that compares
-# what geologists look at. All are asked about the same 200 pictures, and what they find
-# is scored by whether it has the picture's class. **Decided before looking: the measure
+# what geologists look at. All get the same 200 queries, and what they find is scored
+# by whether it has the query's class. **Decided before looking: the measure
 # is the precision at 12**, the share of the first twelve pictures found that are of the
 # class.
 

@@ -4,44 +4,50 @@ import json
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 import geoimages as gi
 
 from .group import cli
-from .options import COLLECTION
-from .shorthands import FEATURES, MODELS, make_model
+from .options import COLLECTION, PRESET
+from .shorthands import FEATURES, MODELS, make_model, model_name
 
 _COUNT = click.IntRange(min=1)
 _NAMES = (
-    f"Models, by commas: {' or '.join(MODELS)}, one of {', '.join(FEATURES)} "
-    "(pairwise on these), or both, such as kmeans-rock."
+    f"Models, by commas: {' or '.join(MODELS)}, one of {', '.join(FEATURES)} or a file "
+    "(model.skops, net.onnx), or both, such as kmeans:rock. Without a model it is "
+    "pairwise, without features they are pixels."
 )
 
 
-def _named_models(ctx, param, value):
-    """Turn 'pairwise,kmeans' into a dict of unfitted models."""
-    names = [name.strip() for name in value.split(",") if name.strip()]
-    if len(set(names)) < 2:
-        raise click.BadParameter(f"{value!r} names fewer than two models.", ctx, param)
+def _make_models(text, preset):
+    """Turn 'pairwise,kmeans:rock' into a dict of unfitted models, named in full."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
     try:
-        models = {name: make_model(name) for name in names}
+        parts = {name: kind for *kind, name in map(model_name, parts)}
+        if len(parts) < 2:
+            raise ValueError(
+                f"{text!r} names {' and '.join(parts) or 'nothing'}; name two models."
+            )
+        networks = [kind for kind in parts.values() if kind[1].endswith(".onnx")]
+        if preset and not networks:
+            raise ValueError("--preset is for a network, name a file net.onnx.")
     except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
-    for model in models.values():
-        if "random_state" in model.get_params():
-            model.set_params(random_state=0)
+        raise click.BadParameter(str(error), param_hint="--models") from None
+    models = {}
+    for name, (kind, features) in parts.items():
+        preset_of_it = preset if features.endswith(".onnx") else None
+        models[name] = make_model(kind, features, preset=preset_of_it)
+        if "random_state" in models[name].get_params():
+            models[name].set_params(random_state=0)
     return models
 
 
-def _models_option(default):
-    return click.option(
-        "--models",
-        default=default,
-        show_default=True,
-        callback=_named_models,
-        metavar="NAMES",
-        help=_NAMES,
+def _models_options(default):
+    models = click.option(
+        "--models", default=default, show_default=True, metavar="NAMES", help=_NAMES
     )
+    return lambda command: models(PRESET(command))
 
 
 _SEED = click.option(
@@ -51,16 +57,21 @@ _SEED = click.option(
 
 @cli.command()
 @COLLECTION
-@_models_option("pairwise,kmeans,rock")
+@_models_options("pairwise,kmeans,rock")
 @click.option(
-    "--queries", type=int, default=200, show_default=True, help="Pictures asked about."
+    "--queries",
+    type=int,
+    default=200,
+    show_default=True,
+    help="Pictures to draw as queries.",
 )
 @click.option("-k", "k", type=_COUNT, default=10, show_default=True, help="Answers.")
 @_SEED
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw the comparison.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def compare(collection, models, queries, k, seed, plot, as_json):
+def compare(collection, models, preset, queries, k, seed, plot, as_json):
     """Compare similarity models on pictures of the collection (A/B)."""
+    models = _make_models(models, preset)
     with gi.Collection(collection) as rocks:
         result = gi.compare(
             models,
@@ -84,6 +95,30 @@ def compare(collection, models, queries, k, seed, plot, as_json):
         click.echo(f"Drew {plot}", err=True)
 
 
+def _check_continued(votes, models, trials, k, given):
+    """Say what a file of votes holds, and refuse options that say otherwise."""
+    stored = votes.trials
+    n_trials = sum(not trial.repeat_of for trial in stored)
+    sides = {len(side) for trial in stored for side in (trial.left, trial.right)}
+    named = {model_name(part.strip())[2] for part in models.split(",") if part.strip()}
+    differ = {
+        "models": named != set(stored.models),
+        "trials": trials != n_trials,
+        "k": sides != {k},
+    }
+    holds = (
+        f"{votes.path.name} holds {n_trials} trials (and {len(stored) - n_trials} "
+        f"repeats) of {' and '.join(stored.models)}, {max(sides)} answers a side"
+    )
+    wrong = [f"--{name}" if name != "k" else "-k" for name in given if differ[name]]
+    if wrong:
+        raise click.UsageError(
+            f"{holds}; {' and '.join(sorted(wrong))} cannot change that. Leave it out to "
+            "continue, or name another file of votes."
+        )
+    click.echo(f"{holds}; it is continued.")
+
+
 @cli.command()
 @COLLECTION
 @click.option(
@@ -91,10 +126,10 @@ def compare(collection, models, queries, k, seed, plot, as_json):
     "path",
     required=True,
     type=click.Path(dir_okay=False),
-    help="The file of votes; it is made, or gone on with.",
+    help="The file of votes; it is made, or continued.",
 )
 @click.option("--voter", required=True, help="Your name.")
-@_models_option("pairwise,rock")
+@_models_options("pairwise,rock")
 @click.option(
     "--trials", type=_COUNT, default=40, show_default=True, help="How many to draw."
 )
@@ -109,14 +144,22 @@ def compare(collection, models, queries, k, seed, plot, as_json):
     show_default=True,
     help="Where each trial is drawn; keep it open in a viewer.",
 )
-def vote(collection, path, voter, models, trials, k, seed, picture):
+@click.pass_context
+def vote(ctx, collection, path, voter, models, preset, trials, k, seed, picture):
     """Judge blindly which of two answers serves better, trial by trial."""
     import numpy as np
 
     with gi.Collection(collection) as rocks:
         if Path(path).exists():
             votes = gi.record_votes(path)
+            given = {
+                name
+                for name in ("models", "trials", "k")
+                if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+            }
+            _check_continued(votes, models, trials, k, given)
         else:
+            models = _make_models(models, preset)
             queries = np.random.default_rng(seed).permutation(rocks.keys)
             queries = queries[: 2 * trials].tolist()
             fitted = {name: model.fit(rocks) for name, model in models.items()}

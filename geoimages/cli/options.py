@@ -2,7 +2,7 @@
 
 import click
 
-from .shorthands import FEATURES, MODELS, ORIENTATIONS, make_model
+from .shorthands import FEATURES, MODELS, ORIENTATIONS, check_features, make_model
 
 COLLECTION = click.argument("collection", metavar="ROCKS.H5", type=click.Path())
 
@@ -24,6 +24,21 @@ class Clusters(click.ParamType):
         if not numbers or min(numbers) < 1:
             self.fail(f"{value!r} is no range such as 1-10 nor a list such as 2,4,8.")
         return numbers
+
+
+class Features(click.ParamType):
+    """A name of features, or a file of them."""
+
+    name = "features"
+
+    def get_metavar(self, param, ctx=None):
+        return f"[{'|'.join(FEATURES)}|FILE]"
+
+    def convert(self, value, param, ctx):
+        try:
+            return check_features(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def parse_where(ctx, param, values):
@@ -63,6 +78,28 @@ def format_options(command):
     )
 
 
+def features_options(default="pixels"):
+    """Add --features and --preset."""
+    features = click.option(
+        "--features",
+        type=Features(),
+        default=default,
+        show_default=True,
+        help="What to compare: pattern finds the same pattern again, rotated or cropped; "
+        "FILE is a saved model (model.skops) or a network (net.onnx).",
+    )
+
+    def decorate(command):
+        return features(PRESET(command))
+
+    return decorate
+
+
+PRESET = click.option(
+    "--preset",
+    metavar="NAME",
+    help="How the network of --features net.onnx takes its pictures, such as resnet50.",
+)
 COLOR = click.option(
     "--color",
     type=float,
@@ -88,14 +125,7 @@ def model_options(features):
             show_default=True,
             help="Search all pictures, or the nearest clusters.",
         ),
-        click.option(
-            "--features",
-            type=click.Choice(FEATURES),
-            default=features,
-            show_default=True,
-            help="What to compare; pattern finds the same pattern again, rotated or "
-            "cropped.",
-        ),
+        features_options(features),
         COLOR,
         KEEP,
         click.option(
@@ -136,7 +166,7 @@ def model_options(features):
 
 
 def chosen_model(
-    k, name, features, color, metric, orientation, no_rerank, clusters, seed
+    k, name, features, color, preset, metric, orientation, no_rerank, clusters, seed
 ):
     """The model that `model_options` chose."""
     options = {"k_candidates": k, "dist_metric": metric}
@@ -146,4 +176,4 @@ def chosen_model(
         options["rerank"] = None
     if name == "kmeans":
         options |= {"num_clusters": clusters, "random_state": seed}
-    return make_model(f"{name}-{features}", color, **options)
+    return make_model(name, features, color, preset, **options)

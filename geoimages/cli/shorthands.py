@@ -1,22 +1,59 @@
 """Models and features by name, for the command line and the comparison."""
 
+from pathlib import Path
+
 import geoimages as gi
 
 FEATURES = ("pixels", "color", "texture", "rock", "pattern")
+FEATURE_FILES = (".skops", ".onnx")
 MODELS = ("pairwise", "kmeans")
 ORIENTATIONS = ("fixed", "rotations", "any")
 
 
-def make_features(name="pixels", color=None):
+def check_features(name):
+    """Return a name of features, or the path of a file of them, as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if name not in FEATURES and Path(name).suffix.lower() not in FEATURE_FILES:
+        raise ValueError(
+            f"{name!r} names no features; expected one of {', '.join(FEATURES)}, a saved "
+            "model (model.skops) or a network (net.onnx)."
+        )
+    return name
+
+
+def _saved_features(path):
+    """What a saved model describes pictures by, as it was trained."""
+    from sklearn.frozen import FrozenEstimator
+
+    model = gi.load(path)
+    if not hasattr(model, "transform"):
+        model = getattr(model, "features_", model)
+    if not hasattr(model, "transform"):
+        raise ValueError(
+            f"{path} holds a {type(model).__name__} that compares pixels; use "
+            "'pixels', or a model that describes pictures by features."
+        )
+    return FrozenEstimator(model)
+
+
+def make_features(name="pixels", color=None, preset=None):
     """Return the features of a name.
 
     Parameters
     ----------
-    name : {"pixels", "color", "texture", "rock", "pattern"}
-        What to compare.
+    name : str
+        "pixels", "color", "texture", "rock" or "pattern"; or the path of a model that
+        `geoimages.save` wrote (.skops), or of a network (.onnx).
     color : float, optional
         Share of color against texture, 0 to 1, in "rock" and "pattern"; 0.5 is their
         default. "pixels" become "rock" by it.
+    preset : str, optional
+        How a network takes its pictures, see `PretrainedFeatures`.
 
     Returns
     -------
@@ -24,6 +61,8 @@ def make_features(name="pixels", color=None):
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
         If the name is unknown, the share is out of range, or the features have none.
 
@@ -32,9 +71,11 @@ def make_features(name="pixels", color=None):
     >>> make_features("rock", color=0.2)
     RockFeatures(color=0.4, conv=1.12, texture=1.6, tone=0.4)
     """
-    if name not in FEATURES:
+    suffix = Path(check_features(name)).suffix.lower()
+    if preset is not None and suffix != ".onnx":
         raise ValueError(
-            f"{name!r} names no features; expected one of {', '.join(FEATURES)}."
+            f"preset={preset!r} says how a network takes its pictures, but {name!r} is "
+            "none; leave it out, or give a file net.onnx."
         )
     weights = {}
     if color is not None:
@@ -54,6 +95,10 @@ def make_features(name="pixels", color=None):
             weights["conv"] = round(0.7 * texture, 6)
     if name == "pixels":
         return None
+    if suffix == ".onnx":
+        return gi.PretrainedFeatures(name, preset=preset)
+    if suffix == ".skops":
+        return _saved_features(name)
     classes = {
         "color": gi.ColorFeatures,
         "texture": gi.TextureFeatures,
@@ -63,22 +108,21 @@ def make_features(name="pixels", color=None):
     return classes[name](**weights)
 
 
-def make_model(name, color=None, **options):
-    """Return the unfitted similarity model of a name.
+def model_name(text):
+    """Split the name of a model, and say what it is in full.
 
     Parameters
     ----------
-    name : str
-        A model ("pairwise" or "kmeans"), features ("rock"), or both ("kmeans-rock").
+    text : str
+        A model ("pairwise" or "kmeans"), features ("rock"), or both ("kmeans:rock").
         Without a model it is "pairwise", without features they are "pixels".
-    color : float, optional
-        As in `make_features`.
-    **options
-        Parameters of the model. "pattern" turns candidates any way unless told.
 
     Returns
     -------
-    model : PairwiseModel or KMeansModel
+    model, features : str
+        As `make_model` takes them.
+    name : str
+        For example "kmeans:rock".
 
     Raises
     ------
@@ -87,18 +131,48 @@ def make_model(name, color=None, **options):
 
     Examples
     --------
-    >>> make_model("kmeans-rock", num_clusters=5)
+    >>> model_name("kmeans")
+    ('kmeans', 'pixels', 'kmeans:pixels')
+    >>> model_name("rock")[2], model_name("kmeans-rock")[2]
+    ('pairwise:rock', 'kmeans:rock')
+    """
+    model, features = "pairwise", text
+    for kind in MODELS:
+        if text == kind or text.startswith((f"{kind}:", f"{kind}-")):
+            model, features = kind, text[len(kind) + 1 :] or "pixels"
+    try:
+        check_features(features)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} names no model; expected one of {', '.join(MODELS)}, one of "
+            f"{', '.join(FEATURES)} or a file (model.skops, net.onnx), or both, such as "
+            "kmeans:rock."
+        ) from None
+    return model, features, f"{model}:{Path(features).name}"
+
+
+def make_model(model, features="pixels", color=None, preset=None, **options):
+    """Return an unfitted similarity model.
+
+    Parameters
+    ----------
+    model : {"pairwise", "kmeans"}
+        What searches.
+    features, color, preset
+        As in `make_features`.
+    **options
+        Parameters of the model. "pattern" allows any orientation unless stated.
+
+    Returns
+    -------
+    model : PairwiseModel or KMeansModel
+
+    Examples
+    --------
+    >>> make_model("kmeans", "rock", num_clusters=5)
     KMeansModel(features=RockFeatures(), num_clusters=5)
     """
-    model, _, features = name.partition("-")
-    if model not in MODELS:
-        model, features = "pairwise", name
-    if features and features not in FEATURES:
-        raise ValueError(
-            f"{name!r} names no model; expected one of {', '.join(MODELS)}, one of "
-            f"{', '.join(FEATURES)}, or both, such as kmeans-rock."
-        )
     if features == "pattern":
         options = {"orientation": "any"} | options
     kind = gi.KMeansModel if model == "kmeans" else gi.PairwiseModel
-    return kind(features=make_features(features or "pixels", color), **options)
+    return kind(features=make_features(features, color, preset), **options)

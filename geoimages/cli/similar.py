@@ -11,12 +11,13 @@ from .options import (
     KEEP,
     Clusters,
     chosen_model,
+    features_options,
     format_options,
     model_options,
     parse_where,
     print_table,
 )
-from .shorthands import FEATURES, make_features
+from .shorthands import make_features, make_model
 
 
 @cli.command()
@@ -126,20 +127,24 @@ def neighbors(collection, k, output, vectors, keep, **choice):
     show_default=True,
     help="Numbers of clusters to try.",
 )
+@features_options()
 @click.option("--seed", type=int, default=0, show_default=True, help="Of k-means.")
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw the curve.")
 @format_options
-def elbow(collection, clusters, seed, plot, form):
+def elbow(collection, clusters, features, preset, seed, plot, form):
     """Show how the k-means inertia falls with the number of clusters."""
     import pandas as pd
 
     with gi.Collection(collection) as rocks:
-        model = gi.KMeansModel(num_clusters=1, random_state=seed).fit(rocks)
+        model = make_model(
+            "kmeans", features, preset=preset, num_clusters=1, random_state=seed
+        )
+        model.set_params(image_shape=rocks.image_shape).fit(rocks)
         inertias = model.model_inertias(clusters)
     print_table(pd.DataFrame({"clusters": clusters, "inertia": inertias}), form)
     best = gi.suggest_elbow(clusters, inertias)
-    if best is not None:
-        click.echo(f"Suggested: {best} clusters.", err=form is not None)
+    text = "No clear elbow" if best is None else f"Suggested: {best} clusters"
+    click.echo(f"{text}.", err=form is not None)
     if plot:
         gi.visualize.save_figure(gi.Plots.elbow_plot(clusters, inertias), plot)
         click.echo(f"Drew {plot}", err=True)
@@ -147,13 +152,7 @@ def elbow(collection, clusters, seed, plot, form):
 
 @cli.command("map")
 @COLLECTION
-@click.option(
-    "--features",
-    type=click.Choice(FEATURES),
-    default="rock",
-    show_default=True,
-    help="What places the pictures.",
-)
+@features_options("rock")
 @COLOR
 @KEEP
 @click.option(
@@ -174,20 +173,31 @@ def elbow(collection, clusters, seed, plot, form):
     help="Draw a turning map in three dimensions, too.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the method.")
-def map_(collection, features, color, keep, method, thumbnails, plot, animation, seed):
+def map_(
+    collection,
+    features,
+    preset,
+    color,
+    keep,
+    method,
+    thumbnails,
+    plot,
+    animation,
+    seed,
+):
     """Draw a map on which alike pictures lie together."""
     import numpy as np
 
     from ..pictures.scaling import on_white
 
     with gi.Collection(collection, "r+" if keep else "r") as rocks:
-        transformer = make_features(features, color)
+        transformer = make_features(features, color, preset)
         if transformer is None:
             pictures = rocks[:]
             pictures = on_white(pictures) if pictures.shape[3] == 4 else pictures
             vectors = pictures.reshape(len(pictures), -1) / np.float32(255)
         else:
-            vectors = rocks.features(transformer.fit(rocks))
+            vectors = rocks.features(transformer.fit(rocks, None))
         labels = rocks.labels if len(rocks.classes) else None
         figure = gi.Plots.embedding_plot(
             vectors,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoimages import Collection, ConvNetClassifier, save
+from geoimages import Collection, ColorFeatures, ConvNetClassifier, save
 from geoimages.cli import cli, main
 
 
@@ -199,14 +199,57 @@ def test_compare_tells_which_is_better(run, rocks, tmp_path):
     _, out, _ = run("compare", rocks.path, *options, "--json")
     report = json.loads(out, parse_constant=pytest.fail)
     assert report["queries"] == 40
-    assert set(report["costs"]) == {"pairwise", "texture"}
+    assert set(report["costs"]) == {"pairwise:pixels", "pairwise:texture"}
     means = {
         row["model"]: row["mean"]
         for row in report["scores"]
         if row["measure"] == "precision@5"
     }
-    assert means["texture"] > means["pairwise"]
-    assert "texture" in report["verdict"]
+    assert means["pairwise:texture"] > means["pairwise:pixels"]
+    assert "pairwise:texture" in report["verdict"]
+
+
+def test_features_of_a_saved_model_and_of_a_network(run, rocks, tmp_path):
+    model = tmp_path / "model.skops"
+    save(ColorFeatures().fit(rocks), model)
+    options = ["--features", model, "-k", 3, "--csv"]
+    code, found, err = run("similar", rocks.path, rocks.keys[0], *options)
+    assert code == 0, err
+    options[1] = "color"
+    assert found == run("similar", rocks.path, rocks.keys[0], *options)[1]
+    names = f"pairwise:color,kmeans:{model}"
+    _, out, err = run("compare", rocks.path, "--models", names, "--queries", 9)
+    assert "kmeans:model.skops" in out, err
+    for command in ("elbow", "map", "neighbors"):
+        more = {"elbow": ["--clusters", "1-3"], "map": ["--plot", tmp_path / "a.png"]}
+        more = more.get(command, ["-o", tmp_path / "a.json"])
+        code, _, err = run(command, rocks.path, "--features", model, *more)
+        assert code == 0, err
+
+
+def test_features_of_a_network(run, rocks, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    make = onnx.helper
+    graph = make.make_graph(
+        [
+            make.make_node("AveragePool", ["picture"], ["pooled"], kernel_shape=[7, 7]),
+            make.make_node("Flatten", ["pooled"], ["flat"]),
+        ],
+        "drawn",
+        [make.make_tensor_value_info("picture", 1, ["n", 3, 28, 28])],
+        [make.make_empty_tensor_value_info("flat")],
+    )
+    opsets = [make.make_opsetid("", 13)]
+    model = make.make_model(graph, ir_version=8, opset_imports=opsets)
+    onnx.save_model(model, tmp_path / "net.onnx")
+    options = ["--features", tmp_path / "net.onnx", "-k", 3, "--csv"]
+    code, found, err = run("similar", rocks.path, rocks.keys[0], *options)
+    assert code == 0, err
+    assert len(found.splitlines()) == 4
+    code, _, err = run("similar", rocks.path, rocks.keys[0], *options, "--preset", "x")
+    assert code == 2
+    assert "preset='x' is not known" in err
 
 
 def test_people_vote_and_the_votes_tell(run, rocks, tmp_path, monkeypatch):
@@ -220,7 +263,15 @@ def test_people_vote_and_the_votes_tell(run, rocks, tmp_path, monkeypatch):
     assert "3 answers recorded" in out
     assert picture.read_bytes().startswith(b"\x89PNG")
     answers = iter(["l", "q"])
-    assert "1 answers recorded" in run("vote", rocks.path, *options)[1]
+    holds = "rocks.votes holds 6 trials (and 1 repeats) of pairwise:pixels and "
+    code, out, _ = run("vote", rocks.path, *options, "--models", "color,pixels")
+    assert code == 0
+    assert holds + "pairwise:color, 5 answers a side; it is continued" in out
+    assert "1 answers recorded" in out
+    for wrong in (["--models", "pairwise,rock"], ["--trials", 8], ["-k", 3]):
+        code, _, err = run("vote", rocks.path, *options, *wrong)
+        assert code == 2
+        assert f"{wrong[0]} cannot change that" in err
     code, out, _ = run("votes", path)
     assert code == 0
     assert "pairwise" in out
@@ -250,16 +301,18 @@ def test_elbow(run, rocks, tmp_path):
     code, out, err = run("elbow", rocks.path, "--clusters", "1-6", "--plot", plot)
     assert code == 0
     assert out.splitlines()[0].split() == ["clusters", "inertia"]
-    assert "Suggested: " in out
+    assert out.splitlines()[-1] in ("Suggested: 2 clusters.", "Suggested: 3 clusters.")
     assert plot.exists()
+    _, other, _ = run("elbow", rocks.path, "--clusters", "1-6", "--features", "rock")
+    assert other.splitlines()[1:7] != out.splitlines()[1:7]
     code, out, err = run("elbow", rocks.path, "--clusters", "2,4,8", "--csv")
     table = pd.read_csv(io.StringIO(out))
     assert table["clusters"].tolist() == [2, 4, 8]
     assert table["inertia"].is_monotonic_decreasing
-    assert "Suggested" in err
+    assert "elbow" in err or "Suggested" in err
     code, out, err = run("elbow", rocks.path, "--clusters", "2", "--json")
     assert json.loads(out)[0]["clusters"] == 2
-    assert "Suggested" not in err
+    assert "No clear elbow" in err
 
 
 @pytest.mark.parametrize(
@@ -290,8 +343,15 @@ def test_elbow(run, rocks, tmp_path):
         (["train", "{rocks}", "-o", "{rocks}"], "is the collection itself"),
         (["similar", "{rocks}", "{png}", "--plot", "{png}"], "is the candidate itself"),
         (["map", "{rocks}", "--plot", "{rocks}"], "is the collection itself"),
-        (["compare", "{rocks}", "--models", "rock"], "names fewer than two models"),
+        (
+            ["compare", "{rocks}", "--models", "rock"],
+            "names pairwise:rock; name two models",
+        ),
         (["compare", "{rocks}", "--models", "rock,vgg"], "'vgg' names no model"),
+        (["compare", "{rocks}", "--models", "rock,pairwise:rock"], "name two models"),
+        (["compare", "{rocks}", "--preset", "resnet50"], "name a file net.onnx"),
+        (["elbow", "{rocks}", "--features", "vgg"], "'vgg' names no features"),
+        (["elbow", "{rocks}", "--features", "no.skops"], "No model at no.skops"),
         (["compare", "{rocks}", "-k", "0"], "'-k': 0 is not in the range"),
         (
             ["vote", "{rocks}", "--votes", "{tmp}/v", "--voter", "x", "--trials", "0"],
