@@ -14,12 +14,10 @@ from sklearn.pipeline import make_pipeline
 
 from geoimages import (
     Collection,
-    ColorFeatures,
     ConvNetClassifier,
     PairwiseModel,
     PatternFeatures,
     RockFeatures,
-    TextureFeatures,
     TripletEmbedding,
     holdout,
     retrieval_scores,
@@ -51,8 +49,8 @@ class SameClass:
         {
             "pixels": lambda: PairwiseModel(),
             "pixels, rotations": lambda: PairwiseModel(orientation="rotations"),
-            "ColorFeatures": lambda: PairwiseModel(features=ColorFeatures()),
-            "TextureFeatures": lambda: PairwiseModel(features=TextureFeatures()),
+            "color": lambda: PairwiseModel(features=RockFeatures(texture=0, conv=0)),
+            "texture": lambda: PairwiseModel(features=RockFeatures(color=0, tone=0)),
             "RockFeatures": lambda: PairwiseModel(features=RockFeatures()),
             "PatternFeatures, not re-ranked": lambda: PairwiseModel(
                 features=PatternFeatures(), rerank=None

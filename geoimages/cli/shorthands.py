@@ -48,7 +48,8 @@ def make_features(name="pixels", color=None, preset=None):
     ----------
     name : str
         "pixels", "color", "texture", "rock" or "pattern"; or the path of a model that
-        `geoimages.save` wrote (.skops), or of a network (.onnx).
+        `geoimages.save` wrote (.skops), or of a network (.onnx). "color" and "texture"
+        are the blocks of "rock" that describe them: the same as a share of 1 or 0.
     color : float, optional
         Share of color against texture, 0 to 1, in "rock" and "pattern"; 0.5 is their
         default. "pixels" become "rock" by it.
@@ -70,6 +71,8 @@ def make_features(name="pixels", color=None, preset=None):
     --------
     >>> make_features("rock", color=0.2)
     RockFeatures(color=0.4, conv=1.12, texture=1.6, tone=0.4)
+    >>> make_features("texture")
+    RockFeatures(color=0, tone=0)
     """
     suffix = Path(check_features(name)).suffix.lower()
     if preset is not None and suffix != ".onnx":
@@ -99,13 +102,13 @@ def make_features(name="pixels", color=None, preset=None):
         return gi.PretrainedFeatures(name, preset=preset)
     if suffix == ".skops":
         return _saved_features(name)
-    classes = {
-        "color": gi.ColorFeatures,
-        "texture": gi.TextureFeatures,
-        "rock": gi.RockFeatures,
-        "pattern": gi.PatternFeatures,
-    }
-    return classes[name](**weights)
+    if name == "pattern":
+        return gi.PatternFeatures(**weights)
+    if name == "color":
+        weights = {"texture": 0, "conv": 0}
+    elif name == "texture":
+        weights = {"color": 0, "tone": 0}
+    return gi.RockFeatures(**weights)
 
 
 def model_name(text):

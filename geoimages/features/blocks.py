@@ -34,7 +34,8 @@ class ColorFeatures(PictureFeatures):
     Notes
     -----
     A fourth channel is a mask: statistics are taken over the rock only. The columns do
-    not depend on the size of the pictures.
+    not depend on the size of the pictures. They have units of their own: compare them by
+    ``RockFeatures(texture=0, conv=0)``, which standardizes them.
 
     References
     ----------
@@ -82,7 +83,8 @@ class TextureFeatures(PictureFeatures):
     -----
     A fourth channel is a mask: statistics are taken over the rock only. Rotating a
     picture by quarters or mirroring it leaves the columns as they are where its sides
-    are multiples of 4.
+    are multiples of 4. They have units of their own: compare them by
+    ``RockFeatures(color=0, tone=0)``, which standardizes them.
 
     References
     ----------

@@ -141,6 +141,16 @@ def test_color_weighs_color_against_texture(run, rocks):
     assert not {"texture", "conv"} & found[1]
 
 
+@pytest.mark.parametrize(("name", "share"), [("texture", 0), ("color", 1)])
+def test_a_word_has_one_meaning(run, rocks, name, share):
+    def distances(*options):
+        _, out, _ = run("similar", rocks.path, rocks.keys[0], "--csv", *options)
+        return pd.read_csv(io.StringIO(out), index_col="key")["correlation"]
+
+    by_name, by_share = distances("--features", name), distances("--color", share)
+    pd.testing.assert_series_equal(by_name, by_share, rtol=1e-4)
+
+
 def test_features_are_kept_on_request(run, rock_zip, tmp_path):
     path = tmp_path / "rocks.h5"
     run("etl", rock_zip, "-o", path)
