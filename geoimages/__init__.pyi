@@ -73,6 +73,7 @@ from .workflows import classify_files as classify_files
 from .workflows import evaluate_classifier as evaluate_classifier
 from .workflows import find_similar as find_similar
 from .workflows import holdout as holdout
+from .workflows import learn_embedding as learn_embedding
 from .workflows import train_classifier as train_classifier
 
 __version__: str

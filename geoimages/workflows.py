@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
 
 from .collection.sources import open_source
 from .collection.splits import split as split_collection
@@ -16,8 +18,10 @@ from .evaluate import (
     disturbance_table,
     expected_calibration_error,
 )
+from .features import RockFeatures
 from .files import progress
 from .neural.classifier import ConvNetClassifier
+from .neural.triplets import TripletEmbedding
 from .pictures.reading import ImageReadError, read_image
 from .pictures.resizing import resize_image
 
@@ -145,6 +149,69 @@ def train_classifier(collection, model=None, *, split=None, share=0.15, random_s
         "test_pictures": len(test),
     }
     return model, scores, collection.keys[test].tolist()
+
+
+def _precision(stored, labels, queries, wanted, k=5):
+    """Share of the k nearest stored rows that have the label of the query."""
+    k = min(k, len(stored))
+    found = NearestNeighbors(n_neighbors=k).fit(stored).kneighbors(queries)[1]
+    return float((labels[found] == wanted[:, None]).mean())
+
+
+def learn_embedding(collection, model=None, *, split=None, share=0.15, random_state=0):
+    """Learn a space in which pictures of one class lie together.
+
+    Parameters
+    ----------
+    collection : Collection
+        Pictures with labels.
+    model : TripletEmbedding or MLPEmbedding, optional
+        By default a `TripletEmbedding`; it learns from `RockFeatures`.
+    split, share, random_state
+        As in `holdout`.
+
+    Returns
+    -------
+    model : Pipeline
+        Fitted features and embedding, for the ``features`` of a similarity model, in a
+        `sklearn.frozen.FrozenEstimator`.
+    scores : dict
+        ``precision_at_5`` of the held-out pictures among those learned from,
+        ``precision_at_5_before`` in the features alone, ``train_pictures`` and
+        ``test_pictures``.
+    test_keys : list of str
+        The pictures it was scored on.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> from geoimages import Collection, PairwiseModel, learn_embedding, make_rocks
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "rocks.h5"
+    >>> rocks = Collection.from_arrays(path, *make_rocks(90, random_state=0))
+    >>> embedding, scores, _ = learn_embedding(rocks)
+    >>> scores["precision_at_5"] > scores["precision_at_5_before"]
+    True
+    >>> similar = PairwiseModel(3, "cosine", FrozenEstimator(embedding)).fit(rocks)
+    """
+    train, test = holdout(collection, split, share, random_state)
+    if model is None:
+        model = TripletEmbedding(random_state=random_state)
+    y, of_test = collection.labels[train], collection.labels[test]
+    features = RockFeatures()
+    rows = features.fit_transform(collection[train])
+    queries = features.transform(collection[test])
+    model = clone(model).fit(rows, y)
+    scores = {
+        "precision_at_5": _precision(
+            model.transform(rows), y, model.transform(queries), of_test
+        ),
+        "precision_at_5_before": _precision(rows, y, queries, of_test),
+        "train_pictures": len(train),
+        "test_pictures": len(test),
+    }
+    # The pipeline is made of fitted steps, and so is fitted.
+    return make_pipeline(features, model), scores, collection.keys[test].tolist()
 
 
 def _read_file(file, model):

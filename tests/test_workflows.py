@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 
 from geoimages import (
     Collection,
     ConvNetClassifier,
+    PairwiseModel,
     classify_files,
     evaluate_classifier,
     holdout,
@@ -252,6 +254,25 @@ def test_classify_from_the_shell(trained, draw, tmp_path, capsys):
     assert "1 of 2 pictures could not be read" in captured.err
     assert paths[0] in captured.out
     assert main(["classify", str(tmp_path / "no.skops"), paths[0]]) == 2
+
+
+def test_an_embedding_is_learned_from_the_shell(rocks, tmp_path, capsys):
+    path = tmp_path / "embedding.skops"
+    assert main(["learn", str(rocks.path), "-o", str(path), "--holdout", "0.2"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"Embedding of 128 columns in {path}")
+    assert "precision at 5:" in out
+    embedding = load(path)
+    assert len(embedding.about_["test_keys"]) == 48
+    scores = embedding.about_["scores"]
+    assert scores["precision_at_5"] > scores["precision_at_5_before"]
+    held = [rocks.position(key) for key in embedding.about_["test_keys"]]
+    stored = np.setdiff1d(np.arange(240), held)
+    similar = PairwiseModel(5, "cosine", FrozenEstimator(embedding))
+    similar.fit(rocks[stored], rocks.labels[stored])
+    assert similar.score(rocks[held], rocks.labels[held]) == pytest.approx(
+        scores["precision_at_5"], abs=0.01
+    )
 
 
 def test_evaluate_from_the_shell(rocks, trained, tmp_path, capsys):

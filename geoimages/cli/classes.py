@@ -1,4 +1,4 @@
-"""Commands that tell the class of a picture."""
+"""Commands that learn from labels, and tell the class of a picture."""
 
 import json
 from pathlib import Path
@@ -11,30 +11,46 @@ from .group import cli
 from .options import COLLECTION, format_options, print_table
 
 
+def _training_options(command):
+    """Add the options of what learns from a collection and is scored on a part."""
+    for option in (
+        click.option(
+            "--seed", type=int, default=0, show_default=True, help="Of everything."
+        ),
+        click.option(
+            "--holdout",
+            "share",
+            type=float,
+            default=0.15,
+            show_default=True,
+            help="Without --split, the share of each class to test on.",
+        ),
+        click.option(
+            "--split",
+            type=click.Path(),
+            metavar="CSV",
+            help="Columns key and split: learn from 'train', test on the rest.",
+        ),
+        click.option(
+            "-o",
+            "--output",
+            required=True,
+            type=click.Path(dir_okay=False),
+            help="The model file, .skops by custom.",
+        ),
+        COLLECTION,
+    ):
+        command = option(command)
+    return command
+
+
+def _print_scores(scores):
+    for name, value in scores.items():
+        click.echo(f"  {name.replace('_', ' ')}: {value:.4g}")
+
+
 @cli.command()
-@COLLECTION
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(dir_okay=False),
-    help="The model file, .skops by custom.",
-)
-@click.option(
-    "--split",
-    type=click.Path(),
-    metavar="CSV",
-    help="Columns key and split: learn from 'train', test on the rest.",
-)
-@click.option(
-    "--holdout",
-    "share",
-    type=float,
-    default=0.15,
-    show_default=True,
-    help="Without --split, the share of each class to test on.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything.")
+@_training_options
 def train(collection, output, split, share, seed):
     """Train a classifier and score it on pictures that it has not seen."""
     with gi.Collection(collection) as rocks:
@@ -43,8 +59,24 @@ def train(collection, output, split, share, seed):
         )
     gi.save(model, output, scores, keys)
     click.echo(f"{', '.join(model.classes_)} in {output}")
-    for name, value in scores.items():
-        click.echo(f"  {name.replace('_', ' ')}: {value:.4g}")
+    _print_scores(scores)
+
+
+@cli.command()
+@_training_options
+def learn(collection, output, split, share, seed):
+    """Learn from labels what makes pictures similar, for the search.
+
+    The embedding is trained on rock features by the triplet loss. Its scores are how
+    many of the five nearest pictures are of the same class, and how many were before.
+    """
+    with gi.Collection(collection) as rocks:
+        model, scores, keys = gi.learn_embedding(
+            rocks, split=split, share=share, random_state=seed
+        )
+    gi.save(model, output, scores, keys)
+    click.echo(f"Embedding of {model[-1].n_components} columns in {output}")
+    _print_scores(scores)
 
 
 @cli.command()

@@ -373,6 +373,11 @@ class ConvNetClassifier(Network):
             if self.features_ is not None:
                 return np.asarray(X.features(self.features_), dtype=np.float32)
             X = X[:]
+        if getattr(X, "ndim", None) == 3:
+            raise ValueError(
+                f"A {type(self).__name__} takes pictures of shape (n, height, width, "
+                f"channels), got {X.shape}; give images[None] for a single picture."
+            )
         images = check_images(self, X, reset=False, dtype=None)
         return self._describe(_as_levels(images))
 

@@ -241,6 +241,13 @@ class TestMistakes:
         with pytest.raises(ValueError, match="features"):
             model.predict(np.zeros((1, 99)))
 
+    def test_a_single_picture(self, plain, few):
+        for ask in (plain.predict, plain.novelty):
+            with pytest.raises(
+                ValueError, match=r"got \(28, 28, 3\); give images\[None"
+            ):
+                ask(few[0][0])
+
 
 def test_layers_and_their_parameters_are_counted(model, plain):
     table = model.summary().set_index(["network", "layer"])
