@@ -67,11 +67,14 @@ def folder(tmp_path, monkeypatch, draw, quick):
     """A folder as the reader of a page has it."""
     write_rocks(tmp_path / "rocks.zip", 120, random_state=0)
     draw("photo.jpg", size=(300, 400))
-    names = [f"BH{hole}_{depth:07.2f}.png" for hole in (12, 13) for depth in (1.5, 2.5)]
+    names = [
+        f"BH{hole}_{depth:07.2f}.png" for hole in (12, 13) for depth in (123.4, 123.6)
+    ]
     for seed, name in enumerate(names):
         draw(f"core/{name}", seed=seed)
-    rows = [f"{name},{name[:4]},{float(name[5:12])}" for name in names]
-    table = "\n".join(["file,hole,depth_from", *rows])
+    depths = [float(name[5:12]) for name in names]
+    rows = [f"{n},{n[:4]},{d},{d + 0.2}" for n, d in zip(names, depths, strict=True)]
+    table = "\n".join(["file,hole,depth_from,depth_to", *rows])
     (tmp_path / "core.csv").write_text(table, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     answers = chain("lrltl", repeat("q"))  # who votes stops after five trials

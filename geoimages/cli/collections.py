@@ -45,7 +45,7 @@ def demo(output, source):
     type=click.Choice(["crop", "pad", "stretch"]),
     default="crop",
     show_default=True,
-    help="What --size does to another aspect ratio.",
+    help="What becomes of another aspect ratio.",
 )
 @click.option("--alpha", is_flag=True, help="Keep transparency as the rock's mask.")
 @click.option("--rotate", is_flag=True, help="Store copies rotated by 90, 180, 270°.")
@@ -59,7 +59,27 @@ def demo(output, source):
     metavar="CSV",
     help="A table with a column 'file' and any others (label, hole, depth_from, …).",
 )
-def etl(source, output, size, fit, alpha, rotate, sample, seed, metadata):
+@click.option(
+    "--label", metavar="COLUMN", help="Column of --metadata with the classes."
+)
+@click.option(
+    "--label-from",
+    metavar="PATTERN",
+    help="How the classes stand in file names: {kind}_{number}, or a regular expression.",
+)
+def etl(
+    source,
+    output,
+    size,
+    fit,
+    alpha,
+    rotate,
+    sample,
+    seed,
+    metadata,
+    label,
+    label_from,
+):
     """Read a zip or folder of class folders into one .h5 file."""
     rocks = gi.Collection.create(
         output,
@@ -71,6 +91,8 @@ def etl(source, output, size, fit, alpha, rotate, sample, seed, metadata):
         sample=sample,
         random_state=seed,
         metadata=metadata,
+        label=label,
+        label_from=label_from,
     )
     with rocks:
         click.echo(rocks.summary())

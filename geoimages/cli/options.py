@@ -43,14 +43,20 @@ class Features(click.ParamType):
 
 def parse_where(ctx, param, values):
     """Turn ('hole=BH12', 'hole=BH13') into {'hole': ['BH12', 'BH13']}."""
-    pairs = [value.partition("=") for value in values]
-    for (name, equals, _), value in zip(pairs, values, strict=True):
-        if not (name and equals):
-            raise click.BadParameter(f"{value!r} is not COLUMN=VALUE.", ctx, param)
-    return {
-        name: [value for other, _, value in pairs if other == name]
-        for name, _, _ in pairs
-    }
+    from ..collection.selection import Range, parse_condition
+
+    where = {}
+    for text in values:
+        try:
+            name, value = parse_condition(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, param) from None
+        given = where.setdefault(name, [])
+        if isinstance(value, Range) and given and isinstance(given[-1], Range):
+            given[-1] = given[-1] & value  # both bounds hold
+        else:
+            given.append(value)
+    return where
 
 
 def print_table(table, form):

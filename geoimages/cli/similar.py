@@ -29,8 +29,9 @@ from .shorthands import make_features, make_model
     "--where",
     multiple=True,
     callback=parse_where,
-    metavar="COLUMN=VALUE",
-    help="Search only these pictures; of several for a column any will do.",
+    metavar="CONDITION",
+    help="Search only these pictures: hole=BH12 (of several for a column any will do), "
+    "depth=10..14, 'depth>12'.",
 )
 @click.option(
     "--within-class",

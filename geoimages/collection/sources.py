@@ -18,6 +18,7 @@ _HEADER = struct.Struct("<4s2xH18x2H")  # of a member: mark, flags, two lengths
 _ROTATED = tuple(f".{angle}" for angle in ROTATIONS)
 # marble.MGN0Z.jpg, and its copies; BH12.5m.jpg begins with no class.
 _FLAT = re.compile(r"[^\W\d_]+\.[a-zA-Z0-9]+(\.(90|180|270))?\.\w+")
+_FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
 _UTF8 = 0x800  # the flag of a name that is not in code page 437
 
 
@@ -120,6 +121,56 @@ def _entries(paths):
         Entry(path, keys.get(path, key), label, is_picture)
         for path, key, label, is_picture in named
     ]
+
+
+def labels_in_names(entries, pattern):
+    """Take classes from the names of files.
+
+    Parameters
+    ----------
+    entries : list of Entry
+    pattern : str
+        A template such as ``"{kind}_{number}"`` of names without their suffixes, or a
+        regular expression whose first group is the class.
+
+    Returns
+    -------
+    labels : list of str
+        Empty where a name does not fit.
+
+    Raises
+    ------
+    ValueError
+        If the pattern is neither, or fits no picture.
+    """
+    fields, expression = _FIELD.findall(pattern), pattern
+    if fields:
+        texts = map(re.escape, _FIELD.sub("\0", pattern).split("\0"))
+        groups = [*(f"(?P<{name}>.+?)" for name in fields), ""]
+        expression = "".join(map(str.__add__, texts, groups)) + r"\Z"
+    try:
+        expression = re.compile(expression)
+    except re.error as error:
+        raise ValueError(
+            f"label_from={pattern!r} is neither a template such as '{{kind}}_{{number}}' "
+            f"nor a regular expression ({error})."
+        ) from None
+    if not expression.groups:
+        raise ValueError(
+            f"label_from={pattern!r} has no field such as {{kind}}, and no group."
+        )
+    named = [name for name in ("label", "class", "kind") if name in fields]
+    find = expression.match if fields else expression.search
+    labels, names = [], []
+    for entry in entries:
+        name = _split_suffix(entry.path.rpartition("/")[2])[0]
+        match = find(name) or find(split_rotation(f"_.{name}")[0][2:])
+        match = match if entry.is_picture else None
+        labels.append((match[named[0] if named else 1] or "") if match else "")
+        names += [name] * entry.is_picture
+    if names and not any(labels):
+        raise ValueError(f"label_from={pattern!r} fits no name, such as {names[0]!r}.")
+    return labels
 
 
 def _files_below(folder, prefix=""):

@@ -17,6 +17,7 @@ from ..pictures.resizing import resize_image
 from ..pictures.validation import input_for
 from .html import collection_html
 from .lineage import lineage_of
+from .selection import matching
 from .tables import LEDGER, read_column
 from .writing import FORMAT, FORMAT_VERSION, write_arrays, write_source
 
@@ -162,6 +163,8 @@ class Collection:
         sample=1.0,
         random_state=None,
         metadata=None,
+        label=None,
+        label_from=None,
     ):
         """Read a folder or zip of pictures into a collection, in one pass.
 
@@ -176,9 +179,11 @@ class Collection:
         source : str or path-like
             Folder or zip.
         size : tuple of int, optional
-            (height, width) in pixels that all pictures are brought to. By default
-            the most common size of the source (among 100 files spread over it), and
-            pictures of another are refused as ``other-size``.
+            (height, width) in pixels that all pictures are brought to. By default,
+            of 100 files spread over the source, the size that half of them have, and
+            pictures of another are refused as ``other-size``; where no size is that
+            common, all are brought to a square of their median shorter side, of 224 px
+            at most.
         fit : {"crop", "pad", "stretch"}, default="crop"
             How pictures of another aspect ratio are brought to `size`; see
             `resize_image`. Padding is masked, so ``"pad"`` stores four channels.
@@ -197,7 +202,14 @@ class Collection:
             ``depth_to``, ``mm_per_px``, …) is kept, as numbers where all its values
             are (``007`` is text). One named as a column of the collection's own is
             kept as ``source_metadata`` and so on. Of several rows for one picture the
-            first counts.
+            first counts. The separator is found in the first line.
+        label : str, optional
+            The column of `metadata` that holds the classes, in place of ``label``.
+        label_from : str, optional
+            How the classes stand in the names of the files: a template of the name
+            without its suffix, such as ``"{kind}_{number}"``, whose field ``label``,
+            ``class`` or ``kind``, else the first, is the class; or a regular expression,
+            whose first group is.
 
         Returns
         -------
@@ -221,6 +233,8 @@ class Collection:
             sample=sample,
             random_state=random_state,
             metadata=metadata,
+            label=label,
+            label_from=label_from,
         )
         return cls(path)
 
@@ -388,15 +402,17 @@ class Collection:
         columns = {"label": self.labels}
         for name, column in self._file.get("pictures", {}).items():
             columns[name] = read_column(column)
-        metadata = self._file.get("metadata", {})
-        for column in sorted(
-            metadata.values(), key=lambda c: int(c.name.split("/")[-1])
-        ):
+        for column in self._metadata_columns():
             columns[column.attrs["name"]] = read_column(column)
         if self._split:
             columns["split"] = np.array(self._split)
         columns["lineage"] = lineage_of(self.keys.tolist())
         return pd.DataFrame(columns, index=pd.Index(self.keys, name="key"))
+
+    def _metadata_columns(self):
+        """The columns of the metadata table as they lie in the file, in order."""
+        columns = self._file.get("metadata", {}).values()
+        return sorted(columns, key=lambda c: int(c.name.split("/")[-1]))
 
     @property
     def ledger(self):
@@ -423,6 +439,9 @@ class Collection:
         ----------
         **columns : str, number or list of them
             Columns of `table` and the value each must have; of a list, any will do.
+            Of numbers also a range, ``"10..14"`` or ``">12"``. Where the table has
+            ``depth_from`` and ``depth_to``, ``depth`` means the intervals, which match
+            what they overlap.
 
         Returns
         -------
@@ -432,6 +451,8 @@ class Collection:
         ------
         KeyError
             If there is no such column.
+        ValueError
+            If a column of numbers is asked for something else.
 
         Examples
         --------
@@ -441,27 +462,13 @@ class Collection:
         >>> rocks = Collection.from_arrays(path, *make_rocks(12, random_state=0))
         >>> len(rocks.where(label="marble"))
         2
+        >>> rocks.where(label="marble", ledger_row="3..11").tolist()
+        [4, 11]
         """
         table = self.table
         kept = np.ones(len(self), bool)
         for name, value in columns.items():
-            if name not in table:
-                raise KeyError(
-                    f"No column {name!r}; {self.path.name} has "
-                    f"{', '.join(map(str, table.columns))}."
-                )
-            column = table[name]
-            values = value if isinstance(value, list | tuple) else [value]
-            if pd.api.types.is_numeric_dtype(column):
-                try:
-                    values = [float(value) for value in values]
-                except ValueError:
-                    raise ValueError(
-                        f"Column {name!r} holds numbers, got {value!r}."
-                    ) from None
-            else:
-                column, values = column.astype(str), [str(value) for value in values]
-            kept &= column.isin(values).to_numpy()
+            kept &= matching(table, name, value)
         return np.flatnonzero(kept)
 
     def to_frame(self, dtype="float32", positions=None):
@@ -565,7 +572,11 @@ class Collection:
         ]
         resized = int((ledger["fit"] != "").sum()) if status else 0
         if resized:
-            lines.append(f"{resized:,} brought to this size by {self.fit}")
+            lines.append(
+                f"{resized:,} brought to this size by {self.fit}"
+                + self._file.attrs.get("size_because", "")
+            )
+        lines += self._describe_metadata()
         if self.unmatched:
             shown = ", ".join(self.unmatched[:3])
             more = "" if len(self.unmatched) < 4 else ", …"
@@ -574,6 +585,18 @@ class Collection:
                 f"{shown}{more}"
             )
         return "\n".join(lines)
+
+    def _describe_metadata(self):
+        """A line for each column of the metadata."""
+        lines = []
+        for column in self._metadata_columns():
+            name, values = column.attrs["name"], pd.Series(read_column(column))
+            if values.dtype.kind == "f" and values.notna().any():
+                told = f"numbers, {values.min():g} to {values.max():g}"
+            else:
+                told = f"{values[values != ''].nunique():,} values"
+            lines.append(f"  {name}: {told}")
+        return ["metadata:", *lines] if lines else []
 
     def features(self, transformer):
         """Transform all pictures in blocks, or return what was cached of that.

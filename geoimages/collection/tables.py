@@ -1,5 +1,6 @@
 """Tables of a collection: what is known of pictures and files, as columns in the file."""
 
+import csv
 import re
 from pathlib import PurePosixPath
 
@@ -28,6 +29,7 @@ PICTURES = {
     "ledger_row": np.int64,
     "turn": np.int16,
 }
+_SEPARATORS = ",", ";", "\t", "|"
 _FILE_COLUMNS = ("file", "file_name", "filename", "path", "key", "name")
 _TAKEN = {*PICTURES, "key", "query", "lineage", "similarity"}
 # 007 is a name, and so is what has more digits than a float64 keeps.
@@ -84,26 +86,37 @@ def read_column(column):
     return column[:]
 
 
-def _as_numbers(texts):
+def _as_numbers(texts, decimal):
     """Turn a column of text into numbers where every value reads as one."""
     told = texts.dropna()
-    if not all(_NUMBER.fullmatch(text.strip()) for text in told):
+    plain = told.str.strip().str.replace(decimal, ".")
+    if not all(map(_NUMBER.fullmatch, plain)):
         return texts
-    numbers = pd.to_numeric(texts, errors="coerce")
-    return numbers if numbers.count() == len(told) else texts
+    numbers = pd.to_numeric(plain, errors="coerce")
+    return numbers.reindex(texts.index) if numbers.count() == len(told) else texts
+
+
+def _sniff(path):
+    """The separator that parts the first line of a table into most columns."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        line = file.readline()
+    return max(
+        _SEPARATORS, key=lambda mark: len(next(csv.reader([line], delimiter=mark)))
+    )
 
 
 def _read_csv(path):
     """Read a table; names of files and such as 007 stay text, as do True and False."""
     try:
-        table = pd.read_csv(path, dtype=str)
+        separator = _sniff(path)
+        table = pd.read_csv(path, dtype=str, sep=separator, encoding="utf-8-sig")
     except FileNotFoundError:
         raise FileNotFoundError(f"No metadata at {path}; give a CSV file.") from None
-    except ValueError as error:  # empty, not text or ragged
+    except (ValueError, csv.Error, StopIteration) as error:  # empty, no text, ragged
         raise ValueError(f"The metadata {path} cannot be read ({error}).") from None
     for name in table.columns:
         if name not in (*_FILE_COLUMNS, "label"):
-            table[name] = _as_numbers(table[name])
+            table[name] = _as_numbers(table[name], "," if separator == ";" else ".")
     return table
 
 
@@ -124,9 +137,11 @@ class Metadata:
     ----------
     metadata : DataFrame or path of a CSV
         One of its columns names the files.
+    label : str, optional
+        The column that holds the classes, by default ``label``.
     """
 
-    def __init__(self, metadata):
+    def __init__(self, metadata, label=None):
         self.table = (
             metadata.reset_index(drop=metadata.index.name is None)
             if isinstance(metadata, pd.DataFrame)
@@ -140,6 +155,13 @@ class Metadata:
                 "key)."
             )
         self.file_column = named[0]
+        if label is not None and label not in self.table.columns:
+            raise ValueError(
+                f"label={label!r} is no column of the metadata; it has "
+                f"{', '.join(map(str, self.table.columns))}."
+            )
+        self.label_column = label or "label"
+        self.holds_labels = self.label_column in self.table.columns
 
     def match(self, entries):
         """Find the row of each file, by its path, name or key."""
@@ -161,9 +183,9 @@ class Metadata:
 
     def replace_labels(self, labels):
         """Return the labels of the files, those that the table gives in their place."""
-        if "label" not in self.table.columns:
+        if not self.holds_labels:
             return labels
-        named = self.table["label"].fillna("").astype(str).tolist()
+        named = self.table[self.label_column].fillna("").astype(str).tolist()
         labels = list(labels)
         for i, row in self.row_of.items():
             labels[i] = named[row] or labels[i]
@@ -171,7 +193,7 @@ class Metadata:
 
     def write(self, file, entries):
         """Write the columns for pictures that stem from those files, by position."""
-        own = ["label", *(["key"] if self.file_column == "key" else [])]
+        own = [self.label_column, *(["key"] if self.file_column == "key" else [])]
         rows = [self.row_of.get(i, -1) for i in entries]
         taken = self.table.drop(columns=own, errors="ignore").reindex(rows)
         group = file.create_group("metadata")

@@ -16,12 +16,15 @@ from ..pictures.reading import ImageReadError, read_image
 from ..pictures.resizing import FITS, check_size, resize_image
 from .lineage import ROTATIONS, lineage_of
 from .sampling import sample_groups
-from .sources import open_source
+from .sources import labels_in_names, open_source
 from .tables import LEDGER, PICTURES, TEXT, Columns, Metadata
 
 FORMAT = "geoimages.collection"
 FORMAT_VERSION = 1
 _WRITE_BYTES = 1 << 21
+_LOOKED_AT = 100  # files, to choose a size
+_MOST_ALIKE = 0.5  # share of a size that makes the others exceptions
+_LARGEST_SIDE = 224  # pixels; what features and pretrained networks work at
 _INDEX_BYTES = 72  # that the .h5 file takes to find one picture, at most
 _SKIPPED = {"status": "skipped", "reason": "not-sampled"}
 _REFUSED = {"status": "refused"}
@@ -89,26 +92,41 @@ def _writer(path, image_shape, most):
         yield _Writer(file, image_shape)
 
 
-def _majority_shape(source, alpha):
-    """The most common (height, width) among up to 100 files spread over a source."""
+def _choose_size(source, alpha):
+    """Choose one size by up to 100 files spread over a source.
+
+    Returns
+    -------
+    size : tuple of int
+        (height, width).
+    because : str
+        Why pictures of other sizes are brought to it; empty where they are not.
+    """
     entries = [entry for entry in source.entries if entry.is_picture]
-    shapes = Counter()
-    for entry in entries[:: max(1, len(entries) // 100)]:
-        try:
-            shapes[read_image(source.read(entry), alpha=alpha).shape[:2]] += 1
-        except (ImageReadError, *_UNREADABLE):
-            continue
+    step = max(1, len(entries) // _LOOKED_AT)
+    shapes = []
+    for some in (entries[::step], entries if step > 1 else []):
+        for entry in some:
+            image, _ = _read_entry(source, entry, alpha)
+            shapes += [] if image is None else [image.shape[:2]]
+            if shapes and some is entries:
+                break
+        if shapes:
+            break
     if not shapes:
-        for entry in entries:
-            try:
-                return read_image(source.read(entry), alpha=alpha).shape[:2]
-            except (ImageReadError, *_UNREADABLE):
-                continue
         raise ValueError(
             f"None of the {len(source.entries)} files is a picture that can be read; "
             "give a folder or zip that holds pictures."
         )
-    return shapes.most_common(1)[0][0]
+    size, n_alike = Counter(shapes).most_common(1)[0]
+    if n_alike >= _MOST_ALIKE * len(shapes):
+        return size, ""
+    side = int(min(np.median(np.min(shapes, axis=1)), _LARGEST_SIDE))
+    because = (
+        f": {len(set(shapes))} sizes among {len(shapes)} looked at, so a square of their "
+        f"median shorter side, {_LARGEST_SIDE} px at most (--size H W takes another)"
+    )
+    return (side, side), because
 
 
 def _read_entry(source, entry, alpha):
@@ -183,36 +201,73 @@ def _rotated_copies(key, original):
             yield turn, f"{key}.{turn}"
 
 
+def _find_labels(entries, table, label_from):
+    """The class of each file, and a line that says where it is from if not folders."""
+    labels, said = [entry.label for entry in entries], ""
+    flat = [e for e in entries if e.is_picture and e.label and "/" not in e.path]
+    if flat:
+        said = f"as the files are named: {flat[0].path} is {flat[0].label}"
+    if label_from is not None:
+        labels = labels_in_names(entries, label_from)
+        said = f"as the files are named, by {label_from}"
+        n_pictures = sum(entry.is_picture for entry in entries)
+        n_named = sum(map(bool, labels))
+        if n_named < n_pictures:
+            said += f"; {n_pictures - n_named:,} of {n_pictures:,} names do not fit"
+    if table is not None:
+        table.match(entries)
+        labels = table.replace_labels(labels)
+        if table.holds_labels:
+            said = f"by the column {table.label_column!r} of the metadata"
+        elif label_from is None:
+            said = (
+                f"{said or 'by their folders'}: the metadata hold no column 'label' "
+                "(--label names another)"
+            )
+    return labels, said
+
+
 def write_source(
-    path, source, *, size, fit, alpha, rotate, sample, random_state, metadata
+    path,
+    source,
+    *,
+    size,
+    fit,
+    alpha,
+    rotate,
+    sample,
+    random_state,
+    metadata,
+    label,
+    label_from,
 ):
     """Write the pictures of a folder or zip; `Collection.create` has the parameters."""
     _refuse_to_overwrite(path, source=source, metadata=metadata)
     if fit not in FITS:
         raise ValueError(f"fit={fit!r} is not known; expected one of {FITS}.")
     alpha = alpha or fit == "pad"
-    table = None if metadata is None else Metadata(metadata)
+    if label is not None and metadata is None:
+        raise ValueError(f"label={label!r} names a column of the metadata; give them.")
+    table = None if metadata is None else Metadata(metadata, label)
     with open_source(source) as opened, atomic_path(path) as temporary:
         entries = opened.entries
-        given = size is not None
-        size = check_size(size) if given else _majority_shape(opened, alpha)
+        because, given = "", size is not None
+        if given:
+            size = check_size(size)
+        else:
+            size, because = _choose_size(opened, alpha)
+        if because and alpha and fit == "crop":
+            because += "; --fit pad keeps the whole of each, and masks what is added"
         if rotate and size[0] != size[1]:
             raise ValueError(
                 f"Rotated copies of {size[0]} × {size[1]} pictures have another "
                 "shape; give a square size."
             )
-        labels = [entry.label for entry in entries]
-        flat = [e for e in entries if e.is_picture and e.label and "/" not in e.path]
-        labels_from = (
-            flat[:1] and f"as the files are named: {flat[0].path} is {flat[0].label}"
-        )
-        if table is not None:
-            table.match(entries)
-            labels = table.replace_labels(labels)
+        labels, labels_from = _find_labels(entries, table, label_from)
         chosen, original = _choose(entries, labels, sample, random_state)
         most = int(chosen.sum()) * (1 + len(ROTATIONS) if rotate else 1)
         read = _read_entries(
-            opened, entries, chosen, alpha, size, fit if given else None
+            opened, entries, chosen, alpha, size, fit if given or because else None
         )
         bar = progress(read, desc="reading pictures", total=len(entries), unit="file")
         with _writer(temporary, (*size, 4 if alpha else 3), most) as writer:
@@ -242,8 +297,9 @@ def write_source(
             writer.finish(
                 source=Path(source).name,
                 fit=fit,
-                sized=given,
-                labels_from=labels_from or "",
+                sized=given or bool(because),
+                size_because=because,
+                labels_from=labels_from,
             )
             if table is not None:
                 table.write(writer.file, rows)

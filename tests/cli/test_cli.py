@@ -111,6 +111,26 @@ def test_similar_where(run, rocks):
     assert set(pd.read_csv(io.StringIO(out))["label"]) == {"schist"}
 
 
+def test_labels_and_ranges(run, draw, tmp_path):
+    rows = ["file;kind;depth_from;depth_to"]
+    for i in range(4):
+        draw(f"photos/slate_{i}.png", seed=i)
+        rows.append(f"slate_{i};grey;{i},5;{i + 1},5")
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    path, source = tmp_path / "a.h5", tmp_path / "photos"
+    code, out, _ = run("etl", source, "-o", path, "--label-from", "{kind}_{number}")
+    assert (code, "  slate: 4" in out) == (0, True)
+    table = ["--metadata", tmp_path / "a.csv", "--label", "kind"]
+    code, out, _ = run("etl", source, "-o", path, *table)
+    assert (code, "  grey: 4" in out) == (0, True)
+    for where, n in ((["depth=1..2"], 2), (["depth>1.6", "depth<=2.5"], 2)):
+        options = [part for text in where for part in ("--where", text)]
+        code, out, _ = run("similar", path, draw("b.png"), *options, "--csv")
+        assert (code, len(out.splitlines())) == (0, 1 + n)
+    code, _, err = run("similar", path, draw("b.png"), "--where", "depth")
+    assert (code, "is not COLUMN=VALUE, COLUMN=LOW..HIGH" in err) == (2, True)
+
+
 def test_similar_features_turns_and_shares(run, rocks):
     key = rocks.keys[0]
     options = ["-k", 3, "--features", "rock", "--explain", "--csv"]

@@ -31,12 +31,13 @@ def test_on_the_drawn_sample(tmp_path):
     assert text.count("precision at 6 over 200 candidates") == 3
 
 
-def test_on_a_folder_without_classes(tmp_path, draw):
+def test_on_pictures_of_mixed_sizes_without_classes(tmp_path, draw):
     for i in range(4):
-        draw(f"mine/{i}.png", seed=i, size=(40, 60))
+        draw(f"mine/{i}.png", seed=i, size=(40 + i, 60))
     lines = []
     pictures = run_demo(tmp_path / "demo", tmp_path / "mine", echo=lines.append)
     check(tmp_path / "demo", lines, pictures)
+    assert "4 sizes among 4 looked at" in "\n".join(lines)
     assert "Tried 1 to 4 clusters" in "\n".join(lines)
 
 

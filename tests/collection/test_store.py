@@ -21,6 +21,7 @@ from geoimages import (
     read_image,
     write_rocks,
 )
+from geoimages.collection.selection import Range, parse_condition
 from geoimages.collection.writing import _writer
 from geoimages.pictures.resizing import resize_image
 
@@ -261,6 +262,25 @@ def test_without_a_size_the_most_common_is_kept(mixed, tmp_path):
         assert hint in rocks.summary()
 
 
+@pytest.mark.parametrize("alpha", [False, True])
+def test_sizes_that_all_differ_are_brought_to_one(draw, tmp_path, alpha):
+    for i in range(25):
+        draw(f"rocks/marble/{i}.jpg", size=(300 + 7 * i, 400 + i), seed=i)
+    with Collection.create(tmp_path / "a.h5", tmp_path / "rocks", alpha=alpha) as rocks:
+        assert len(rocks) == 25
+        assert rocks.image_shape == (224, 224, 3 + alpha)
+        said = rocks.summary()
+        assert "25 brought to this size by crop: 25 sizes among 25 looked at" in said
+        assert "--size H W takes another" in said
+        assert ("--fit pad keeps the whole" in said) == alpha
+        picture = rocks.read(tmp_path / "rocks/marble/3.jpg")
+        np.testing.assert_array_equal(picture, rocks["marble.3"])
+    for width in (30, 34, 60):
+        draw(f"small/marble/{width}.png", size=(40, width))
+    with Collection.create(tmp_path / "b.h5", tmp_path / "small") as rocks:
+        assert rocks.image_shape == (34, 34, 3)
+
+
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 def test_with_a_size_all_are_brought_to_it(mixed, tmp_path, fit):
     with Collection.create(tmp_path / "a.h5", mixed, size=(28, 28), fit=fit) as rocks:
@@ -319,7 +339,7 @@ def test_metadata_is_joined_by_path_name_or_key(draw, tmp_path):
         )
         assert rocks.keys[rocks.where(hole="BH12")].tolist() == ["a.x", "a.y"]
         assert rocks.keys[rocks.where(depth_from="2.5")].tolist() == ["a.y"]
-        with pytest.raises(KeyError, match="No column 'bore'; a.h5 has label"):
+        with pytest.raises(KeyError, match="No column 'bore'; there are label"):
             rocks.where(bore="BH12")
         with pytest.raises(ValueError, match="holds numbers, got 'deep'"):
             rocks.where(depth_from="deep")
@@ -331,6 +351,113 @@ def test_metadata_is_joined_by_path_name_or_key(draw, tmp_path):
     table.write_text("hole,depth\nBH12,3\n")
     with pytest.raises(ValueError, match="columns hole, depth; one named 'file'"):
         Collection.create(tmp_path / "c.h5", tmp_path / "rocks", metadata=table)
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+def test_separators_of_a_table_are_found_and_a_column_gives_the_labels(
+    draw, tmp_path, mark
+):
+    for name in "xyz":
+        draw(f"rocks/a/{name}.png")
+    depth = "1,5" if mark == ";" else "1.5"
+    table = tmp_path / "table.csv"
+    lines = ["file|sub_category|depth", f"x|slate|{depth}", "y|schist|2", "z||"]
+    text = "\n".join(lines).replace("|", mark)
+    table.write_text(text, encoding="utf-8-sig")
+    with Collection.create(
+        tmp_path / "a.h5", tmp_path / "rocks", metadata=table, label="sub_category"
+    ) as rocks:
+        assert rocks.labels.tolist() == ["slate", "schist", "a"]
+        assert "sub_category" not in rocks.table
+        assert rocks.table["depth"].tolist()[:2] == [1.5, 2]
+        said = rocks.summary()
+        assert "classes by the column 'sub_category' of the metadata" in said
+        assert "depth: numbers, 1.5 to 2" in said
+        assert "file: 3 values" in said
+    with Collection.create(
+        tmp_path / "b.h5", tmp_path / "rocks", metadata=table
+    ) as rocks:
+        assert "hold no column 'label' (--label names another)" in rocks.summary()
+    with pytest.raises(ValueError, match="'kind' is no column .* file, sub_category"):
+        Collection.create(
+            tmp_path / "c.h5", tmp_path / "rocks", metadata=table, label="kind"
+        )
+    with pytest.raises(ValueError, match="names a column of the metadata; give"):
+        Collection.create(tmp_path / "c.h5", tmp_path / "rocks", label="kind")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{kind}_{number}", "{hole}-{kind}_{number}", r"^(?:BH\d-)?(\w+?)_\d+$"]
+)
+def test_labels_are_read_from_the_names_of_files(draw, tmp_path, pattern):
+    first = "BH1-" if "hole" in pattern else ""
+    for name in ("granite_1", "granite_22", "gneiss_3", "gneiss_3.90"):
+        draw(f"rocks/photos/{first}{name}.png")
+    draw("rocks/photos/other.png")
+    with Collection.create(
+        tmp_path / "a.h5", tmp_path / "rocks", label_from=pattern
+    ) as rocks:
+        assert {"granite", "gneiss"} <= set(rocks.labels) <= {"granite", "gneiss", ""}
+        assert rocks.labels[rocks.position(f"photos.{first}granite_22")] == "granite"
+        assert rocks.labels[rocks.position("photos.other")] == ""
+        assert "classes as the files are named" in rocks.summary()
+        assert "1 of 5 names do not fit" in rocks.summary()
+    for wrong, message in (
+        ("{kind}#{number}", "fits no name, such as"),
+        ("(", "neither a template"),
+        ("rock", "no field such as"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Collection.create(tmp_path / "b.h5", tmp_path / "rocks", label_from=wrong)
+
+
+def test_where_takes_ranges_and_intervals(draw, tmp_path):
+    frame = pd.DataFrame(
+        {
+            "file": list("wxyz"),
+            "mm": [1, 2.5, 4, None],
+            "depth_from": [0, 10, 14, 20.0],
+            "depth_to": [10, 14, 20, 30.0],
+            "hole": ["1", "2", "3", "10..14"],
+        }
+    )
+    for name in frame["file"]:
+        draw(f"rocks/a/{name}.png")
+    with Collection.create(
+        tmp_path / "a.h5", tmp_path / "rocks", metadata=frame
+    ) as rocks:
+        for where, expected in (
+            ({"mm": "2..4"}, "xy"),
+            ({"mm": ">2.5"}, "y"),
+            ({"mm": ">=2.5"}, "xy"),
+            ({"mm": "..2.5"}, "wx"),
+            ({"mm": ["<2", "4"]}, "wy"),
+            ({"mm": 2.5}, "x"),
+            ({"depth": "11..12"}, "x"),
+            ({"depth": "14"}, "xy"),
+            ({"depth": ">14"}, "yz"),
+            ({"depth": "<10"}, "w"),
+            ({"hole": "10..14"}, "z"),
+            ({"hole": ["1", 2]}, "wx"),
+        ):
+            found = rocks.keys[rocks.where(**where)]
+            assert [key[-1] for key in found] == list(expected), where
+        with pytest.raises(ValueError, match="'depth' holds numbers, got 'deep'"):
+            rocks.where(depth="deep")
+        with pytest.raises(ValueError, match="holds text, which has no range >3"):
+            rocks.where(hole=Range(">3"))
+    assert parse_condition("depth>12")[1].low == 12
+    assert parse_condition("hole=a=b") == ("hole", "a=b")
+    both = Range(">12") & Range("<=20")
+    assert str(both) == "12..20"
+    assert both.overlap(np.array([12, 13, 21]), np.array([12, 13, 21])).tolist() == [
+        False,
+        True,
+        False,
+    ]
+    for text in ("depth", "=3", "depth>deep"):
+        with pytest.raises(ValueError, match="is n"):
+            parse_condition(text)
 
 
 def test_names_and_truth_values_of_a_table_stay_text(draw, tmp_path):
