@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Which model finds better, and how sure is that?
+# # Which model retrieves better?
 #
-# **Question.** Two models answer differently. Which answers are worth more, what do
-# they cost, and is the difference more than chance?
+# **Question.** Two models give different answers. Which are better, what do they cost,
+# and is the difference significant?
 #
 # **Data.** A small drawn sample. Set `GEOIMAGES_DATA` to the folder that holds
 # `geological_similarity.zip` to use the public archive.
@@ -43,10 +43,9 @@ print(f"{len(rocks):,} pictures of {len(rocks.classes)} classes")
 # ## The experiment
 #
 # The two models of the proof of concept, which compare pixels, and one that compares
-# what geologists look at. All get the same 200 queries, and what they find is scored
-# by whether it has the query's class. **Decided before looking: the measure
-# is the precision at 12**, the share of the first twelve pictures found that are of the
-# class.
+# what geologists look at. All get the same 200 queries, and an answer is relevant if it
+# has the query's class. **Fixed before looking: the measure is precision at 12**, the
+# share of relevant pictures among the first twelve.
 
 # %%
 models = {
@@ -59,36 +58,34 @@ result = compare(fitted, 200, ks=(1, 5, 12), measure="precision@12", random_stat
 print(textwrap.fill(result.verdict, 88))
 
 # %% [markdown]
-# The mean scores. Precision looks at the first answers; *mAP*, mean average precision,
-# looks at the whole ranking. (A k-means model asked for all pictures searches all
-# clusters, so its mAP is that of the pairwise model.)
+# The mean scores. Precision considers the first answers; *mAP*, mean average precision,
+# the whole ranking. (To rank all pictures, a k-means model searches all clusters, so
+# its mAP is that of the pairwise model.)
 
 # %%
 result.table().round(3)
 
 # %% [markdown]
-# The differences are paired: both models answer the same questions, so easy and hard
-# questions cancel. `low` and `high` are the ends of a 95 % interval; `p_corrected` says
-# how often chance alone would give such a difference, corrected for there being three
-# pairs.
+# The differences are paired: both models get the same queries, so easy and hard queries
+# cancel out. `low` and `high` are the ends of a 95 % interval; `p_corrected` is the
+# p-value of a permutation test, corrected for three pairs.
 
 # %%
 differences = result.differences
 differences[differences["measure"] == "precision@12"].round(4)
 
 # %% [markdown]
-# **What the figure shows.** Left the scores with their intervals, in the middle the
-# paired differences (a hollow mark may be chance), right how much the answers are the
-# same pictures.
+# **What the figure shows.** Left: the scores with their intervals. Middle: the paired
+# differences (hollow if not significant). Right: the overlap of the answers.
 
 # %%
 Plots.comparison(result)
 
 # %% [markdown]
-# ## What one candidate finds
+# ## One query
 #
-# **What the figure shows.** The same candidate, a row for each model. A thick frame
-# marks what is of its class.
+# **What the figure shows.** The same query, one row per model. A thick frame marks
+# pictures of its class.
 
 # %%
 key = rocks.keys[rocks.where(label="schist")[3]]
@@ -97,18 +94,17 @@ Plots.side_by_side(key, fitted, rocks)
 # %% [markdown]
 # ## What the faster search misses
 #
-# k-means looks into one of three clusters. Of the twelve pictures that are truly the
-# most similar by pixels it finds this share:
+# k-means searches one of three clusters. Its recall of the true twelve nearest
+# neighbors by pixels is:
 
 # %%
 recall_against_exact(fitted["kmeans"], 200, k=12).scores.round(3)
 
 # %% [markdown]
-# ## Ask people
+# ## Blind votes
 #
-# Classes know nothing of which of two good answers a geologist likes better. In a
-# *blind trial* a person sees one picture and two answers, without names, sides drawn at
-# random.
+# Class labels do not tell which of two good answers a geologist prefers. In a *blind
+# trial* a person sees a query and the answers of two models, unnamed, on random sides.
 #
 # **What the figure shows.** Such a trial.
 
@@ -118,7 +114,7 @@ trial = next(iter(trials))
 Plots.trial_sheet(trial.query, trial.left, trial.right, rocks, title="trial 1")
 
 # %% [markdown]
-# How many votes it takes depends on how clear the preference is:
+# The number of votes needed depends on how clear the preference is:
 
 # %%
 shares = (0.55, 0.6, 0.7, 0.8, 0.9)
@@ -126,7 +122,6 @@ votes = [votes_needed(share, comparisons=3) for share in shares]
 pd.DataFrame({"true preference": shares, "votes needed": votes})
 
 # %% [markdown]
-# **Result.** The verdict above is a sentence to quote, with its interval. What is
-# compared (pixels or features) decides far more than how it is searched. In a shell:
-# `geoimages compare rocks.h5 --models pairwise,kmeans,rock --queries 200`, and
-# `geoimages vote` asks people.
+# **Result.** The verdict above can be quoted as it is, with its interval. The features
+# matter far more than the search algorithm. In a shell: `geoimages compare rocks.h5
+# --models pairwise,kmeans,rock --queries 200`, and `geoimages vote` collects votes.

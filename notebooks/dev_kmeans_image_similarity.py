@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Into how many groups does a collection fall?
+# # How many clusters does a collection have?
 #
-# **Question.** k-means parts the pictures into clusters, so that a search need look
-# into the nearest one only. How many clusters does the collection have, what is in
-# them, and what does a search miss that looks into one?
+# **Question.** k-means clusters the pictures, so that a search is limited to the
+# nearest cluster. How many clusters does the collection have, what is in them, and what
+# does a search of one cluster miss?
 #
 # **Data.** A small drawn sample. Set `GEOIMAGES_DATA` to the folder that holds
 # `geological_similarity.zip` to use the public archive.
@@ -39,10 +39,9 @@ print(f"{vectors_df.shape[0]:,} pictures, {vectors_df.shape[1]:,} numbers each")
 # %% [markdown]
 # ## Step by step: the elbow
 #
-# k-means is run with 1 to 10 clusters. The *inertia* is the sum of the squared
-# distances of all pictures to the center of their cluster: it falls with each further
-# cluster, and where it stops falling fast, more clusters do not pay. The model itself
-# stays as it is.
+# k-means is run with 1 to 10 clusters. The *inertia* is the sum of squared distances of
+# all pictures to their cluster center: it decreases with the number of clusters, and
+# beyond the elbow more clusters gain little. The fitted model is unchanged.
 
 # %%
 clusters = range(1, 11)
@@ -51,9 +50,10 @@ inertias = kmeans.model_inertias(clusters)
 print(f"suggested: {suggest_elbow(clusters, inertias)} clusters")
 
 # %% [markdown]
-# **What the figure shows.** The inertia for each number of clusters. Without clusters it
-# would fall as a power of their number; the elbow is the point farthest below that. A
-# curve that bends no more than a power law has no clear elbow (`None`).
+# **What the figure shows.** The inertia for each number of clusters. For data
+# without clusters it falls as a power of their number; the elbow is the point farthest
+# below such a curve. If it bends no more than a power law, there is no clear elbow
+# (`None`).
 
 # %%
 Plots.elbow_plot(clusters, inertias)
@@ -61,16 +61,16 @@ Plots.elbow_plot(clusters, inertias)
 # %% [markdown]
 # ## What is in the clusters?
 #
-# **What the figure shows.** A row for each of three clusters of pixels. They part the
-# pictures by light and color: that is what most of the squared distance between two
-# pictures is about.
+# **What the figure shows.** A row for each of three clusters of pixels. They separate
+# the pictures by brightness and color, which account for most of the squared distance
+# between pictures.
 
 # %%
 Plots.sample_sheet(rocks, [f"cluster {n}" for n in kmeans.labels_], n_per_class=6)
 
 # %% [markdown]
-# The table counts the classes in each cluster. Where a class lies in all of them, the
-# clusters know nothing of it.
+# The table counts the classes in each cluster. Where a class is spread over all of
+# them, the clusters do not capture it.
 
 # %%
 pd.crosstab(rocks.labels, kmeans.labels_, rownames=["class"], colnames=["cluster"])
@@ -78,8 +78,8 @@ pd.crosstab(rocks.labels, kmeans.labels_, rownames=["class"], colnames=["cluster
 # %% [markdown]
 # ## The better way: clusters of what geologists look at
 #
-# `RockFeatures` turn each picture into numbers about its color, texture and pattern, in
-# place of pixels.
+# `RockFeatures` describe the color, texture and pattern of each picture instead of its
+# pixels.
 
 # %%
 rock = KMeansModel(num_clusters=6, features=RockFeatures(), random_state=0).fit(rocks)
@@ -87,7 +87,7 @@ pd.crosstab(rocks.labels, rock.labels_, rownames=["class"], colnames=["cluster"]
 
 # %% [markdown]
 # **What the figure shows.** The same pictures in six clusters of these features.
-# Compare with the rows above: now pattern counts, not just light.
+# Compared with the rows above, pattern now counts, not just brightness.
 
 # %%
 Plots.sample_sheet(rocks, [f"cluster {n}" for n in rock.labels_], n_per_class=6)
@@ -95,9 +95,9 @@ Plots.sample_sheet(rocks, [f"cluster {n}" for n in rock.labels_], n_per_class=6)
 # %% [markdown]
 # ## What a search of few clusters misses
 #
-# A picture near the border of its cluster has its like beyond it. Each model measures
-# that on its own pictures: the share of the truly most similar twelve that are found
-# when the nearest one, two, … clusters are searched.
+# A picture near the border of its cluster has neighbors in other clusters. Each model
+# measures the effect on its own pictures: the recall of the true twelve nearest
+# neighbors when the nearest one, two, … clusters are searched.
 
 # %%
 six = KMeansModel(num_clusters=6, random_state=0).fit(rocks)
@@ -109,16 +109,16 @@ columns = [f"{n} searched" for n in range(1, 7)]
 pd.DataFrame(curves, index=columns).T.round(3)
 
 # %% [markdown]
-# Instead of a number of clusters, say what share must be found; the model then searches
-# as many as that takes.
+# Instead of a number of clusters, set the recall to reach; the model then searches as
+# many clusters as needed.
 
 # %%
-sure = KMeansModel(
+tuned = KMeansModel(
     num_clusters=6, features=RockFeatures(), recall_target=0.95, random_state=0
 ).fit(rocks)
-print(f"{sure.clusters_searched_} of 6 clusters searched, recall {sure.recall_:.3f}")
+print(f"{tuned.clusters_searched_} of 6 clusters searched, recall {tuned.recall_:.3f}")
 
 # %% [markdown]
-# **Result.** The elbow says how many clusters pay, the pictures say what they mean, and
-# the recall says what searching few of them costs. In a shell: `geoimages elbow
-# rocks.h5 --clusters 1-10 --plot elbow.png`.
+# **Result.** The elbow suggests the number of clusters, the pictures show what they
+# mean, and the recall measures the cost of searching few of them. In a shell:
+# `geoimages elbow rocks.h5 --clusters 1-10 --plot elbow.png`.

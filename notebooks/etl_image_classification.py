@@ -1,14 +1,13 @@
 # %% [markdown]
-# # From a zip of pictures to a file to learn from
+# # From a zip of pictures to training data
 #
-# **Question.** A zip holds folders of rock pictures, one folder for each class. How
-# does it become arrays that a model can learn from, and what becomes of files that are
-# no pictures?
+# **Question.** A zip holds folders of rock pictures, one folder per class. How does it
+# become arrays for training, and what happens to files that are not pictures?
 #
 # **Data.** A small sample is drawn here, with three damaged files in it. To use the
 # public archive, set the environment variable `GEOIMAGES_DATA` to the folder that holds
-# `geological_similarity.zip`. (Despite its folder names that archive shows aerial
-# land-cover tiles: take the names as labels.)
+# `geological_similarity.zip`. (Despite its folder names, that archive shows aerial
+# land-cover tiles: treat the names as labels.)
 
 # %%
 import os
@@ -32,23 +31,21 @@ else:
 # %% [markdown]
 # ## Step by step
 #
-# `Images` holds the steps of the proof of concept: unzip, set a tenth of each class
-# aside for development, list what is there, read it. The seed makes the sample the same
-# every time, and copies of one picture go to the same side.
+# `Images` has the steps of the proof of concept: unzip, set a tenth of each class aside
+# for development, list the pictures, read them. The seed makes the sample reproducible,
+# and duplicates go to the same side.
 
 # %%
 folder = work / "classification"
 shutil.rmtree(folder, ignore_errors=True)  # so that the notebook can be run again
 images = Images(folder / "images", data_path=folder / "data", dev_path=folder / "dev")
 files = images.unzip_images(archive)
-taken = images.sample_images(0.1, random_state=0)
-print(
-    f"{len(files):,} files, of which {len(taken):,} are set aside in {folder / 'dev'}"
-)
+sampled = images.sample_images(0.1, random_state=0)
+print(f"{len(files):,} files, of which {len(sampled):,} are moved to {folder / 'dev'}")
 
 # %% [markdown]
-# The metadata list each picture with its size and label. What cannot be read is in the
-# `errata`, with the reason; it stops nothing.
+# The metadata list each picture with its size and label. Unreadable files are listed in
+# `errata`, with the reason; they do not stop the run.
 
 # %%
 metadata = images.generate_image_metadata(exp_size=(28, 28, 3))
@@ -59,7 +56,7 @@ pd.DataFrame(metadata["images"]).T[["file_name", "size", "label"]].head(3)
 pd.DataFrame(metadata["errata"], columns=["file_path", "reason"])
 
 # %% [markdown]
-# `images_to_x_y` reads the pictures as one array of whole numbers, 0 to 255, and their
+# `images_to_x_y` reads the pictures as one array of integers, 0 to 255, and their
 # labels.
 
 # %%
@@ -68,7 +65,7 @@ print(f"x: {x.shape} {x.dtype}, y: {y.shape}")
 pd.Series(y).value_counts().sort_index().rename_axis("class").to_frame("pictures")
 
 # %% [markdown]
-# Saved to an `.h5` file and loaded again, they are the same.
+# They can be saved to an `.h5` file and loaded again without loss.
 
 # %%
 keys = list(metadata["images"])
@@ -80,9 +77,9 @@ print(f"the same: {(loaded == x).all() and (labels == y).all()}")
 # %% [markdown]
 # ## The shorter way
 #
-# `Collection.create` reads the zip itself, in one pass, and keeps an account of every
-# file it saw: the *ledger*. A collection shows what it holds: its classes, a few
-# pictures of each, and what was refused.
+# `Collection.create` reads the zip itself, in one pass, and records every file it saw
+# in the *ledger*. A collection displays its classes, a few pictures of each, and what
+# was refused.
 
 # %%
 rocks = Collection.create(work / "rocks.h5", archive)
@@ -92,18 +89,18 @@ rocks
 rocks.ledger.query("status == 'refused'")[["path", "reason", "size"]]
 
 # %% [markdown]
-# **What the figure shows.** A row of pictures for each class, drawn at random, with
-# their number. Look for pictures in the wrong row, and for classes that differ in color
-# alone: a model will learn just that.
+# **What the figure shows.** A random sample of each class, with the number of pictures.
+# Look for pictures in the wrong row, and for classes that differ in color alone: a
+# model will learn just that.
 
 # %%
 Plots.sample_sheet(rocks)
 
 # %% [markdown]
-# Before a part of the pictures is held back to test on, copies must be found: a picture
-# in the training part whose copy is in the test part makes a model look better than it
-# is. `find_duplicates` finds copies, also turned, relit or compressed ones, and `split`
-# keeps each group of them on one side.
+# Before splitting off a test part, find duplicates: a picture in the training part with
+# a duplicate in the test part makes a model look better than it is. `find_duplicates`
+# also finds rotated, relit or compressed copies, and `split` keeps each group of
+# duplicates on one side.
 
 # %%
 copies = find_duplicates(rocks)
@@ -116,7 +113,6 @@ side.iloc[parts.dev], side.iloc[parts.test] = "dev", "test"
 pd.crosstab(rocks.labels, side.to_numpy(), rownames=["class"], colnames=["part"])
 
 # %% [markdown]
-# **Result.** One line made the collection, every file is accounted for, and the parts
-# hold equal shares of each class without a copy across them. `rocks.h5` is what the
-# other notebooks begin with; in a shell, `geoimages etl rocks.zip -o rocks.h5` makes
-# it.
+# **Result.** One line created the collection, every file is accounted for, and the
+# split is stratified by class without duplicates across its parts. The other notebooks
+# start from `rocks.h5`; in a shell, `geoimages etl rocks.zip -o rocks.h5` creates it.

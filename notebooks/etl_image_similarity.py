@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Make a collection that finds pictures whichever way up they are
+# # Finding pictures in any orientation
 #
-# **Question.** A rock has no top and no bottom: a picture must be found though it was
-# taken the other way up. What does it take to prepare a collection for that?
+# **Question.** A rock has no top or bottom: a picture must be found even if it was
+# taken upside down. How is a collection prepared for that?
 #
 # **Data.** A small drawn sample. Set `GEOIMAGES_DATA` to the folder that holds
 # `geological_similarity.zip` to use the public archive.
@@ -30,9 +30,8 @@ else:
 # %% [markdown]
 # ## Step by step
 #
-# The steps of the proof of concept: unzip, put the class before each name, set a tenth
-# aside as candidates to search with, and write copies turned by 90, 180 and 270
-# degrees.
+# The steps of the proof of concept: unzip, prefix each name with its class, set a tenth
+# aside as candidates, and write copies rotated by 90, 180 and 270 degrees.
 
 # %%
 folder = work / "similarity"
@@ -40,10 +39,10 @@ shutil.rmtree(folder, ignore_errors=True)  # so that the notebook can be run aga
 images = Images(folder / "images", data_path=folder / "data", dev_path=folder / "dev")
 images.unzip_images(archive)
 renamed = images.rename_images()
-taken = images.sample_images(0.1, random_state=0)
-turned = images.rotate_images(suffix=".png")
+sampled = images.sample_images(0.1, random_state=0)
+rotated = images.rotate_images(suffix=".png")
 print(f"{len(renamed):,} files renamed, the last to {list(renamed.values())[-1].name}")
-print(f"{len(taken):,} set aside, {len(turned):,} turned copies written")
+print(f"{len(sampled):,} set aside, {len(rotated):,} rotated copies written")
 
 # %%
 metadata = images.generate_image_metadata(exp_size=(28, 28, 3))
@@ -51,8 +50,8 @@ images.write_json(metadata, "metadata.json")
 pd.DataFrame(metadata["errata"], columns=["file_path", "reason"])
 
 # %% [markdown]
-# Each picture becomes a row of numbers, its *vector*. (`uint8` rows take a quarter of
-# the memory of `float32` ones and give the same distances.)
+# Each picture becomes a row, its *vector*. (`uint8` rows take a quarter of the memory
+# of `float32` ones and give the same distances.)
 
 # %%
 vectors_df = images.images_to_vectors_df(dtype="uint8")
@@ -69,38 +68,38 @@ print(
 )
 
 # %% [markdown]
-# **What the figure shows.** Some pictures of the collection and, below, their turned
+# **What the figure shows.** Some pictures of the collection and, below, their rotated
 # copies (degrees counter-clockwise).
 
 # %%
-lineage = vectors.table["lineage"]  # of each picture the key of its original
+lineage = vectors.table["lineage"]  # the key of each picture's original
 originals = lineage.index[lineage.index == lineage]
 some = originals[:: len(originals) // 8][:8]
-turns = {"0": some} | {turn: some + f".{turn}" for turn in ("90", "180", "270")}
+rotations = {"0": some} | {angle: some + f".{angle}" for angle in ("90", "180", "270")}
 Plots.sample_sheet(
-    np.concatenate([vectors[list(keys)] for keys in turns.values()]),
-    np.repeat([f"turned {turn:>3}°" for turn in turns], len(some)),
+    np.concatenate([vectors[list(keys)] for keys in rotations.values()]),
+    np.repeat([f"rotated {angle:>3}°" for angle in rotations], len(some)),
 )
 
 # %% [markdown]
-# ## The shorter way: turn the candidate
+# ## The shorter way: rotate the candidate
 #
-# One candidate is turned more easily than a whole collection. The candidate here is a
-# picture of the collection, upside down. A model that takes it as it lies does not know
-# it again; with `orientation="rotations"` it searches the originals in all four ways,
-# and needs no copies.
+# Rotating one candidate is easier than rotating a whole collection. The candidate here
+# is a picture of the collection, upside down. With a fixed orientation the model misses
+# it; with `orientation="rotations"` it searches the originals with all four rotations
+# of the candidate, and needs no copies.
 
 # %%
 candidate = np.rot90(vectors[some[-1]], 2)
 fixed = PairwiseModel(5).fit(vectors_df.loc[originals])
-turning = PairwiseModel(5, orientation="rotations").fit(vectors_df.loc[originals])
-known = some[-1] in fixed.predict(candidate).index
-print(f"{some[-1]} is among the first five, taken as it lies: {known}")
-turning.predict(candidate).round(4)
+rotating = PairwiseModel(5, orientation="rotations").fit(vectors_df.loc[originals])
+found = some[-1] in fixed.predict(candidate).index
+print(f"{some[-1]} is among the first five with a fixed orientation: {found}")
+rotating.predict(candidate).round(4)
 
 # %% [markdown]
-# The collection with copies gives the same pictures at the same distances, once only
-# the best turn of each is kept.
+# The collection with copies gives the same pictures at the same distances if only the
+# best rotation of each is kept.
 
 # %%
 copying = PairwiseModel(20).fit(vectors_df)
@@ -109,15 +108,15 @@ matches["original"] = lineage.loc[matches.index]
 matches.drop_duplicates("original").head(5).round(4)
 
 # %% [markdown]
-# **What the figure shows.** The candidate in red, then what is most like it, and how
-# the candidate was turned to lie as the picture found. The first is the same picture;
-# the others are merely light and dark in the same places.
+# **What the figure shows.** The candidate in red, then the most similar pictures, each
+# with the rotation that aligns the candidate with it. The first is the same picture;
+# the others merely share light and dark places.
 
 # %%
-Plots.plot_matches(turning.predict(candidate), vectors, candidate=candidate)
+Plots.plot_matches(rotating.predict(candidate), vectors, candidate=candidate)
 
 # %% [markdown]
-# **Result.** Turned copies on disk and a turned candidate find the same; the latter
-# takes a quarter of the rows and no files. One line then prepares a collection:
+# **Result.** Rotating the candidate finds the same pictures as storing rotated copies,
+# with a quarter of the rows and no extra files. One line then prepares a collection:
 # `Collection.create("rocks.h5", "rocks.zip")`, or `geoimages etl rocks.zip -o
 # rocks.h5`.

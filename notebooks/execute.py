@@ -1,8 +1,8 @@
-"""Execute the notebooks, each in a fresh kernel, and keep what they show.
+"""Execute the notebooks, each in a fresh kernel, and store their output.
 
-Every ``.py`` here but this one is a notebook's source; its ``.ipynb`` is that source with
-the output of the drawn sample. ``python execute.py`` makes them all anew, ``python
-execute.py NAME --data FOLDER --output FOLDER`` runs some on the real archive.
+Every other ``.py`` here is a notebook's source; its ``.ipynb`` is that source with the
+output on the drawn sample. ``python execute.py`` executes them all, ``python execute.py
+NAME --data FOLDER --output FOLDER`` runs some on the real archive.
 """
 
 import argparse
@@ -30,8 +30,8 @@ NAMES = (
     "train_predict_image_similarity",
     "compare_similarity_models",
 )
-# What is no fault of a notebook: the font list that matplotlib makes on its first day,
-# and what ipykernel says of its own coming changes.
+# Not the notebook's fault: matplotlib's font list built on first use, and deprecation
+# warnings of ipykernel itself.
 _PRELUDE = """
 import warnings
 import matplotlib.font_manager
@@ -42,7 +42,7 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def read_source(name):
-    """Read a notebook's source: a notebook without output, its cells named by place."""
+    """Read a notebook's source: no output, cells numbered in order."""
     notebook = jupytext.read(HERE / f"{name}.py", fmt="py:percent")
     for place, cell in enumerate(notebook.cells):
         cell.id, cell.metadata = f"cell-{place:02d}", {}
@@ -64,9 +64,9 @@ def execute(notebook, folder, data=None):
     Parameters
     ----------
     notebook : NotebookNode
-        From `read_source`; its cells get their output.
+        From `read_source`; the output is added to its cells.
     folder : path-like
-        Where its kernel starts.
+        Working directory of the kernel.
     data : path-like, optional
         Folder of the real archive; by default the drawn sample is used.
     """
@@ -104,7 +104,7 @@ def execute(notebook, folder, data=None):
 
 
 def _smaller(png):
-    """Write a figure's PNG again without its empty mask, tightly packed."""
+    """Re-encode a figure's PNG without its alpha channel, optimized."""
     file = BytesIO()
     with Image.open(BytesIO(b64decode(png))) as image:
         image.convert("RGB").save(file, "PNG", optimize=True)
@@ -112,7 +112,7 @@ def _smaller(png):
 
 
 def _check(output, cell, folder):
-    """Raise an error where a cell says what no reader should see."""
+    """Raise an error if a cell shows what no reader should see."""
     data = output.get("data", {})
     html = re.sub(r"base64,[^\"]*", "", data.get("text/html", ""))
     text = "\n".join([output.get("text", ""), html, data.get("text/plain", "")])

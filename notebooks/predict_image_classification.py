@@ -1,9 +1,8 @@
 # %% [markdown]
-# # What is this picture, and how sure is that?
+# # What is this picture, and how reliable is the answer?
 #
-# **Question.** A trained model is given pictures it never saw. What does it take them
-# for, when should it be believed, and what does it say to a picture that is no rock at
-# all?
+# **Question.** A trained model classifies new pictures. Which classes does it predict,
+# when can it be trusted, and how does it respond to a picture that is not a rock?
 #
 # **Data.** A small drawn sample. Set `GEOIMAGES_DATA` to the folder that holds
 # `geological_similarity.zip` to use the public archive.
@@ -42,7 +41,7 @@ else:
 
 # %% [markdown]
 # The model is that of `train_image_classification`. If it is missing, one is trained
-# here and saved, with the keys of the pictures that were held back to test it.
+# here and saved, with the keys of the held-out test pictures.
 
 # %%
 path = work / "rocks.h5"
@@ -55,33 +54,33 @@ if not path.exists():
 model = load(path)
 keys = model.about_["test_keys"]
 accuracy = model.about_["scores"]["accuracy"]
-print(f"{len(keys):,} pictures were held back; accuracy on them {accuracy:.3f}")
+print(f"{len(keys):,} held-out pictures; accuracy {accuracy:.3f}")
 
 # %% [markdown]
 # ## One picture, step by step
 #
-# Read a picture file, ask for its class and for the probability of each class.
+# Read a picture file, then predict its class and the probability of each class.
 
 # %%
 photos = work / "photos"
 photos.mkdir(exist_ok=True)
-Image.fromarray(rocks[keys[0]]).save(photos / "held back.png")
+Image.fromarray(rocks[keys[0]]).save(photos / "held out.png")
 
-picture = Images.read_image(photos / "held back.png")
-answer = model.predict_proba(picture[np.newaxis])[0]
+picture = Images.read_image(photos / "held out.png")
+proba = model.predict_proba(picture[np.newaxis])[0]
 print(
     f"true: {keys[0].split('.')[0]}, predicted: {model.predict(picture[np.newaxis])[0]}"
 )
-pd.Series(answer, index=model.classes_, name="probability").round(3).to_frame()
+pd.Series(proba, index=model.classes_, name="probability").round(3).to_frame()
 
 # %% [markdown]
 # ## Many files, good and bad
 #
-# `classify_files` takes files of any size. Beside the probability it tells the
-# **novelty**: how far a picture lies from all it learned from, as a percentile. Above
-# 99 it is unlike the collection, and its class means little. Four files to try: the one
-# above, a drawn schist of another size (among the aerial tiles of the archive a
-# stranger), a cat, and a file that is no picture.
+# `classify_files` takes files of any size. Besides the probability it returns the
+# **novelty**: the distance of a picture from the training pictures, as a percentile.
+# Above 99 it is unlike the collection, and its class means little. Four files to try:
+# the one above, a drawn schist of another size (out of distribution for a model of the
+# archive's aerial tiles), a cat, and a file that is not a picture.
 
 # %%
 drawn, drawn_labels = make_rocks(6, image_shape=(112, 112, 3), random_state=1)
@@ -89,18 +88,18 @@ schist = int(np.flatnonzero(drawn_labels == "schist")[0])
 Image.fromarray(drawn[schist]).save(photos / "drawn schist.png")
 Image.fromarray(skimage.data.cat()).save(photos / "cat.png")
 (photos / "no picture.jpg").write_text("This picture was moved to the archive server.")
-names = ["held back.png", "drawn schist.png", "cat.png", "no picture.jpg"]
+names = ["held out.png", "drawn schist.png", "cat.png", "no picture.jpg"]
 table = classify_files(model, [photos / name for name in names])
 table.round(3)
 
 # %% [markdown]
-# A class is always the nearest of those learned: the cat gets one, too. The novelty and
-# the note tell that it should not count.
+# The model always predicts one of its classes, even for the cat. The novelty and the
+# note say that this one should not count.
 #
-# ## The pictures held back
+# ## The held-out pictures
 #
-# The table lists those with the lowest probability. Where a model is this unsure, a
-# person should look.
+# The table lists those with the lowest probability. Where a model is this uncertain, a
+# person should check.
 
 # %%
 images, labels = rocks[keys], rocks.labels[[rocks.position(key) for key in keys]]
@@ -117,38 +116,38 @@ answers = pd.DataFrame(
 answers.nsmallest(8, "probability")
 
 # %% [markdown]
-# Believing only what is sure: how right the answers are above a probability, and what
-# share of the pictures that leaves.
+# Accepting only confident answers: the accuracy above a threshold on the probability,
+# and the share of pictures above it.
 
 # %%
-right = answers["true"] == answers["predicted"]
+correct = answers["true"] == answers["predicted"]
 pd.DataFrame(
     [
         {
             "probability at least": least,
             "share of pictures": (answers["probability"] >= least).mean(),
-            "accuracy": right[answers["probability"] >= least].mean(),
+            "accuracy": correct[answers["probability"] >= least].mean(),
         }
         for least in (0, 0.5, 0.7, 0.9)
     ]
 ).round(3)
 
 # %% [markdown]
-# **What the figure shows.** A row for each class that was *predicted*. A picture that
-# looks out of place in its row is a likely mistake.
+# **What the figure shows.** A row for each *predicted* class. A picture that looks out
+# of place in its row is probably misclassified.
 
 # %%
 Plots.sample_sheet(images, answers["predicted"], n_per_class=6)
 
 # %% [markdown]
-# **What the figure shows.** The last hidden layer of the network holds 128 numbers a
-# picture, brought down to two here: pictures that the model finds alike lie together.
-# Where two colors meet, the model mixes classes up.
+# **What the figure shows.** The 128 activations of the last hidden layer, projected to
+# two dimensions: pictures that the model considers similar are close. Where two colors
+# overlap, the model confuses classes.
 
 # %%
 Plots.embedding_plot(model.transform(images), labels, "pca", images=images)
 
 # %% [markdown]
-# **Result.** Probability and novelty together say which answers can be used as they are
-# and which a person should look at. In a shell: `geoimages classify model.skops
+# **Result.** Probability and novelty together tell which answers can be used directly
+# and which a person should check. In a shell: `geoimages classify model.skops
 # photo.jpg`.

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Where else have we seen this?
 #
-# **Question.** Given one picture, which pictures of the collection are most like it?
-# Two models answer: one compares it with all of them, the other with those of the
-# nearest cluster.
+# **Question.** Given one picture, which pictures of the collection are most similar? Of
+# two models, one compares it with all pictures, the other with those of the nearest
+# cluster.
 #
 # **Data.** A small drawn sample. Set `GEOIMAGES_DATA` to the folder that holds
 # `geological_similarity.zip` to use the public archive.
@@ -36,8 +36,8 @@ else:
     archive = write_rocks(work / "rocks.zip", 480, random_state=0, n_damaged=3)
 
 # %% [markdown]
-# The vectors, with their turned copies, and the candidates set aside are those of
-# `etl_image_similarity`; they are made here if they are missing.
+# The vectors, including rotated copies, and the candidates set aside are those of
+# `etl_image_similarity`; they are created here if they are missing.
 
 # %%
 folder = work / "similarity"
@@ -53,12 +53,12 @@ if not (folder / "vectors.h5").exists():
 metadata = images.read_json("metadata.json")
 vectors = Collection(folder / "vectors.h5")
 vectors_df = vectors.to_frame("uint8")
-print(f"{len(vectors_df):,} vectors, turned copies among them")
+print(f"{len(vectors_df):,} vectors, including rotated copies")
 
 # %% [markdown]
 # ## Step by step: fit both models
 #
-# `PairwiseModel` only stores the vectors; `KMeansModel` also parts them into clusters.
+# `PairwiseModel` only stores the vectors; `KMeansModel` also clusters them.
 
 # %%
 pairwise = PairwiseModel(k_candidates=12).fit(vectors_df, vectors.labels)
@@ -72,7 +72,7 @@ set_aside = Images(folder / "dev").generate_image_metadata()["images"]
 name = next(key for key in set_aside if key.startswith("gneiss"))
 picture = images.read_image(set_aside[name]["file_path"])
 vector = images.flatten_image(picture, normalize=1)
-print(f"{name}: {picture.shape} as a vector of {vector.shape[0]:,} numbers")
+print(f"{name}: {picture.shape} as a vector of length {vector.shape[0]:,}")
 
 # %% [markdown]
 # Both predictions are *ranked tables*: the most similar picture first, its distance (0
@@ -85,14 +85,14 @@ pd.concat({"pairwise": by_all, "k-means": by_cluster}).groupby(level=0).head(4).
 
 # %% [markdown]
 # **What the figure shows.** The candidate in red, then the twelve pictures of the whole
-# collection whose pixels are most like its own.
+# collection with the most similar pixels.
 
 # %%
 Plots.plot_matches(by_all, metadata, candidate=picture)
 
 # %% [markdown]
 # **What the figure shows.** The same from the nearest cluster only. Pictures missing
-# here lie in another cluster.
+# here are in another cluster.
 
 # %%
 Plots.plot_matches(by_cluster, metadata, candidate=picture)
@@ -100,9 +100,10 @@ Plots.plot_matches(by_cluster, metadata, candidate=picture)
 # %% [markdown]
 # ## The better way: compare what geologists look at
 #
-# Pixels agree where light and dark fall on the same places, which two pictures of one
-# rock seldom do. `RockFeatures` describe color, texture and pattern wherever they lie.
-# They need no turned copies, and `explain=True` tells what made each picture similar.
+# Pixels agree if light and dark are in the same places, which is rare for two pictures
+# of the same rock. `RockFeatures` describe color, texture and pattern regardless of
+# position. They need no rotated copies, and `explain=True` shows what makes each
+# picture similar.
 
 # %%
 lineage = vectors.table["lineage"]
@@ -110,19 +111,20 @@ originals = np.flatnonzero(lineage.index == lineage)
 originals_df = vectors_df.iloc[originals]
 rock = PairwiseModel(k_candidates=6, features=RockFeatures())
 rock.fit(originals_df, vectors.labels[originals])
-alike = rock.predict(picture, explain=True)
-alike.round(3)
+matches = rock.predict(picture, explain=True)
+matches.round(3)
 
 # %% [markdown]
-# **What the figure shows.** The six pictures most like the candidate by these features.
-# The bar below each is its distance, shared out between what was compared: the longer a
-# color, the more the two differ in that.
+# **What the figure shows.** The six most similar pictures by these features. The bar
+# below each is its distance, divided among the feature blocks: the longer a color, the
+# more the two pictures differ in that block.
 
 # %%
-Plots.plot_matches(alike, metadata, candidate=picture)
+Plots.plot_matches(matches, metadata, candidate=picture)
 
 # %% [markdown]
-# How often is what is found of the candidate's class? All pictures set aside are asked.
+# How often are the matches of the candidate's class? The queries are the pictures set
+# aside.
 
 # %%
 queries = list(set_aside)[:: max(1, len(set_aside) // 300)]
@@ -135,32 +137,31 @@ pd.DataFrame(
 ).round(3)
 
 # %% [markdown]
-# ## This very pattern, turned and cut out
+# ## The same pattern, rotated and cropped
 #
-# Another question: the candidate is a part of a picture that the collection holds,
-# turned and mirrored. `PatternFeatures` lay each picture of a short list over the
-# candidate, in every pose, and `verification` says how well the best pose fits (0 is
-# the same).
+# Another question: the candidate is a crop of a picture in the collection, rotated and
+# mirrored. `PatternFeatures` align each picture of a short list with the candidate, and
+# `verification` measures how well the best alignment fits (0 is identical).
 
 # %%
-known = vectors.keys[originals[len(originals) // 3]]
-part = np.fliplr(np.rot90(vectors[known]))[2:24, 4:26]
-part = resize_image(part, (28, 28))
+original = vectors.keys[originals[len(originals) // 3]]
+crop = np.fliplr(np.rot90(vectors[original]))[2:24, 4:26]
+crop = resize_image(crop, (28, 28))
 pattern = PairwiseModel(k_candidates=6, features=PatternFeatures(), orientation="any")
 pattern.fit(originals_df)
-found = pattern.predict(part)
-print(f"{known} is found: {found.index[0] == known}")
+found = pattern.predict(crop)
+print(f"{original} is ranked first: {found.index[0] == original}")
 found.round(3)
 
 # %% [markdown]
-# **What the figure shows.** The part in red and the pictures that fit it best, with the
-# turn that laid it over them. Only the first is the picture it was cut from: below 0.1
-# of `verification` a match is most likely the same picture, above 0.3 hardly ever.
+# **What the figure shows.** The crop in red and the pictures that match it best, with
+# the rotation that aligns them. Only the first is its original: with a `verification`
+# below 0.1 a match is most likely the same picture, above 0.3 hardly ever.
 
 # %%
-Plots.plot_matches(found, metadata, candidate=part)
+Plots.plot_matches(found, metadata, candidate=crop)
 
 # %% [markdown]
-# **Result.** Which features are compared matters far more than whether all pictures are
-# searched or one cluster. In a shell: `geoimages similar rocks.h5 photo.jpg --features
+# **Result.** The choice of features matters far more than whether all pictures or one
+# cluster are searched. In a shell: `geoimages similar rocks.h5 photo.jpg --features
 # rock --explain`, or `--features pattern`.
