@@ -41,6 +41,17 @@ autodoc_default_options = {"members": True, "inherited-members": True}
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_attributes_as_param_list = True
+numpydoc_validation_checks = {
+    # Sections: known, in their order, and a docstring everywhere.
+    *("GL01", "GL02", "GL03", "GL05", "GL06", "GL07", "GL08", "GL10"),
+    # The first line: one sentence.
+    *("SS01", "SS02", "SS03", "SS04", "SS06"),
+    # Parameters: all of them, in the order of the signature.
+    *("PR01", "PR02", "PR03", "PR05", "PR06", "PR08", "PR09", "PR10"),
+    *("RT04", "RT05", "YD01"),
+}
+# Results, which the package makes and nobody else: their attributes are described.
+numpydoc_validation_exclude = {r"\.(Comparison|Preference|RetrievalScores)$"}
 smartquotes = False
 toc_object_entries_show_parents = "hide"
 

@@ -321,7 +321,22 @@ class Collection:
         return np.arange(len(self))[array if array.size else array.astype(int)]
 
     def position(self, key):
-        """Return the position of a key, or raise a KeyError that names it."""
+        """Return the position of a key.
+
+        Parameters
+        ----------
+        key : str
+            A key of the collection.
+
+        Returns
+        -------
+        position : int
+
+        Raises
+        ------
+        KeyError
+            If the collection has no such key.
+        """
         try:
             return self._position[str(key)]
         except KeyError:

@@ -156,8 +156,8 @@ class ExactSearch:
     Parameters
     ----------
     rows : ndarray or RotatedRows of shape (n, d), uint8, float32 or float64
-        uint8 means 0–255, everything else is compared as it is. Float rows that hold
-        nothing but k/255 are kept as uint8.
+        Rows of uint8 mean 0–255, everything else is compared as it is. Float rows
+        that hold nothing but k/255 are kept as uint8.
     rank : ndarray of shape (n,), int
         The place of each row's key in key order.
     metric_params : dict, optional
@@ -192,7 +192,17 @@ class ExactSearch:
         return len(self.rows)
 
     def take(self, positions):
-        """Return rows by their positions."""
+        """Return rows by their positions.
+
+        Parameters
+        ----------
+        positions : array-like of int
+            In the order of the rows that were given.
+
+        Returns
+        -------
+        rows : ndarray of shape (len(positions), d)
+        """
         return self.rows[positions]
 
     def search(

@@ -353,7 +353,17 @@ class FaissSearch:
         return engine
 
     def take(self, positions):
-        """Return rows by their positions."""
+        """Return rows by their positions.
+
+        Parameters
+        ----------
+        positions : array-like of int
+            In the order of the rows that were given.
+
+        Returns
+        -------
+        rows : ndarray of shape (len(positions), d)
+        """
         return self._exact.take(positions)
 
     def _options(self, parameter):

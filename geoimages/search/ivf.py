@@ -40,7 +40,7 @@ class InvertedFile:
     Parameters
     ----------
     rows : ndarray of shape (n, d), uint8, float32 or float64
-        uint8 means 0–255, everything else is compared as it is.
+        Rows of uint8 mean 0–255, everything else is compared as it is.
     rank : ndarray of shape (n,), int
         The place of each row's key in key order.
     labels : ndarray of shape (n,), int
@@ -130,11 +130,32 @@ class InvertedFile:
         return engine
 
     def take(self, positions):
-        """Return rows by their positions when given."""
+        """Return rows by their positions.
+
+        Parameters
+        ----------
+        positions : array-like of int
+            In the order of the rows that were given.
+
+        Returns
+        -------
+        rows : ndarray of shape (len(positions), d)
+        """
         return self.rows[self._places[positions]]
 
     def members(self, cluster):
-        """Return the slice of `rows` that a cluster is."""
+        """Return where the rows of a cluster lie.
+
+        Parameters
+        ----------
+        cluster : int
+            Its number.
+
+        Returns
+        -------
+        members : slice
+            Of `rows`.
+        """
         return slice(*self._bounds[cluster : cluster + 2])
 
     def _slices(self, clusters):

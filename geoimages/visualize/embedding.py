@@ -350,7 +350,7 @@ def embedding_animation(
     ----------
     path : str or path-like
         The file to write, ending in ``.gif``; it is written whole or not at all.
-    vectors, labels, method, random_state :
+    vectors, labels, method :
         As in `embedding_plot`.
     n_frames : int, default=60
         Pictures for one turn of 360°.
@@ -358,6 +358,8 @@ def embedding_animation(
         Pictures a second, from 1 to 50; the format rounds their time to 0.01 s.
     max_points : int or None, default=2000
         Draw a random sample of so many, None for all; the title says so.
+    random_state : int, RandomState or None, default=0
+        As in `embedding_plot`.
     figsize : tuple of float, default=(6.2, 4.2)
         Width and height, in inches.
     dpi : int, default=90

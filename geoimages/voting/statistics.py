@@ -58,10 +58,20 @@ def votes_needed(share, *, ties=0.0, confidence=0.95, power=0.8, comparisons=1):
 
 
 def bradley_terry(wins):
-    """Fit log strengths: wins (..., m, m), of row over column -> (..., m), mean 0.
+    """Fit the log strengths of models that were compared in pairs.
 
-    Ties are half a win for each. A weak normal prior (mean 0, standard deviation 3)
-    keeps a model that won everything finite.
+    A weak normal prior (mean 0, standard deviation 3) keeps a model that won everything
+    finite.
+
+    Parameters
+    ----------
+    wins : array-like of shape (..., m, m)
+        How often the row's model beat the column's; a tie is half a win for each.
+
+    Returns
+    -------
+    strengths : ndarray of shape (..., m)
+        Their mean is 0.
 
     References
     ----------

@@ -17,7 +17,7 @@ _FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Trial:
-    """One question to a voter: which side is more like the query?
+    """One question to a voter, which side is more like the query.
 
     Parameters
     ----------
