@@ -3,13 +3,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 METADATA := pyproject.toml setup.py
 
-.PHONY: demo test lint docs bench notebooks clean
+.PHONY: demo test test-oldest lint docs bench notebooks clean
 
 demo: $(VENV)/.core
 	$(BIN)/geoimages demo --output demo
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --cov --cov-report=term
+
+# The oldest versions that pyproject.toml allows, in an environment of their own.
+test-oldest: .venv-oldest/.ready
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n auto -q -o filterwarnings=default
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -27,7 +31,7 @@ notebooks: $(VENV)/.notebooks
 	OMP_NUM_THREADS=1 $(BIN)/python notebooks/execute.py
 
 clean:
-	rm -rf $(VENV) build dist demo notebooks/work docs/_build docs/api docs/gallery *.egg-info .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) .venv-oldest build dist demo notebooks/work docs/_build docs/api docs/gallery *.egg-info .pytest_cache .ruff_cache .coverage
 
 # One environment; a stamp says what was installed, and new metadata outdates it.
 $(BIN)/python:
@@ -48,6 +52,12 @@ $(VENV)/.docs: $(METADATA) | $(BIN)/python
 $(VENV)/.notebooks: $(METADATA) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[notebooks]"
 	touch $@ $(VENV)/.core
+
+.venv-oldest/.ready: $(METADATA) .ci/oldest.py
+	$(PYTHON) -m venv .venv-oldest
+	$(PYTHON) .ci/oldest.py > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" -c .venv-oldest/constraints.txt
+	touch $@
 
 $(VENV)/.dev: $(METADATA) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"

@@ -97,7 +97,8 @@ _KINDS = ("exact", "turned", "near")
 
 def components(n, a, b):
     """Group n nodes that the edges a–b join: ids in order of first occurrence."""
-    edges = coo_array((np.ones(len(a), bool), (a, b)), shape=(n, n))
+    ends = np.asarray([a, b], np.int32)  # SciPy before 1.16 takes no wider ones here
+    edges = coo_array((np.ones(len(a), bool), ends), shape=(n, n))
     ids = connected_components(edges, directed=False)[1]
     return pd.factorize(ids)[0]
 
@@ -367,7 +368,7 @@ def _forest(links, n):
     """The strongest links that join as many: (m, 5) -> (at most n − 1, 5)."""
     if not len(links):
         return links
-    a, b = links[:, :2].astype(int).T
+    a, b = links[:, :2].astype(np.int32).T
     # Zero would be no link at all, and two floats of one value are settled by order.
     weights = coo_array((2 - links[:, 3], (a, b)), shape=(n, n))
     tree = minimum_spanning_tree(weights.tocsr()).tocoo()

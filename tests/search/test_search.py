@@ -271,8 +271,12 @@ def test_metric_params_that_no_distance_takes_are_said():
 def test_every_name_that_cdist_takes():
     from scipy.spatial.distance import _METRIC_ALIAS
 
-    assert {info.canonical_name for info in _METRIC_ALIAS.values()} == set(METRICS)
+    gone = {"kulczynski1", "sokalmichener"}  # from SciPy 1.17 on
+    known = {info.canonical_name for info in _METRIC_ALIAS.values()}
+    assert known - gone == set(METRICS)
     for name, info in _METRIC_ALIAS.items():
+        if info.canonical_name in gone:
+            continue
         assert check_metric(name) == check_metric(name.upper()) == info.canonical_name
 
 
