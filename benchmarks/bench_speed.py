@@ -25,10 +25,10 @@ class Row:
     bound: str
 
 
-TURNS = "four stored turns of each"
+TURNS = "four stored rotations of each"
 ROWS = [
     Row(
-        "one candidate in four turns, correlation",
+        "one candidate in four rotations, correlation",
         "ours_by_rotations",
         "the original's way, " + TURNS,
         ("original",),
@@ -46,8 +46,8 @@ ROWS = [
         _MEMORY,
     ),
     Row(
-        "turns stored in ours, too",
-        "ours_with_stored_turns",
+        "rotations stored in ours, too",
+        "ours_with_stored_rotations",
         "the original's way",
         ("original",),
         120,
@@ -56,7 +56,7 @@ ROWS = [
     ),
     Row(
         "the same",
-        "ours_with_stored_turns",
+        "ours_with_stored_rotations",
         "faiss `IndexFlatIP`",
         ("faiss_flat",),
         3,
@@ -64,7 +64,7 @@ ROWS = [
         _MEMORY,
     ),
     Row(
-        "256 candidates at once, in four turns",
+        "256 candidates at once, in four rotations",
         "ours_batch",
         "faiss `IndexFlatIP`, by matrix products, " + TURNS,
         ("faiss_batch",),
@@ -73,7 +73,7 @@ ROWS = [
         "arithmetic",
     ),
     Row(
-        "one candidate in four turns, euclidean",
+        "one candidate in four rotations, euclidean",
         "ours_by_rotations_euclidean",
         "the original's way, " + TURNS,
         ("original_euclidean",),
@@ -82,7 +82,7 @@ ROWS = [
         _MEMORY,
     ),
     Row(
-        "one candidate in four turns, cityblock",
+        "one candidate in four rotations, cityblock",
         "ours_by_rotations_cityblock",
         "the original's way, " + TURNS,
         ("original_cityblock",),
@@ -100,8 +100,8 @@ ROWS = [
         "one byte a value",
     ),
     Row(
-        "the same, turns stored in ours, too",
-        "ours_memory_with_stored_turns",
+        "the same, rotations stored in ours, too",
+        "ours_memory_with_stored_rotations",
         "the original's rows",
         ("original_memory",),
         7.5,
@@ -109,7 +109,7 @@ ROWS = [
         "one byte a value, each picture once",
     ),
     Row(
-        "elbow, 1 to 10 clusters, turns stored",
+        "elbow, 1 to 10 clusters, rotations stored",
         "ours_elbow",
         "k-means of float64 rows",
         ("original_elbow",),

@@ -48,7 +48,9 @@ class SamePictureProbability:
 
     def run(self):
         drawn = [
-            best_verifications(make_rocks(n, image_shape=shape, random_state=seed)[0], seed)
+            best_verifications(
+                make_rocks(n, image_shape=shape, random_state=seed)[0], seed
+            )
             for seed, (n, shape) in enumerate(
                 [(3000, (28, 28, 3)), (3000, (28, 28, 3)), (1200, (96, 96, 3))]
             )
@@ -56,26 +58,42 @@ class SamePictureProbability:
         best, same = (np.concatenate(part) for part in zip(*drawn, strict=True))
         logistic = LogisticRegression(C=1e6).fit(np.log(best + LEAST)[:, None], same)
         print(f"\n{self.__doc__}")
-        print(f"  learned: slope {logistic.coef_[0, 0]:.3f}, "
-              f"intercept {logistic.intercept_[0]:.3f}")
+        print(
+            f"  learned: slope {logistic.coef_[0, 0]:.3f}, "
+            f"intercept {logistic.intercept_[0]:.3f}"
+        )
         self.report("drawn, learned from", best, same)
         split = archive().parent / "geological_similarity_split.csv"
         with Collection.create(temporary("rocks.h5"), archive()) as rocks:
             images = rocks[holdout(rocks, split)[1]] if split.exists() else rocks[:]
-        self.report("archive, dev" if split.exists() else "drawn", *best_verifications(images))
+        self.report(
+            "archive, dev" if split.exists() else "drawn", *best_verifications(images)
+        )
 
     def report(self, name, best, same):
         proba = match_probability(best)
         wrong = expected_calibration_error(
             same, np.column_stack([1 - proba, proba]), np.array([False, True])
         )
-        print(f"  {name}: {len(same):,} candidates, {same.mean():.3f} the same; AUC "
-              f"{roc_auc_score(same, -best):.3f}, log loss {log_loss(same, proba):.3f}, "
-              f"calibration error {wrong:.3f}; at 0.5 right {np.mean((proba > 0.5) == same):.3f}, "
-              f"not there but said to be {np.mean(proba[~same] > 0.5):.3f}")
+        print(
+            f"  {name}: {len(same):,} candidates, {same.mean():.3f} the same; AUC "
+            f"{roc_auc_score(same, -best):.3f}, log loss {log_loss(same, proba):.3f}, "
+            f"calibration error {wrong:.3f}; at 0.5 right {np.mean((proba > 0.5) == same):.3f}, "
+            f"not there but said to be {np.mean(proba[~same] > 0.5):.3f}"
+        )
         bins = pd.cut(best, [-1, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 2])
-        table = pd.DataFrame({"same": same, "probability": proba}).groupby(bins, observed=True)
-        print(table.agg(n=("same", "size"), same=("same", "mean"), probability=("probability", "mean")).round(3).to_string())
+        table = pd.DataFrame({"same": same, "probability": proba}).groupby(
+            bins, observed=True
+        )
+        print(
+            table.agg(
+                n=("same", "size"),
+                same=("same", "mean"),
+                probability=("probability", "mean"),
+            )
+            .round(3)
+            .to_string()
+        )
 
 
 SUITES = [SamePictureProbability]

@@ -45,7 +45,7 @@ def contestant(function):
     return function
 
 
-def _with_turns(images):
+def _with_rotations(images):
     """Pictures and their quarter turns."""
     return np.concatenate([np.rot90(images, k, axes=(1, 2)) for k in range(4)])
 
@@ -77,10 +77,10 @@ def ours_by_rotations_cityblock(size):
 
 
 @contestant
-def ours_with_stored_turns(size):
+def ours_with_stored_rotations(size):
     """Turned pictures stored, which `fit` finds and keeps once."""
     images = data.pictures(size.n_pictures)
-    model = PairwiseModel(K).fit(_with_turns(images))
+    model = PairwiseModel(K).fit(_with_rotations(images))
     return lambda i: model.predict(_asked(images, i)).index.to_numpy() % len(images)
 
 
@@ -88,7 +88,7 @@ def ours_with_stored_turns(size):
 def original(size, metric="correlation"):
     """float64 rows of turned pictures, `pairwise_distances` and a full sort."""
     images = data.pictures(size.n_pictures)
-    rows = _with_turns(images).reshape(4 * len(images), -1) / 255
+    rows = _with_rotations(images).reshape(4 * len(images), -1) / 255
 
     def find(i):
         candidate = _asked(images, i).reshape(1, -1) / 255
@@ -121,7 +121,7 @@ def _faiss_flat(images):
         return rows
 
     index = faiss.IndexFlatIP(images[0].size)
-    index.add(ready(_with_turns(images)))
+    index.add(ready(_with_rotations(images)))
     return faiss, index, ready
 
 
@@ -187,11 +187,11 @@ def ours_memory_by_rotations(size):
 
 
 @contestant
-def ours_memory_with_stored_turns(size):
+def ours_memory_with_stored_rotations(size):
     images = data.pictures(size.n_pictures)
 
     def fit():
-        model = PairwiseModel(K).fit(_with_turns(images))
+        model = PairwiseModel(K).fit(_with_rotations(images))
         model.predict(images[0])
         return model
 
@@ -202,7 +202,7 @@ def ours_memory_with_stored_turns(size):
 def original_memory(size):
     images = data.pictures(size.n_pictures)
     return lambda i: _held(
-        lambda: _with_turns(images).reshape(-1, images[0].size) / 255
+        lambda: _with_rotations(images).reshape(-1, images[0].size) / 255
     )
 
 
@@ -211,14 +211,14 @@ def original_memory(size):
 
 @contestant
 def ours_elbow(size):
-    images = _with_turns(data.pictures(size.n_pictures))
+    images = _with_rotations(data.pictures(size.n_pictures))
     model = KMeansModel(1, random_state=0).fit(images)
     return lambda i: model.model_inertias(range(1, 11))
 
 
 @contestant
 def original_elbow(size):
-    rows = _with_turns(data.pictures(size.n_pictures))
+    rows = _with_rotations(data.pictures(size.n_pictures))
     rows = rows.reshape(len(rows), -1) / 255
 
     def elbow(i):
@@ -252,7 +252,6 @@ def ours_partitioned(size):
         "euclidean",
         algorithm="partitioned",
         recall_target=RECALL,
-        image_shape=(1, rows.shape[1], 1),
     ).fit(rows)
     engine = model.search_
 
@@ -276,7 +275,7 @@ def ours_partitioned(size):
 def ours_exact(size):
     """All rows by exact search."""
     rows, queries = _rows(size.n_rows, size)
-    engine = ExactSearch(rows, np.arange(len(rows)))
+    engine = ExactSearch(rows, np.arange(len(rows)), metric="euclidean")
 
     def find(i):
         query = queries[i % len(queries)][None]

@@ -211,7 +211,12 @@ class KMeansModel(UpdatableModel):
             stored
         ).fit(n_clusters, self.random_state)
         self.search_ = InvertedFile(
-            stored, rank, self.labels_, self.cluster_centers_, self.metric_params
+            stored,
+            rank,
+            self.labels_,
+            self.cluster_centers_,
+            self.metric_params,
+            self.dist_metric,
         )
         self.mean_list_size_ = self.search_.mean_list_size
         self._measure_recall()
@@ -222,7 +227,9 @@ class KMeansModel(UpdatableModel):
     def _follow(self, rows, kept):
         """Search other rows: those kept, by positions, and any others below them."""
         params, centers = self.metric_params, self.cluster_centers_
-        self.search_ = self.search_.changed(rows, self.search_rank_, kept, params)
+        self.search_ = self.search_.changed(
+            rows, self.search_rank_, kept, params, self.dist_metric
+        )
         self.labels_ = self.search_.labels
         self.inertia_ = inertia_of(rows, self.labels_, centers)
         if self._is_unbalanced():

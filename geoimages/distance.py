@@ -172,9 +172,10 @@ class PairwiseModel(UpdatableModel):
         self.search_ = self._exact_search(rows)
         self.algorithm_ = choose_algorithm(self.algorithm, self.search_.rows)
         self.recall_, self.clusters_searched_, self.recall_curve_ = 1.0, None, None
-        if self.algorithm_ == "exact":
-            return
         metric = check_metric(self.dist_metric)
+        if self.algorithm_ == "exact":
+            self.search_ = self.search_.prepared(metric)
+            return
         target = 1 if self.recall_target is None else self.recall_target
         if self.algorithm_ == "faiss":
             self.search_ = FaissSearch(
@@ -188,6 +189,7 @@ class PairwiseModel(UpdatableModel):
                 rank,
                 *partition(rows, metric, random_state=self.random_state),
                 self.metric_params,
+                metric,
                 metric,
             )
             self.recall_curve_ = self.search_.tune(target, self.k_candidates, metric)
@@ -204,7 +206,7 @@ class PairwiseModel(UpdatableModel):
         engine = None
         if self.algorithm_ == "partitioned":
             rank, params = self.search_rank_, self.metric_params
-            engine = self.search_.changed(rows, rank, kept, params)
+            engine = self.search_.changed(rows, rank, kept, params, self.dist_metric)
         elif self.algorithm_ == "faiss":
             engine = self.search_.changed(self._exact_search(rows), kept)
         if engine is not None:

@@ -29,7 +29,6 @@ TRUSTED = (
     "geoimages.neural.embedding.MLPEmbedding",
     "geoimages.search.exact.ExactSearch",
     "geoimages.search.ivf.InvertedFile",
-    "geoimages.search.rotated.RotatedRows",
     "geoimages.search.faiss_index.FaissSearch",
 )
 """What a model file may hold beside what skops trusts by itself."""

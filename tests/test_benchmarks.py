@@ -10,7 +10,7 @@ from benchmarks.contest import Measured, measure
 from benchmarks.contestants import CONTESTANTS, K_ROWS, SMALL, K
 
 # Which pairs give the same pictures; the others differ by design.
-BY_TURNS = ["ours_by_rotations", "ours_with_stored_turns", "original", "faiss_flat"]
+BY_TURNS = ["ours_by_rotations", "ours_with_stored_rotations", "original", "faiss_flat"]
 PAIRS = [
     *[(BY_TURNS[0], name) for name in BY_TURNS[1:]],
     ("ours_by_rotations_euclidean", "original_euclidean"),
@@ -75,7 +75,7 @@ def test_faiss_reaches_the_recall(name):
 def test_models_hold_a_fraction_of_the_memory():
     theirs = CONTESTANTS["original_memory"](SMALL)(0)
     assert theirs == pytest.approx(4 * SMALL.n_pictures * 2352 * 8, rel=1e-3)
-    for name in ("ours_memory_by_rotations", "ours_memory_with_stored_turns"):
+    for name in ("ours_memory_by_rotations", "ours_memory_with_stored_rotations"):
         assert theirs > 15 * CONTESTANTS[name](SMALL)(0)
 
 

@@ -1,96 +1,33 @@
-"""Exact search: every stored row is looked at, and ties are broken by key."""
+"""Exact search: every stored row is compared, and ties are broken by key."""
 
 import math
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
 from ..pictures.scaling import as_uint8
 from . import integers
-from .block_means import BlockMeans
-from .metrics import (
-    BOUNDED_BY_ONE,
-    check_metric,
-    check_metric_params,
-    distances,
-    learn_metric_params,
-)
-from .quantized import QuantizedRows
+from .metrics import check_metric, check_metric_params, distances
+from .prepared import MEANS, Prepared
 from .rotated import RotatedRows
-from .scans import (
-    Block,
-    DistanceScan,
-    ProductScan,
-    RowFactors,
-    blocks_of,
-    measure,
-    nearest_orientation,
-)
+from .scans import Block, DistanceScan, ProductScan, blocks_of, nearest_orientation
+from .stored import Stored, check_stored
+from .ties import rounding_unit, settle_ties, tolerance
 from .top_k import TopK, select_top_k
 
-PRODUCT_METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean")
 _BLOCK_BYTES = 1 << 26
-_MEASURE_BYTES = 1 << 22  # stays in the cache
-_SCAN_VALUES = 1 << 20  # distances looked at together
-_FEW_DISTANCES = 1 << 17  # quicker looked at once than bounded step by step
+_SCAN_VALUES = 1 << 20  # distances computed together
+_FEW_DISTANCES = 1 << 17  # quicker selected from at once than bounded step by step
 _QUERIES_AT_ONCE = 1024
 _MOST_KEPT = 1 << 24  # rows in doubt, of all queries at once; some 500 MB
 _WORTH_A_THREAD = 1 << 23  # values multiplied: about a millisecond
-_REPAID = 16  # queries after which to have quantized float rows has paid,
-_WIDE = 256  # if they have so many columns
-_FEW_QUERIES = 8  # and are not read for more at a time, which is work for the processor
 _MEANS_FIRST = 4  # times k rows bound the rest of a scan of block means
 _MANY = 20  # answers are many where this times their number exceeds the rows
-_MOST_COLUMNS = 8_000_000  # n · Σx² of longer rows would not fit 63 bits
-_LARGEST = np.finfo(np.float64).max
-
-
-def _settle_ties(distance, rank, tolerance, fraction=None):
-    """Sort by (exact distance, rank) what floating point cannot tell apart.
-
-    Parameters
-    ----------
-    distance, rank : ndarray of shape (n,)
-        Float distances and the place of each row's key in key order.
-    tolerance : ndarray of shape (n,)
-        How far rounding may part each distance from an equal one.
-    fraction : callable, optional
-        Position -> exact value that orders as the distance does. Without it, what is
-        within the tolerance is a tie.
-
-    Returns
-    -------
-    order : ndarray of shape (n,)
-        Positions, ascending.
-    distance : ndarray of shape (n,)
-        The distances in that order; ties share one value.
-    """
-    order = np.lexsort((rank, distance))
-    distance, tolerance = distance[order], tolerance[order]
-    with np.errstate(invalid="ignore"):
-        gaps = np.diff(distance)
-    joined = gaps <= tolerance[1:]
-    unsettled = joined & (gaps > 0)
-    if not unsettled.any():
-        return order, distance
-    group = np.concatenate([[0], np.cumsum(~joined)])
-    for g in np.unique(group[1:][unsettled]):
-        run = np.flatnonzero(group == g)
-        if fraction is None:
-            order[run] = order[run][np.argsort(rank[order[run]], kind="stable")]
-            distance[run] = distance[run[0]]
-            continue
-        exact = [fraction(i) for i in order[run]]
-        settled = sorted(range(len(run)), key=lambda i: (exact[i], rank[order[run][i]]))
-        order[run] = order[run][settled]
-        for place in range(1, len(run)):
-            if exact[settled[place]] == exact[settled[place - 1]]:
-                distance[run[place]] = distance[run[place - 1]]
-    return order, distance
+# n · Σx² of longer rows of bytes would not fit 63 bits: (8e6 · 255)² < 2**63.
+_MOST_COLUMNS = 8_000_000
 
 
 def _nearest_orientation(distance, tolerance):
@@ -102,21 +39,25 @@ def _nearest_orientation(distance, tolerance):
     return best, (~(distance > best + tolerance)).argmax(axis=0)
 
 
-def _visible(positions, exclude):
-    """Places in `positions`, ascending, of what is not left out."""
-    visible = np.ones(len(positions), bool)
-    if len(exclude) and len(positions):
-        places = np.searchsorted(positions, exclude).clip(max=len(positions) - 1)
-        visible[places[positions[places] == exclude]] = False
-    return np.flatnonzero(visible)
+def _without(positions, excluded):
+    """Indices into `positions`, ascending, of those that are not excluded."""
+    kept = np.ones(len(positions), bool)
+    if len(excluded) and len(positions):
+        indices = np.searchsorted(positions, excluded).clip(max=len(positions) - 1)
+        kept[indices[positions[indices] == excluded]] = False
+    return np.flatnonzero(kept)
 
 
-def _inside(positions, parts):
-    """Which of some positions lie in parts of the rows: (n,) bool."""
+def _inside(positions, slices):
+    """Which of some positions lie in slices of the rows: (n,) bool."""
     out = np.zeros(len(positions), bool)
-    for part in parts:
-        out |= (positions >= part.start) & (positions < part.stop)
+    for piece in slices:
+        out |= (positions >= piece.start) & (positions < piece.stop)
     return out
+
+
+def _n_rows(slices):
+    return sum(piece.stop - piece.start for piece in slices)
 
 
 def _as_float(rows):
@@ -134,15 +75,17 @@ class _Computed:
     integral: bool
     fraction: Callable | None
 
-    def part(self, turns, near):
-        """Those of some queries, a slice, to some rows, places."""
+    def take(self, orientations, indices):
+        """Those of some queries, a slice, to some rows, indices."""
         fraction = self.fraction and (
-            lambda i, j: self.fraction(turns.start + i, near[j])
+            lambda i, j: self.fraction(orientations.start + i, indices[j])
         )
-        return _Computed(self.distance[turns][:, near], self.integral, fraction)
+        return _Computed(
+            self.distance[orientations][:, indices], self.integral, fraction
+        )
 
 
-class ExactSearch:
+class ExactSearch(Stored):
     """Stored rows that are all compared with each candidate.
 
     uint8 rows are compared in integers, so that equal distances are exactly equal;
@@ -164,32 +107,116 @@ class ExactSearch:
         Keywords of `scipy.spatial.distance.cdist`.
     image_shape : tuple of int, optional
         (height, width, channels), where uint8 rows are pictures: few columns then tell
-        which cannot be near by cityblock distance.
+        which cannot be among the top k by cityblock distance.
+    metric : str, optional
+        The distance to prepare for: what its search needs to know of the rows is
+        computed here, else by each search.
+    quantize : bool, default=True
+        Whether float rows of 256 columns or more in memory are also kept as bytes,
+        which a scan by `metric` reads in a quarter of the time: a quarter more memory
+        beside float32, an eighth beside float64.
+
+    Examples
+    --------
+    >>> rows = np.array([[0.1, 0.9], [0.2, 0.7], [0.8, 0.3]])
+    >>> engine = ExactSearch(rows, np.arange(3), metric="euclidean")
+    >>> engine.search(rows[:1], 2, "euclidean")[0][1]
+    array([0, 1])
     """
 
-    def __init__(self, rows, rank, metric_params=None, image_shape=None):
+    def __init__(
+        self,
+        rows,
+        rank,
+        metric_params=None,
+        image_shape=None,
+        metric=None,
+        quantize=True,
+    ):
         check_metric_params(metric_params)
         self.rows = as_uint8(rows)
-        self._in_memory = not isinstance(rows, np.memmap)
         self.rank = rank
         self.metric_params = metric_params
         self.image_shape = image_shape
-        self._params, self._known, self._factors = {}, {}, {}
-        self._block_means = self._quantized = None
-        self._n_asked = 0
+        self._prepared = None
+        if metric is not None:
+            self._prepared = self._prepare(check_metric(metric), quantize).compute()
 
-    def __getstate__(self):
-        """Leave out what is quickly learned again."""
-        learned = {
-            "_factors": {},
-            "_block_means": None,
-            "_quantized": None,
-            "_n_asked": 0,
-        }
-        return self.__dict__ | learned
+    def _prepare(self, metric, quantize=False, known=()):
+        given = self.rows, metric, self.metric_params, self.image_shape
+        return Prepared(*given, quantize, dict(known))
+
+    def prepared(self, metric, quantize=True):
+        """Return an engine of the same rows, prepared for a metric: `ExactSearch`."""
+        engine = ExactSearch.__new__(ExactSearch)
+        engine.__dict__.update(self.__dict__)
+        engine._prepared = engine._prepare(check_metric(metric), quantize).compute()
+        return engine
+
+    def prepared_for(self, metric):
+        """What a search by a metric needs to know of the rows: `Prepared`."""
+        if self._prepared is not None and self._prepared.metric == metric:
+            return self._prepared
+        return self._prepare(metric)
 
     def __len__(self):
         return len(self.rows)
+
+    def arrays(self):
+        """What `from_arrays` makes the engine of: JSON values and arrays by name."""
+        params = self.metric_params or {}
+        values = {
+            "metric_params": {k: float(v) for k, v in params.items() if not np.ndim(v)},
+            "image_shape": self.image_shape and list(map(int, self.image_shape)),
+        }
+        arrays = {
+            f"param_{k}": np.asarray(v, float) for k, v in params.items() if np.ndim(v)
+        }
+        arrays["rank"] = np.asarray(self.rank)
+        if isinstance(self.rows, RotatedRows):
+            arrays["rows"] = self.rows.base
+            arrays["source"], arrays["quarters"] = self.rows.source, self.rows.quarters
+        else:
+            arrays["rows"] = self.rows
+        if self._prepared is not None:
+            values["metric"] = self._prepared.metric
+            values["quantize"] = bool(self._prepared.quantize)
+            arrays |= self._prepared.arrays()
+        return values, arrays
+
+    @classmethod
+    def from_arrays(cls, values, arrays):
+        """Make the engine whose `arrays` these are; a ValueError if they contradict."""
+        rows, rank, shape = arrays["rows"], arrays["rank"], values["image_shape"]
+        shape = shape and tuple(shape)
+        check_stored(
+            rows.ndim == 2 and rows.dtype in (np.uint8, np.float32, np.float64),
+            f"rows of the shape {rows.shape} and dtype {rows.dtype}",
+        )
+        if "source" in arrays:
+            sources = arrays["source"], arrays["quarters"]
+            rows = RotatedRows.from_arrays(rows, shape, *sources)
+        n, params = len(rows), dict(values["metric_params"])
+        check_stored(
+            rank.shape == (n,) and np.array_equal(np.sort(rank), np.arange(n)),
+            "ranks that are no order of the rows",
+        )
+        known = {k: arrays[k] for k in ("norms", *MEANS) if k in arrays}
+        shapes = {"norms": (3, n), MEANS[1]: (len(arrays["rows"]),)}
+        for name, array in known.items():
+            check_stored(
+                array.shape == shapes.get(name, array.shape), f"{name} of other rows"
+            )
+        for name in arrays:
+            if name.startswith("param_"):
+                params[name.removeprefix("param_")] = arrays[name]
+        engine = cls(rows, rank, params or None, shape)
+        if "metric" in values:
+            prepared = engine._prepare(
+                check_metric(values["metric"]), values["quantize"], known
+            )
+            engine._prepared = prepared.compute()
+        return engine
 
     def take(self, positions):
         """Return rows by their positions.
@@ -214,6 +241,7 @@ class ExactSearch:
         exclude=None,
         n_orientations=1,
         n_jobs=None,
+        prepared=None,
     ):
         """Find the k nearest stored rows of each query.
 
@@ -227,7 +255,7 @@ class ExactSearch:
         metric : str
             One of `geoimages.search.METRICS`.
         within : list of slice, optional
-            The parts of the rows to search, ascending; all by default.
+            The slices of the rows to search, ascending; all by default.
         exclude : list of ndarray of int, optional
             For each candidate, positions that must not come back.
         n_orientations : int, default=1
@@ -236,6 +264,9 @@ class ExactSearch:
         n_jobs : int, optional
             Threads for what takes more than a millisecond, as joblib counts them. The
             answers do not depend on it.
+        prepared : Prepared, optional
+            What `prepared_for` returned, for several searches by another metric than
+            the engine's own.
 
         Returns
         -------
@@ -247,274 +278,235 @@ class ExactSearch:
         queries = np.asarray(queries)
         if self.rows.dtype == np.uint8:
             queries = as_uint8(queries)
-        parts = [slice(0, len(self))] if within is None else within
-        parts = [part for part in parts if part.stop > part.start]
-        n_searched = sum(part.stop - part.start for part in parts)
-        # Where many rows are wanted, most would be computed again for each candidate.
-        at_once = _MANY * k > n_searched
-        step = _QUERIES_AT_ONCE
-        turned = isinstance(self.rows, RotatedRows)
-        if at_once or turned or metric == "cityblock":  # all distances at a time
-            n_compared = len(self.rows) if turned else n_searched
-            step = min(step, _BLOCK_BYTES // (16 * max(1, n_compared)))
-        step = max(1, step // n_orientations)
+        slices = [slice(0, len(self))] if within is None else within
+        slices = [piece for piece in slices if piece.stop > piece.start]
+        prepared = prepared or self.prepared_for(metric)
+        scan = _Search(self, prepared, k, slices, n_orientations, n_jobs)
+        step = scan.candidates_at_once()
         n_candidates, found = len(queries) // n_orientations, []
         for start in range(0, n_candidates, step):
             stop = min(start + step, n_candidates)
             block = queries[start * n_orientations : stop * n_orientations]
-            hidden = exclude[start:stop] if exclude else [()] * (stop - start)
-            look = self._compute_all if at_once else self._compute_near
-            for exact, positions in look(block, k, metric, parts, hidden, n_jobs):
-                found.append(self._settle(exact, positions, k, metric))
+            excluded = exclude[start:stop] if exclude else [()] * (stop - start)
+            found += scan.find(block, excluded)
         return found
 
-    def _compute_all(self, queries, k, metric, parts, hidden, n_jobs):
+
+class _Search:
+    """One search of some slices of the rows of an engine."""
+
+    def __init__(self, engine, prepared, k, slices, n_orientations, n_jobs):
+        self.rows, self.rank, self.prepared = engine.rows, engine.rank, prepared
+        self.metric, self.k, self.slices = prepared.metric, k, slices
+        self.n_orientations, self.n_jobs = n_orientations, n_jobs
+        self.n_searched = _n_rows(slices)
+        # Where many rows are wanted, most would be computed again for each candidate.
+        self.at_once = _MANY * k > self.n_searched
+
+    def candidates_at_once(self):
+        """How many candidates to search for together."""
+        step = _QUERIES_AT_ONCE
+        rotated = isinstance(self.rows, RotatedRows)
+        if self.at_once or rotated or self.metric == "cityblock":  # all distances
+            n_compared = len(self.rows) if rotated else self.n_searched
+            step = min(step, _BLOCK_BYTES // (16 * max(1, n_compared)))
+        return max(1, step // self.n_orientations)
+
+    def find(self, queries, excluded):
+        """Yield the answer for each candidate, given what each excludes."""
+        compute = self._compute_all if self.at_once else self._compute_top_k
+        for computed, positions in compute(queries, excluded):
+            yield self._select(computed, positions)
+
+    def _orientations(self, i):
+        """The queries that show candidate i."""
+        return slice(i * self.n_orientations, (i + 1) * self.n_orientations)
+
+    def _compute_all(self, queries, excluded):
         """Yield for each candidate its distances to all rows, and their positions."""
-        positions = [np.arange(part.start, part.stop) for part in parts]
+        positions = [np.arange(piece.start, piece.stop) for piece in self.slices]
         positions = np.concatenate([np.empty(0, np.int64), *positions])
-        computed = self._compute(queries, parts, metric)
-        n_orientations = len(queries) // len(hidden)
-        for i, out in enumerate(hidden):
-            visible = _visible(positions, out)
-            turns = slice(i * n_orientations, (i + 1) * n_orientations)
-            yield computed.part(turns, visible), positions[visible]
+        computed = self._compute(queries, self.slices)
+        for i, out in enumerate(excluded):
+            kept = _without(positions, out)
+            yield computed.take(self._orientations(i), kept), positions[kept]
 
-    def _compute_near(self, queries, k, metric, parts, hidden, n_jobs):
-        """Yield for each candidate its distances to rows that may be near, and those."""
-        n_orientations = len(queries) // len(hidden)
-        in_integers = self._in_integers(queries)
-        if metric == "cityblock" and in_integers and self._learned_block_means().side:
-            near = self._top_k_by_means(queries, k, parts, hidden, n_jobs)
-        else:
-            near = self._near(queries, k, metric, parts, hidden, n_jobs)
-        if near is None:
-            half = len(hidden) // 2
-            for these in (slice(0, half), slice(half, len(hidden))):
-                turns = slice(these.start * n_orientations, these.stop * n_orientations)
-                yield from self._compute_near(
-                    queries[turns], k, metric, parts, hidden[these], n_jobs
-                )
+    def _compute_top_k(self, queries, excluded):
+        """Yield for each candidate its distances to the rows in doubt, and those."""
+        in_doubt = self.in_doubt(queries, excluded)
+        if in_doubt is None:
+            half = len(excluded) // 2
+            queries_half = half * self.n_orientations
+            yield from self._compute_top_k(queries[:queries_half], excluded[:half])
+            yield from self._compute_top_k(queries[queries_half:], excluded[half:])
             return
-        for i, positions in enumerate(near):
-            turns = queries[i * n_orientations : (i + 1) * n_orientations]
-            yield self._compute(turns, [positions], metric), positions
+        for i, positions in enumerate(in_doubt):
+            yield self._compute(queries[self._orientations(i)], [positions]), positions
 
-    def _near(self, queries, k, metric, parts, hidden, n_jobs):
+    def in_doubt(self, queries, excluded):
         """Positions, ascending, that can be among each candidate's k nearest.
 
         None where they are too many for so many candidates.
         """
-        n_searched = sum(part.stop - part.start for part in parts)
-        scan, unbounded = self._scan(queries, metric, len(queries) // len(hidden))
-        most_kept = _MOST_KEPT if len(hidden) > 1 else math.inf
-        if len(unbounded) * len(hidden) > most_kept:
+        if self.metric == "cityblock" and self._in_integers(queries):
+            means = self.prepared.block_means
+            if means is not None:
+                return self._in_doubt_by_means(means, queries, excluded)
+        return self._in_doubt_by_scan(queries, excluded)
+
+    def _in_doubt_by_scan(self, queries, excluded):
+        scan, unbounded = self._scan(queries)
+        most_kept = _MOST_KEPT if len(excluded) > 1 else math.inf
+        if len(unbounded) * len(excluded) > most_kept:
             return None
         most = _SCAN_VALUES // len(queries)
         if isinstance(scan, DistanceScan):
             most = min(most, _BLOCK_BYTES // (8 * max(1, self.rows.shape[1])))
 
-        def look_at(block):
-            distance, *bounds = scan.look_at(block)
-            for i, out in enumerate(hidden):
+        def distances_to(block):
+            distance, *bounds = scan.distances(block)
+            for i, out in enumerate(excluded):
                 if len(out):
-                    distance[i, block.places(np.asarray(out))] = np.inf
+                    distance[i, block.columns(np.asarray(out))] = np.inf
             return distance, *bounds
 
-        def look_through(parts):
-            near = TopK(len(hidden), k)
-            for block in blocks_of(parts, max(1, most)):
-                distance, *bounds = look_at(block)
-                near.offer(distance, block.positions, *bounds)
-                if near.n_kept > most_kept:
+        def scan_slices(slices):
+            top_k = TopK(len(excluded), self.k)
+            for block in blocks_of(slices, max(1, most)):
+                distance, *bounds = distances_to(block)
+                top_k.update(distance, block.positions, *bounds)
+                if top_k.n_kept > most_kept:
                     return None
-            return near
+            return top_k
 
-        if n_searched * len(queries) <= _FEW_DISTANCES:
-            block = Block(parts)
-            distance, _, margin_of = look_at(block)
-            who, places = select_top_k(distance, k, margin_of)
-            near = [block.positions(places)]
-            if len(hidden) > 1:
-                near = np.split(near[0], np.searchsorted(who, range(1, len(hidden))))
+        if self.n_searched * len(queries) <= _FEW_DISTANCES:
+            block = Block(self.slices)
+            distance, _, margin_of = distances_to(block)
+            candidates, columns = select_top_k(distance, self.k, margin_of)
+            found = [block.positions(columns)]
+            if len(excluded) > 1:
+                ends = np.searchsorted(candidates, range(1, len(excluded)))
+                found = np.split(found[0], ends)
         else:
-            looked = self._in_threads(look_through, parts, len(queries), n_jobs)
-            if None in looked:
+            scanned = self._in_threads(scan_slices, len(queries))
+            if None in scanned:
                 return None
-            near, *others = looked
+            top_k, *others = scanned
             for other in others:
-                near.join(other)
-            near = near.positions()
+                top_k.merge(other)
+            found = top_k.positions()
         if len(unbounded):
-            unbounded = unbounded[_inside(unbounded, parts)]
-            near = [np.union1d(positions, unbounded) for positions in near]
+            unbounded = unbounded[_inside(unbounded, self.slices)]
+            found = [np.union1d(positions, unbounded) for positions in found]
         return [
-            positions[_visible(positions, out)] if len(out) else positions
-            for positions, out in zip(near, hidden, strict=True)
+            positions[_without(positions, out)] if len(out) else positions
+            for positions, out in zip(found, excluded, strict=True)
         ]
 
-    def _scan(self, queries, metric, n_orientations):
+    def _scan(self, queries):
         """What scans the rows for queries, and rows that it has no distances of."""
-        if self._has_products(queries, metric):
+        metric = self.metric
+        if self._has_products(queries):
             if self.rows.dtype != np.uint8:
                 queries = _as_float(queries)
-            quantized = self._quantized_rows(len(queries))
-            factors = self._factors_of(metric, quantized)
+            factors, quantized = self.prepared.factors(len(queries))
             scan = ProductScan(
-                self.rows, factors, queries, metric, n_orientations, quantized
+                self.rows, factors, queries, metric, self.n_orientations, quantized
             )
             return scan, factors.unbounded
-        bounded = metric in BOUNDED_BY_ONE
-        unit = self._tolerance(np.ones(()), metric)
+        unit, relative = rounding_unit(metric, self.rows.shape[1])
         if metric == "cityblock" and self._in_integers(queries):
             unit = 0.0
 
-            def compute(part):
-                return integers.absolute_differences(self.rows[part], queries).T / 255
+            def compute(piece):
+                return integers.absolute_differences(self.rows[piece], queries).T / 255
         else:
 
-            def compute(part):
-                return self._distances(queries, self.rows[part], metric)
+            def compute(piece):
+                return self._distances(queries, self.rows[piece])
 
-        scan = DistanceScan(compute, float(unit), bounded, n_orientations)
+        scan = DistanceScan(compute, unit, not relative, self.n_orientations)
         return scan, np.empty(0, np.int64)
 
-    def _top_k_by_means(self, queries, k, parts, hidden, n_jobs):
-        """`_near` for cityblock distances of pictures, by those of block means."""
-        n_orientations = len(queries) // len(hidden)
-        bounds_of = self._learned_block_means().bounds(queries)
+    def _in_doubt_by_means(self, means, queries, excluded):
+        """`in_doubt` for cityblock distances of pictures, by those of block means."""
+        bounds_of = means.bounds(queries)
         bounds = self._in_threads(
-            lambda parts: np.concatenate([bounds_of(part) for part in parts]),
-            parts,
+            lambda slices: np.concatenate([bounds_of(piece) for piece in slices]),
             len(queries) / 16,
-            n_jobs,
         )
-        bounds = nearest_orientation(np.concatenate(bounds).T, n_orientations)
-        everything = np.concatenate([np.arange(p.start, p.stop) for p in parts])
-        out = []
-        for i, left_out in enumerate(hidden):
-            visible = _visible(everything, left_out)
-            bound, positions = bounds[i, visible], everything[visible]
-            few = _MEANS_FIRST * k
+        bounds = nearest_orientation(np.concatenate(bounds).T, self.n_orientations)
+        everything = np.concatenate([np.arange(p.start, p.stop) for p in self.slices])
+        found = []
+        for i, out in enumerate(excluded):
+            kept = _without(everything, out)
+            bound, positions = bounds[i, kept], everything[kept]
+            few = _MEANS_FIRST * self.k
             if few < len(positions):
-                turns = slice(i * n_orientations, (i + 1) * n_orientations)
+                # No row farther by its bound than the k-th of some is by its distance
+                # can be among the top k.
                 best = positions[np.argpartition(bound, few)[:few]]
-                exact = self._compute(queries[turns], [best], "cityblock").distance
-                kth = 255 * np.partition(exact.min(axis=0), k - 1)[k - 1]
+                exact = self._compute(queries[self._orientations(i)], [best]).distance
+                kth = 255 * np.partition(exact.min(axis=0), self.k - 1)[self.k - 1]
                 positions = positions[bound <= kth + 0.5]  # sums are whole numbers
-            out.append(positions)
-        return out
+            found.append(positions)
+        return found
 
-    def _learned_block_means(self):
-        """Block means of the rows, learned on first use."""
-        if self._block_means is None:
-            self._block_means = BlockMeans(self.rows, self.image_shape)
-        return self._block_means
-
-    def _in_threads(self, function, parts, n_queries, n_jobs):
-        """Call a function with parts of the rows, dealt out to threads."""
-        n = sum(part.stop - part.start for part in parts)
-        work = n * n_queries * max(1, self.rows.shape[1])
-        n_threads = int(min(effective_n_jobs(n_jobs), work // _WORTH_A_THREAD))
+    def _in_threads(self, function, n_queries):
+        """Call a function with slices of the rows, dealt out to threads."""
+        work = self.n_searched * n_queries * max(1, self.rows.shape[1])
+        n_threads = int(min(effective_n_jobs(self.n_jobs), work // _WORTH_A_THREAD))
         if n_threads < 2:
-            return [function(parts)]
-        blocks = blocks_of(parts, -(-n // n_threads))
+            return [function(self.slices)]
+        blocks = blocks_of(self.slices, -(-self.n_searched // n_threads))
         threads = Parallel(n_threads, require="sharedmem")
         return threads(delayed(function)(block.slices) for block in blocks)
 
-    def _has_products(self, queries, metric):
+    def _has_products(self, queries):
         """Whether distances follow from inner products."""
-        if metric not in PRODUCT_METRICS or "w" in (self.metric_params or {}):
+        if not self.prepared.has_products:
             return False
         return self.rows.dtype != np.uint8 or self._in_integers(queries)
 
     def _in_integers(self, queries):
         return (
             self.rows.dtype == queries.dtype == np.uint8
-            and "w" not in (self.metric_params or {})
+            and not self.prepared.weighted
             and self.rows.shape[1] <= _MOST_COLUMNS
         )
 
-    def _factors_of(self, metric, quantized):
-        """What a scan by products needs of the rows, learned on first use."""
-        kind = metric, quantized is not None
-        if kind not in self._factors:
-            n_columns, dtype = self.rows.shape[1], np.dtype(self.rows.dtype)
-            measures = self._measures(metric)
-            self._factors[kind] = RowFactors(
-                measures, metric, n_columns, dtype, quantized
-            )
-        return self._factors[kind]
-
-    def _quantized_rows(self, n_queries):
-        """Bytes to scan in place of wide float rows, once enough was asked to repay."""
-        few, wide = n_queries <= _FEW_QUERIES, self.rows.shape[1] >= _WIDE
-        if self.rows.dtype == np.uint8 or not few or not wide:
-            return None
-        if self._quantized is None:
-            self._n_asked += n_queries
-            if self._n_asked >= _REPAID and self._in_memory and integers.is_fast():
-                self._quantized = QuantizedRows(self.rows)
-        return self._quantized
-
-    def _measures(self, metric):
-        """What `measure` says of the stored rows, learned on first use."""
-        centered = metric == "correlation"
-        if centered not in self._known:
-            step = max(1, _MEASURE_BYTES // (8 * max(1, self.rows.shape[1])))
-            parts = [
-                measure(self.rows[start : start + step], metric)
-                for start in range(0, len(self.rows), step)
-            ]
-            parts = parts or [measure(self.rows, metric)]
-            self._known[centered] = [
-                np.concatenate(part) for part in zip(*parts, strict=True)
-            ]
-        return self._known[centered]
-
-    def _distances(self, queries, rows, metric):
+    def _distances(self, queries, rows):
         """Distances by `distances`: (m, d), (n, d) -> (m, n)."""
-        if metric not in self._params:
-            self._params[metric] = learn_metric_params(
-                self.rows, metric, self.metric_params
-            )
-        params = self._params[metric]
-        return distances(_as_float(queries), _as_float(rows), metric, params)
+        params = self.prepared.params
+        return distances(_as_float(queries), _as_float(rows), self.metric, params)
 
-    def _tolerance(self, distance, metric):
-        """How far rounding in float64 may part each distance from an equal one."""
-        unit = 8 * np.finfo(np.float64).eps * math.sqrt(self.rows.shape[1])
-        if metric in BOUNDED_BY_ONE:
-            return np.full(distance.shape, unit)
-        return unit * np.minimum(np.abs(distance), _LARGEST)
-
-    def _pieces(self, parts):
+    def _blocks(self, selected):
         """Stored rows of slices or of positions, some megabytes at a time."""
         step = max(1, _BLOCK_BYTES // (8 * max(1, self.rows.shape[1])))
-        for part in parts:
-            if isinstance(part, slice):
-                for start in range(part.start, part.stop, step):
-                    yield self.rows[start : min(start + step, part.stop)]
+        for some in selected:
+            if isinstance(some, slice):
+                for start in range(some.start, some.stop, step):
+                    yield self.rows[start : min(start + step, some.stop)]
             else:
-                for start in range(0, len(part), step):
-                    yield self.rows[part[start : start + step]]
+                for start in range(0, len(some), step):
+                    yield self.rows[some[start : start + step]]
 
-    def _compute(self, queries, parts, metric):
-        """Compute the distances of (m, d) queries to parts of the rows: `_Computed`."""
-        integral = metric in (*PRODUCT_METRICS, "cityblock")
-        integral = integral and self._in_integers(queries)
+    def _compute(self, queries, selected):
+        """Compute the distances of (m, d) queries to some of the rows: `_Computed`."""
+        integral = self.metric in integers.METRICS and self._in_integers(queries)
         distance, fractions, ends = [np.empty((len(queries), 0))], [], [0]
-        for rows in self._pieces(parts):
+        for rows in self._blocks(selected):
             if integral:
-                values, fraction = integer_distances(queries, rows, metric)
+                values, fraction = integers.distances(queries, rows, self.metric)
                 fractions += [fraction] if fraction else []
             else:
-                values = self._distances(queries, rows, metric)
+                values = self._distances(queries, rows)
             distance.append(values)
             ends.append(ends[-1] + len(rows))
 
         def fraction_of(i, j):
-            piece = bisect_right(ends, j) - 1
-            return fractions[piece](i, j - ends[piece])
+            block = bisect_right(ends, j) - 1
+            return fractions[block](i, j - ends[block])
 
         return _Computed(
             np.concatenate(distance, axis=1),
@@ -522,76 +514,28 @@ class ExactSearch:
             fraction_of if fractions else None,
         )
 
-    def _settle(self, computed, positions, k, metric):
+    def _select(self, computed, positions):
         """Select and order the k nearest of a few rows, for one candidate."""
         fraction = computed.fraction
 
         def tolerance_of(distance):
             if computed.integral:
-                return np.full(distance.shape, 1e-14 if fraction else 0)
-            return self._tolerance(distance, metric)
+                return np.full(distance.shape, integers.ROUNDING if fraction else 0)
+            return tolerance(distance, self.metric, self.rows.shape[1])
 
-        best, which = _nearest_orientation(
-            computed.distance, tolerance_of(computed.distance)
-        )
-        tolerance = tolerance_of(best)
+        distance = computed.distance
+        best, which = _nearest_orientation(distance, tolerance_of(distance))
+        tolerances = tolerance_of(best)
         near = np.arange(len(best))
-        if 0 < k < len(best):
-            kth = np.argpartition(best, k - 1)[k - 1]
+        if 0 < self.k < len(best):
+            kth = np.argpartition(best, self.k - 1)[self.k - 1]
             # ~(>) keeps undefined distances (NaN), which come last.
-            near = np.flatnonzero(~(best > best[kth] + tolerance[kth]))
-        order, distance = _settle_ties(
+            near = np.flatnonzero(~(best > best[kth] + tolerances[kth]))
+        order, distance = settle_ties(
             best[near],
             self.rank[positions[near]],
-            tolerance[near],
+            tolerances[near],
             fraction and (lambda j: fraction(which[near[j]], near[j])),
         )
-        order = near[order[:k]]
-        return distance[:k], positions[order], which[order]
-
-
-def integer_distances(queries, rows, metric):
-    """Distances between uint8 rows from exact integers, in 0–1 units.
-
-    Parameters
-    ----------
-    queries : ndarray of shape (m, d), uint8
-    rows : ndarray of shape (n, d), uint8
-    metric : {"correlation", "cosine", "euclidean", "sqeuclidean", "cityblock"}
-
-    Returns
-    -------
-    distance : ndarray of shape (m, n), float64
-        Equal ones are exactly equal, but for correlation and cosine: those are
-        rounded, by less than 1e-14.
-    fraction : callable or None
-        For those two, (i, j) -> an exact value that orders as the distance does.
-    """
-    if metric == "cityblock":
-        return integers.absolute_differences(rows, queries).T / 255, None
-    products = integers.dots(rows, queries).T.astype(np.int64)
-    squares, square = integers.row_squares(rows), integers.row_squares(queries)
-    if metric in ("euclidean", "sqeuclidean"):
-        squared = squares + square[:, None] - 2 * products
-        if metric == "sqeuclidean":
-            return squared / 255**2, None
-        return np.sqrt(squared) / 255, None
-    sums, total = integers.row_sums(rows), integers.row_sums(queries)
-    if metric == "correlation":
-        n = rows.shape[1]
-        products = n * products - total[:, None] * sums
-        squares, square = n * squares - sums**2, n * square - total**2
-    # The factors are exact; only their product and the root are rounded.
-    size = np.sqrt(square[:, None].astype(np.float64) * squares)
-    out = 1 - np.divide(products, size, out=np.zeros(size.shape), where=size > 0)
-    # Rows without direction equal each other where their sums do.
-    out[(size == 0) & (square[:, None] == squares) & (total[:, None] == sums)] = 0
-
-    def fraction(i, j):
-        scale = int(squares[j]) * int(square[i])
-        if scale == 0:
-            return Fraction(int(out[i, j]) - 1)
-        product = int(products[i, j])
-        return Fraction(-product * abs(product), scale)
-
-    return out, fraction
+        order = near[order[: self.k]]
+        return distance[: self.k], positions[order], which[order]

@@ -8,21 +8,23 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from .clustering import directions, draw, float_rows
-from .exact import PRODUCT_METRICS, ExactSearch
+from .exact import ExactSearch
 from .metrics import BOUNDED_BY_ONE, check_metric, without_direction
+from .prepared import PRODUCT_METRICS
+from .stored import Stored, check_stored
 
 _BLOCK_BYTES = 1 << 26
 _FEW_ROWS = 10_000  # of which faiss, too, compares all
 _PER_LIST = 40  # rows of each list that its center is learned from
 _FEWEST_LEARNED = 50_000  # rows that an index learns from, where there are
-_MOST_ASKED = 256  # queries that recall is measured with
+_N_MEASURED = 256  # queries that recall is measured with
 _TIMES, _MOST_TIMES = 2, 64  # lengths of a short list, in answers
 _STALLED = 0.9  # looking twice as far hardly helps where it leaves more misses
-_MOST_WALKED = 2048  # the widest walk through a graph
+_MOST_WALKED = 2048  # the largest efSearch
 _PASSES = 4  # short lists, each twice as long, before all rows are compared
 _MANY = 4  # a short list is long where this times its length exceeds the rows
 _NOTHING = np.empty(0, np.int64)
-_STATE = ("metric", "factory", "times", "_parameter", "_exact", "_center", "_ids")
+_VALUES = ("metric", "factory", "times", "nprobe", "efSearch")
 
 
 def _require():
@@ -39,7 +41,7 @@ def _require():
 
 
 def check_faiss(metric, factory=None, metric_params=None):
-    """Raise an error where faiss cannot be asked.
+    """Return the full name of a metric, or raise an error where faiss has no such index.
 
     Parameters
     ----------
@@ -49,11 +51,6 @@ def check_faiss(metric, factory=None, metric_params=None):
         A description of an index.
     metric_params : dict, optional
         Keywords of the distance.
-
-    Returns
-    -------
-    metric : str
-        Its full name.
 
     Raises
     ------
@@ -79,6 +76,11 @@ def check_faiss(metric, factory=None, metric_params=None):
     return metric
 
 
+def _reason(error):
+    """The last part of what faiss says, on one line."""
+    return " ".join(str(error).split()).rpartition(": ")[2]
+
+
 def default_factory(n):
     """The index of n rows: "Flat" for a few, else 4 √n lists as faiss advises."""
     return "Flat" if n < _FEW_ROWS else f"IVF{round(4 * n**0.5)},Flat"
@@ -96,7 +98,7 @@ def _one_thread(faiss):
 
 
 def _layers(faiss, index):
-    """An index and those that it is laid around, outermost first."""
+    """An index and those that it is built around, outermost first."""
     layers = []
     while index is not None:
         index = faiss.downcast_index(index)
@@ -106,7 +108,7 @@ def _layers(faiss, index):
     return layers
 
 
-class FaissSearch:
+class FaissSearch(Stored):
     """Stored rows of which an index of faiss names a few, which are compared exactly.
 
     faiss sees the rows in float32: for correlation centered and scaled to length 1,
@@ -134,8 +136,7 @@ class FaissSearch:
     nprobe : int or None
         Lists that are searched, where the index has lists; 1 to begin with.
     efSearch : int or None
-        How many rows are held while a graph is walked, where the index is one; 1 to
-        begin with.
+        Rows held while a graph is walked, where the index is one; 1 to begin with.
     times : int
         How many times as many rows as wanted faiss is to name; 2 to begin with.
 
@@ -163,8 +164,8 @@ class FaissSearch:
     def __init__(self, exact, metric, factory=None, random_state=0):
         self.metric = check_faiss(metric, factory, exact.metric_params)
         self.factory = factory or default_factory(len(exact))
-        self._parameter, self.times = 1, _TIMES
-        self._exact = exact
+        self.times, self.nprobe, self.efSearch = _TIMES, None, None
+        self._exact = exact.prepared(self.metric, quantize=False)
         self._center = None if self.metric in BOUNDED_BY_ONE else self._mean()
         self._ids = self._number(0)
         faiss = _require()
@@ -173,12 +174,13 @@ class FaissSearch:
                 index = self._trained(faiss, check_random_state(random_state))
                 self._add(index, 0)
         except RuntimeError as error:
-            reason = " ".join(str(error).split()).rpartition(": ")[2]
             raise ValueError(
                 f"faiss_factory={self.factory!r} is no index for {len(self)} rows of "
-                f"{self.rows.shape[1]} values, says faiss: {reason}"
+                f"{self.rows.shape[1]} values, says faiss: {_reason(error)}"
             ) from None
-        self._keep(faiss, index)
+        self._set(faiss, index)
+        if self._parameter:
+            setattr(self, self._parameter, 1)
 
     def _mean(self):
         """The mean of the rows, in 0–1 units: (d,)."""
@@ -192,7 +194,7 @@ class FaissSearch:
         step = max(1, _BLOCK_BYTES // (16 * max(1, self.rows.shape[1])))
         return [positions[i : i + step] for i in range(0, len(positions), step)]
 
-    def _ready(self, rows):
+    def _directions(self, rows):
         """Rows as faiss compares them: (n, d) -> (n, d) float32."""
         rows = float_rows(rows).astype(np.float64)
         if self._center is None:
@@ -226,7 +228,7 @@ class FaissSearch:
                 n_learned = max(n_learned, _PER_LIST * layer.nlist)
         if not index.is_trained:
             drawn = draw(self.rows, n_learned, rng)
-            index.train(self._ready(self.rows[drawn[self._ids[drawn] >= 0]]))
+            index.train(self._directions(self.rows[drawn[self._ids[drawn] >= 0]]))
         layers = _layers(faiss, index)
         keeps_ids = isinstance(layers[-1], faiss.IndexIVF) and all(
             isinstance(layer, faiss.IndexPreTransform) for layer in layers[:-1]
@@ -236,49 +238,71 @@ class FaissSearch:
     def _add(self, index, start):
         """Put the rows from a position on into an index."""
         for block in self._blocks(start + np.flatnonzero(self._ids[start:] >= 0)):
-            index.add_with_ids(self._ready(self.rows[block]), self._ids[block])
+            index.add_with_ids(self._directions(self.rows[block]), self._ids[block])
 
-    def _keep(self, faiss, index):
-        """Learn what follows from the index and the numbers of its rows."""
+    def _set(self, faiss, index):
+        """Keep the index, and what follows from it and the numbers of its rows."""
         self._faiss, self._index = faiss, index
         self._layers = _layers(faiss, index)
         self._held = np.flatnonzero(self._ids >= 0)
         self._held_ids = self._ids[self._held]
-        loose = np.flatnonzero(self._ids < 0)
-        self._loose = loose[np.argsort(self._exact.rank[loose])]
-        self._most = 1
+        rest = np.flatnonzero(self._ids < 0)
+        self._without_direction = rest[np.argsort(self._exact.rank[rest])]
+        # What says how far to look, by faiss's name, and the most of it.
+        self._parameter, self._most = None, 1
         for layer in self._layers:
             if isinstance(layer, faiss.IndexIVF):
-                self._most = layer.nlist
+                self._parameter, self._most = "nprobe", layer.nlist
             elif isinstance(layer, faiss.IndexHNSW):
-                self._most = _MOST_WALKED
+                self._parameter, self._most = "efSearch", _MOST_WALKED
 
-    def __getstate__(self):
-        """The index as bytes, with their checksum."""
-        state = {name: getattr(self, name) for name in _STATE}
-        state["index"] = self._faiss.serialize_index(self._index)
-        state["sha256"] = hashlib.sha256(state["index"]).hexdigest()
-        return state
+    def arrays(self):
+        """What `from_arrays` makes the engine of: JSON values and arrays by name."""
+        values, arrays = self._exact.arrays()
+        index = self._faiss.serialize_index(self._index)
+        values["faiss"] = {name: getattr(self, name) for name in _VALUES}
+        values["faiss"]["sha256"] = hashlib.sha256(index).hexdigest()
+        arrays |= {"faiss_index": index, "faiss_ids": self._ids}
+        if self._center is not None:
+            arrays["faiss_center"] = self._center
+        return values, arrays
 
-    def __setstate__(self, state):
-        """Hand the bytes to faiss where they are those that were saved."""
-        state = dict(state)
-        index = np.ascontiguousarray(state.pop("index"))
-        if hashlib.sha256(index).hexdigest() != state.pop("sha256"):
-            raise ValueError(
-                "The faiss index is damaged: its checksum is another; save it again."
-            )
-        self.__dict__.update(state)
+    @classmethod
+    def from_arrays(cls, values, arrays):
+        """Make the engine whose `arrays` these are; a ValueError if they contradict.
+
+        faiss is handed nothing but the bytes that were saved.
+        """
+        engine = cls.__new__(cls)
+        engine._exact = ExactSearch.from_arrays(values, arrays)
+        index = np.ascontiguousarray(arrays["faiss_index"])
+        check_stored(
+            hashlib.sha256(index).hexdigest() == values["faiss"]["sha256"],
+            "a faiss index with another checksum",
+        )
+        for name in _VALUES:
+            setattr(engine, name, values["faiss"][name])
+        engine._ids, engine._center = arrays["faiss_ids"], arrays.get("faiss_center")
         faiss = _require()
         try:
             index = faiss.deserialize_index(index)
         except RuntimeError as error:
-            reason = " ".join(str(error).split()).rpartition(": ")[2]
             raise ValueError(
-                f"faiss {faiss.__version__} cannot read the index ({reason}); install "
-                "the version that it was saved with, or a later one."
+                f"faiss {faiss.__version__} cannot read the index ({_reason(error)}); "
+                "install the version that it was saved with, or a later one."
             ) from None
-        self._keep(faiss, index)
+        n_columns, held = engine.rows.shape[1], engine._ids[engine._ids >= 0]
+        check_stored(
+            engine._ids.shape == (len(engine),)
+            and (np.diff(held) > 0).all()
+            and (index.ntotal, index.d) == (len(held), n_columns)
+            and (engine._center is None)
+            == (check_metric(engine.metric) in BOUNDED_BY_ONE)
+            and (engine._center is None or engine._center.shape == (n_columns,)),
+            "a faiss index of other rows",
+        )
+        engine._set(faiss, index)
+        return engine
 
     def __len__(self):
         return len(self._exact)
@@ -287,27 +311,6 @@ class FaissSearch:
     def rows(self):
         """The rows."""
         return self._exact.rows
-
-    @property
-    def nprobe(self):
-        """Lists that are searched, None where the index has none."""
-        return self._parameter if self._has(self._faiss.IndexIVF) else None
-
-    @nprobe.setter
-    def nprobe(self, nprobe):
-        self._parameter = nprobe
-
-    @property
-    def efSearch(self):
-        """Rows that are held while a graph is walked, None where there is none."""
-        return self._parameter if self._has(self._faiss.IndexHNSW) else None
-
-    @efSearch.setter
-    def efSearch(self, efSearch):
-        self._parameter = efSearch
-
-    def _has(self, kind):
-        return any(isinstance(layer, kind) for layer in self._layers)
 
     @property
     def mean_list_size(self):
@@ -331,7 +334,7 @@ class FaissSearch:
         Returns
         -------
         engine : FaissSearch or None
-            None where the index has to be made anew: a graph cannot be taken from.
+            None where the index has to be built again: a graph loses no rows.
         """
         faiss = self._faiss
         engine = FaissSearch.__new__(FaissSearch)
@@ -349,7 +352,7 @@ class FaissSearch:
                 engine._add(index, len(kept))
         except RuntimeError:
             return None
-        engine._keep(faiss, index)
+        engine._set(faiss, index)
         return engine
 
     def take(self, positions):
@@ -366,14 +369,14 @@ class FaissSearch:
         """
         return self._exact.take(positions)
 
-    def _options(self, parameter):
-        """What tells each layer of the index how far to look."""
+    def _options(self, value):
+        """Search parameters of all layers: `value` for ``nprobe`` or ``efSearch``."""
         faiss, options = self._faiss, None
         for layer in reversed(self._layers):
             if isinstance(layer, faiss.IndexIVF):
-                options = faiss.SearchParametersIVF(nprobe=parameter)
+                options = faiss.SearchParametersIVF(nprobe=value)
             elif isinstance(layer, faiss.IndexHNSW):
-                options = faiss.SearchParametersHNSW(efSearch=parameter)
+                options = faiss.SearchParametersHNSW(efSearch=value)
             elif options and isinstance(layer, faiss.IndexPreTransform):
                 options = faiss.SearchParametersPreTransform(index_params=options)
             elif options and isinstance(layer, faiss.IndexRefine):
@@ -400,30 +403,41 @@ class FaissSearch:
         ValueError
             If the index was made for another metric.
         """
-        self._check_served(check_metric(metric))
+        served = (self.metric,)
+        if self.metric not in BOUNDED_BY_ONE:
+            served = ("euclidean", "sqeuclidean")
+        if check_metric(metric) not in served:
+            raise ValueError(
+                f"The faiss index was made for {' and '.join(served)}, not for "
+                f"{metric}; fit with dist_metric={metric!r}, or with "
+                "algorithm='exact', which takes any."
+            )
         queries = np.asarray(queries)
         queries = queries.reshape(-1, n_orientations, queries.shape[1])
-        hidden = [_NOTHING] * len(queries) if exclude is None else exclude
+        excluded = [_NOTHING] * len(queries) if exclude is None else exclude
         found = [None] * len(queries)
-        asking = {}  # together those for which faiss is to name as many
-        for i, out in enumerate(hidden):
-            asking.setdefault(len(out), []).append(i)
-        for n_hidden, members in asking.items():
-            width, parameter = self.times * k + n_hidden, self._parameter
+        groups = {}  # candidates for which faiss is to name as many rows
+        for i, out in enumerate(excluded):
+            groups.setdefault(len(out), []).append(i)
+        for n_excluded, members in groups.items():
+            width = self.times * k + n_excluded
+            value = getattr(self, self._parameter) if self._parameter else 1
             for _ in range(_PASSES):
                 if not members or _MANY * width > len(self):
                     break
-                lists = self._ask(queries[members], width, parameter)
-                for i, named in zip(members, zip(*lists, strict=True), strict=True):
-                    found[i] = self._answer(queries[i], k, metric, *named, hidden[i])
+                named = self._name(queries[members], width, value)
+                for i, squares, ids in zip(members, *named, strict=True):
+                    found[i] = self._rank(
+                        queries[i], k, metric, squares, ids, excluded[i]
+                    )
                 members = [i for i in members if found[i] is None]
-                width, parameter = 2 * width, min(2 * parameter, self._most)
+                width, value = 2 * width, min(2 * value, self._most)
             if members:
                 rest = self._exact.search(
                     queries[members].reshape(-1, queries.shape[2]),
                     k,
                     metric,
-                    exclude=[hidden[i] for i in members],
+                    exclude=[excluded[i] for i in members],
                     n_orientations=n_orientations,
                     n_jobs=n_jobs,
                 )
@@ -431,34 +445,22 @@ class FaissSearch:
                     found[i] = answer
         return found
 
-    def _check_served(self, metric):
-        """Raise a ValueError where the index was not made for a metric."""
-        served = (self.metric,)
-        if self.metric not in BOUNDED_BY_ONE:
-            served = ("euclidean", "sqeuclidean")
-        if metric not in served:
-            raise ValueError(
-                f"The faiss index was made for {' and '.join(served)}, not for "
-                f"{metric}; fit with dist_metric={metric!r}, or with "
-                "algorithm='exact', which takes any."
-            )
-
-    def _ask(self, queries, width, parameter):
-        """Let faiss name rows: (m, t, d) -> squares of distances, numbers: (m, t, w)."""
+    def _name(self, queries, width, value):
+        """Let faiss name rows: (m, t, d) -> squared distances and ids, (m, t, width)."""
         m, t, d = queries.shape
         with _one_thread(self._faiss):
             squares, ids = self._index.search(
-                self._ready(queries.reshape(-1, d)),
+                self._directions(queries.reshape(-1, d)),
                 width,
-                params=self._options(parameter),
+                params=self._options(value),
             )
         return squares.reshape(m, t, width), ids.reshape(m, t, width)
 
-    def _answer(self, turns, k, metric, squares, ids, hidden):
+    def _rank(self, queries, k, metric, squares, ids, excluded):
         """The k nearest of those named, or None where they may not be enough.
 
-        The squares and numbers are (t, w), a row for each orientation, and numbers
-        below 0 mean that there are no more.
+        `squares` and `ids` are (t, width), a row for each orientation, and ids below 0
+        mean that there are no more.
         """
         named = ids >= 0
         last = squares[:, -1].min(where=named[:, -1], initial=np.inf)
@@ -467,30 +469,31 @@ class FaissSearch:
         np.minimum.at(square, place, squares[named])
         positions = self._held[np.searchsorted(self._held_ids, ids)]
         # Rows without direction, which faiss does not hold, are all equally far.
-        loose = self._loose[: k + len(hidden)]
-        positions = np.append(positions, loose)
-        square = np.append(square, np.full(len(loose), 2.0))
-        if len(hidden):
-            shown = ~np.isin(positions, hidden)
-            positions, square = positions[shown], square[shown]
-        if len(positions) < min(k, len(self) - len(hidden)):
+        rest = self._without_direction[: k + len(excluded)]
+        positions = np.append(positions, rest)
+        square = np.append(square, np.full(len(rest), 2.0))
+        if len(excluded):
+            kept = ~np.isin(positions, excluded)
+            positions, square = positions[kept], square[kept]
+        if len(positions) < min(k, len(self) - len(excluded)):
             return None
-        rows = self.rows[positions]
-        short = ExactSearch(
-            rows, self._exact.rank[positions], self._exact.metric_params
-        )
+        rows, rank = self.rows[positions], self._exact.rank[positions]
+        short = ExactSearch(rows, rank, self._exact.metric_params)
         short.rows = rows  # not as uint8 where the others are not
         ((distances, places, which),) = short.search(
-            turns, k, metric, n_orientations=len(turns)
+            queries, k, metric, n_orientations=len(queries)
         )
         if not len(places):
             return distances, positions[places], which
         # Equally near rows may follow where the list ends no farther than the answer.
+        # With r the distance of the answer, faiss computes the square as |q|² + |x|² −
+        # 2 q·x in float32, of which |x| <= |q| + r bounds the parts and so the error.
         reach = max(0.0, square[places].max())
         size = 1.0
         if self._center is not None:
-            size = np.square(self._ready(turns), dtype=np.float64).sum(axis=1).max()
-        unit = 8 * np.finfo(np.float32).eps * turns.shape[1] ** 0.5
+            size = np.square(self._directions(queries), dtype=np.float64)
+            size = size.sum(axis=1).max()
+        unit = 8 * np.finfo(np.float32).eps * queries.shape[1] ** 0.5
         if not last - reach > unit * (size + (size**0.5 + reach**0.5) ** 2):
             return None
         return distances, positions[places], which
@@ -514,40 +517,43 @@ class FaissSearch:
             that keep little of a row, the most that can be.
         """
         rng = np.random.default_rng(random_state)
-        asked = np.sort(rng.permutation(len(self))[:_MOST_ASKED])
-        queries, itself = self.take(asked), list(asked[:, None])
+        measured = np.sort(rng.permutation(len(self))[:_N_MEASURED])
+        queries, itself = self.take(measured), list(measured[:, None])
         exact = self._exact.search(queries, k, metric, exclude=itself)
-        wanted = sum(len(places) for _, places, _ in exact)
+        n_wanted = sum(len(positions) for _, positions, _ in exact)
 
-        def recall_of(parameter, times):
-            self._parameter, self.times = parameter, times
+        def recall_of(value, times):
+            self.times = times
+            if self._parameter:
+                setattr(self, self._parameter, value)
             found = self.search(queries, k, metric, itself)
             hits = sum(
-                np.isin(true, places).sum()
-                for (_, true, _), (_, places, _) in zip(exact, found, strict=True)
+                np.isin(true, positions).sum()
+                for (_, true, _), (_, positions, _) in zip(exact, found, strict=True)
             )
-            return float(hits / wanted) if wanted else 1.0
+            return float(hits / n_wanted) if n_wanted else 1.0
 
+        # Twice as far until the target is reached, then by bisection to the least.
         times = _TIMES
-        parameter = min(self._most, 1 if self._has(self._faiss.IndexIVF) else times * k)
-        low = parameter - 1
-        recall = recall_of(parameter, times)
+        value = min(self._most, 1 if self._parameter == "nprobe" else times * k)
+        low = value - 1
+        recall = recall_of(value, times)
         while recall < recall_target:
-            low, missed = parameter, 1 - recall
-            parameter = min(2 * parameter, self._most)
-            if parameter > low:
-                recall = recall_of(parameter, times)
+            low, missed = value, 1 - recall
+            value = min(2 * value, self._most)
+            if value > low:
+                recall = recall_of(value, times)
             # Where to look further finds little, it is the short lists that lose.
             if recall < recall_target and 1 - recall > _STALLED * missed:
                 if times == _MOST_TIMES:
                     break
                 low, times = 0, 2 * times
-                recall = recall_of(parameter, times)
+                recall = recall_of(value, times)
         target = min(recall_target, recall)
-        while parameter - low > 1:
-            middle = (low + parameter) // 2
+        while value - low > 1:
+            middle = (low + value) // 2
             if recall_of(middle, times) < target:
                 low = middle
             else:
-                parameter = middle
-        return recall_of(parameter, times)
+                value = middle
+        return recall_of(value, times)

@@ -7,10 +7,16 @@ reproduce NumPy's result. Nothing else in the package knows of it.
 """
 
 import functools
+from fractions import Fraction
 
 import numpy as np
 
-_CHUNK_COLUMNS = 65_536
+METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean", "cityblock")
+# Correlation and cosine are 1 − p / √(a b), of whole numbers below 2**63: six
+# roundings of half an eps at most, 7e-16.
+ROUNDING = 1e-14
+
+_CHUNK_COLUMNS = 65_536  # 255² times as many is less than 2**32
 _EXACT_SQUARES = 256  # times 255² stays below 2**24: exact in single precision
 _BLOCK_BYTES = 1 << 22
 _CACHE_BYTES = 1 << 19  # stays in the cache of a core
@@ -137,3 +143,50 @@ def absolute_differences(rows, queries):
         out[start : start + step] *= -2
         out[start : start + step] += total(block)
     return out + row_sums(queries)
+
+
+def distances(queries, rows, metric):
+    """Distances between uint8 rows from exact integers, in 0–1 units.
+
+    Parameters
+    ----------
+    queries : ndarray of shape (m, d), uint8
+    rows : ndarray of shape (n, d), uint8
+    metric : {"correlation", "cosine", "euclidean", "sqeuclidean", "cityblock"}
+
+    Returns
+    -------
+    distance : ndarray of shape (m, n), float64
+        Equal ones are exactly equal, but for correlation and cosine: those are
+        rounded, by less than 1e-14.
+    fraction : callable or None
+        For those two, (i, j) -> an exact value that orders as the distance does.
+    """
+    if metric == "cityblock":
+        return absolute_differences(rows, queries).T / 255, None
+    products = dots(rows, queries).T.astype(np.int64)
+    squares, square = row_squares(rows), row_squares(queries)
+    if metric in ("euclidean", "sqeuclidean"):
+        squared = squares + square[:, None] - 2 * products
+        if metric == "sqeuclidean":
+            return squared / 255**2, None
+        return np.sqrt(squared) / 255, None
+    sums, total = row_sums(rows), row_sums(queries)
+    if metric == "correlation":
+        n = rows.shape[1]
+        products = n * products - total[:, None] * sums
+        squares, square = n * squares - sums**2, n * square - total**2
+    # The factors are exact; only their product and the root are rounded.
+    size = np.sqrt(square[:, None].astype(np.float64) * squares)
+    out = 1 - np.divide(products, size, out=np.zeros(size.shape), where=size > 0)
+    # Rows without direction equal each other where their sums do.
+    out[(size == 0) & (square[:, None] == squares) & (total[:, None] == sums)] = 0
+
+    def fraction(i, j):
+        scale = int(squares[j]) * int(square[i])
+        if scale == 0:
+            return Fraction(int(out[i, j]) - 1)
+        product = int(products[i, j])
+        return Fraction(-product * abs(product), scale)
+
+    return out, fraction

@@ -1,10 +1,13 @@
-"""Partitioned search: rows sorted by cluster, of which the nearest are scanned."""
+"""Inverted file: rows sorted by cluster, of which the nearest clusters are scanned."""
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
 from .clustering import directions, nearest_centers
-from .exact import PRODUCT_METRICS, ExactSearch
+from .exact import ExactSearch
+from .metrics import check_metric
+from .prepared import PRODUCT_METRICS
+from .stored import Stored, check_stored
 
 _MOST_ASKED = 256  # queries that recall is measured with
 _FEW_ASKED = 16  # the same for distances that take long
@@ -34,8 +37,11 @@ def choose_algorithm(algorithm, rows):
     return algorithm
 
 
-class InvertedFile:
+class InvertedFile(Stored):
     """Stored rows of which only the clusters nearest to a candidate are compared.
+
+    The rows lie cluster by cluster, so that searching a cluster reads a slice; faiss
+    calls the clusters the lists of an inverted file (IVF).
 
     Parameters
     ----------
@@ -50,50 +56,83 @@ class InvertedFile:
     metric_params : dict, optional
         Keywords of `scipy.spatial.distance.cdist`.
     metric : str, optional
-        The distance whose directions the centers lie among (see `partition`): candidates
-        are made ready like the rows were. By default rows are parted as they are.
+        The distance to prepare for, as `ExactSearch` takes it.
+    directions_of : str, optional
+        The distance among whose `directions` the centers lie, as `partition` returns
+        them. By default rows are clustered as they are.
 
     Attributes
     ----------
     nprobe : int
-        Clusters that `search` scans unless told; 1 to begin with.
+        Clusters that `search` scans by default; 1 to begin with.
+
+    References
+    ----------
+    Jégou, Douze and Schmid (2011). Product quantization for nearest neighbor search,
+    section IV. IEEE TPAMI 33(1). https://doi.org/10.1109/TPAMI.2010.57
     """
 
-    def __init__(self, rows, rank, labels, centers, metric_params=None, metric=None):
-        # A cluster's rows lie together, so that to search it is to read a slice.
+    def __init__(
+        self,
+        rows,
+        rank,
+        labels,
+        centers,
+        metric_params=None,
+        metric=None,
+        directions_of=None,
+    ):
         order = np.argsort(labels, kind="stable")
-        exact = ExactSearch(rows[order], rank[order], metric_params)
-        self._keep(exact, order, labels, centers, metric)
+        exact = ExactSearch(rows[order], rank[order], metric_params, metric=metric)
+        self._set(exact, order, labels, centers, directions_of, 1)
 
-    @classmethod
-    def from_sorted(cls, exact, order, labels, centers, metric, nprobe=1):
-        """Return an engine over rows that lie cluster by cluster already.
-
-        Parameters
-        ----------
-        exact : ExactSearch
-            The rows, sorted.
-        order : ndarray of shape (n,), int
-            The position of each of them when given.
-        labels, centers, metric, nprobe
-            As in `InvertedFile`; labels in the order given.
-        """
-        engine = cls.__new__(cls)
-        engine._keep(exact, order, labels, centers, metric)
-        engine.nprobe = nprobe
-        return engine
-
-    def _keep(self, exact, order, labels, centers, metric):
+    def _set(self, exact, order, labels, centers, directions_of, nprobe):
         self.labels = labels
         self.centers = centers
-        self.metric = metric
-        self.nprobe = 1
+        self.directions_of = directions_of
+        self.nprobe = nprobe
         self._half_squares = np.einsum("ij,ij->i", centers, centers) / 2
         self._order, self._exact = order, exact
         self._places = np.empty_like(order)
         self._places[order] = np.arange(len(order))
         self._sizes = np.bincount(self.labels, minlength=len(self.centers))
         self._bounds = np.concatenate([[0], np.cumsum(self._sizes)])
+
+    def arrays(self):
+        """What `from_arrays` makes the engine of: JSON values and arrays by name."""
+        values, arrays = self._exact.arrays()
+        values["nprobe"], values["directions_of"] = int(self.nprobe), self.directions_of
+        arrays |= {"labels": self.labels, "centers": self.centers, "order": self._order}
+        return values, arrays
+
+    @classmethod
+    def from_arrays(cls, values, arrays):
+        """Make the engine whose `arrays` these are; a ValueError if they contradict."""
+        exact = ExactSearch.from_arrays(values, arrays)
+        order, labels, centers = (arrays[k] for k in ("order", "labels", "centers"))
+        n, nprobe = len(exact), values["nprobe"]
+        check_stored(
+            order.shape == labels.shape == (n,)
+            and order.dtype.kind == labels.dtype.kind == "i"
+            and np.array_equal(np.sort(order), np.arange(n))
+            and (np.diff(labels[order]) >= 0).all(),
+            "an order of the rows that is not that of the clusters",
+        )
+        check_stored(
+            centers.ndim == 2
+            and centers.dtype.kind == "f"
+            and centers.shape[1] == exact.rows.shape[1]
+            and np.isfinite(centers).all()
+            and labels.min(initial=0) >= 0
+            and labels.max(initial=0) < len(centers)
+            and 1 <= nprobe <= len(centers),
+            "centers that are not those of the clusters",
+        )
+        if values["directions_of"] is not None:
+            check_metric(values["directions_of"])
+        engine = cls.__new__(cls)
+        engine._set(exact, order, labels, centers, values["directions_of"], nprobe)
+        return engine
 
     def __len__(self):
         return len(self._exact)
@@ -108,7 +147,7 @@ class InvertedFile:
         """How many rows a row shares its cluster with, itself too, on average."""
         return float((self._sizes**2).sum() / self._sizes.sum())
 
-    def changed(self, rows, rank, kept, metric_params=None):
+    def changed(self, rows, rank, kept, metric_params=None, metric=None):
         """Return an engine of other rows in the same clusters.
 
         Parameters
@@ -117,14 +156,13 @@ class InvertedFile:
             The rows kept, and any others below them.
         kept : ndarray of int
             Positions of those that are kept; the others join their nearest clusters.
-        metric_params : dict, optional
+        metric_params, metric : optional
             As in `InvertedFile`.
         """
-        added = rows[len(kept) :]
-        joined = nearest_centers(added, self.metric, self.centers)
-        labels = np.concatenate([self.labels[kept], joined.astype(self.labels.dtype)])
+        added = nearest_centers(rows[len(kept) :], self.directions_of, self.centers)
+        labels = np.concatenate([self.labels[kept], added.astype(self.labels.dtype)])
         engine = InvertedFile(
-            rows, rank, labels, self.centers, metric_params, self.metric
+            rows, rank, labels, self.centers, metric_params, metric, self.directions_of
         )
         engine.nprobe = self.nprobe
         return engine
@@ -168,27 +206,28 @@ class InvertedFile:
 
     def _to_centers(self, queries, n_orientations):
         """What orders the centers as their distances to each query do: (m, t, c)."""
-        queries = directions(np.asarray(queries), self.metric)
+        queries = directions(np.asarray(queries), self.directions_of)
         queries = queries.astype(self.centers.dtype, copy=False)
         # Row by row: the rounding of a product of matrices depends on their sizes.
         products = np.matmul(queries[:, None], self.centers.T)[:, 0]
+        # |q − c|² / 2 less |q|² / 2, which is the same for all centers.
         out = self._half_squares - products
         return out.reshape(-1, n_orientations, len(self.centers))
 
-    def _clusters_of(self, to_centers, n_searched, k, hidden):
+    def _clusters_of(self, to_centers, nprobe, k, excluded):
         """Clusters that one candidate searches, ascending: (t, c) -> (n,).
 
         Each orientation searches its own nearest clusters; the candidate, all of
         those, and further ones where they hold fewer than k rows.
         """
-        if n_searched >= len(self.centers):
+        if nprobe >= len(self.centers):
             return np.arange(len(self.centers))
-        near = np.argpartition(to_centers, n_searched - 1, axis=1)[:, :n_searched]
+        near = np.argpartition(to_centers, nprobe - 1, axis=1)[:, :nprobe]
         clusters = np.sort(near[0]) if len(near) == 1 else np.unique(near)
         sizes = self._sizes
-        if sizes[clusters].sum() - len(hidden) >= k:
+        if sizes[clusters].sum() - len(excluded) >= k:
             return clusters
-        held = sizes - np.bincount(self.labels[hidden], minlength=len(sizes))
+        held = sizes - np.bincount(self.labels[excluded], minlength=len(sizes))
         rest = np.argsort(to_centers.min(axis=0), kind="stable")
         rest = rest[~np.isin(rest, clusters)]
         holds = held[clusters].sum() + np.concatenate([[0], np.cumsum(held[rest])])
@@ -222,20 +261,21 @@ class InvertedFile:
         found : list of (distances, positions, orientations)
             As `ExactSearch.search` returns it.
         """
-        n_searched = nprobe or self.nprobe
+        nprobe = nprobe or self.nprobe
         queries = np.asarray(queries)
         to_centers = self._to_centers(queries, n_orientations)
         queries = queries.reshape(-1, n_orientations, queries.shape[1])
-        searching = {}  # the candidates that search the same clusters, together
+        groups = {}  # candidates that search the same clusters
         for i, distances in enumerate(to_centers):
-            hidden = _NOTHING if exclude is None else exclude[i]
-            clusters = self._clusters_of(distances, n_searched, k, hidden)
-            searching.setdefault(clusters.tobytes(), (clusters, []))[1].append(i)
-        found = [None] * len(queries)
+            excluded = _NOTHING if exclude is None else exclude[i]
+            clusters = self._clusters_of(distances, nprobe, k, excluded)
+            groups.setdefault(clusters.tobytes(), (clusters, []))[1].append(i)
+        found, groups = [None] * len(queries), list(groups.values())
+        prepared = self._exact.prepared_for(check_metric(metric))
 
-        def look(groups, threads):
+        def search(groups, n_jobs):
             for clusters, members in groups:
-                hidden = exclude and [
+                excluded = exclude and [
                     np.sort(self._places[exclude[i]]) for i in members
                 ]
                 matches = self._exact.search(
@@ -243,21 +283,21 @@ class InvertedFile:
                     k,
                     metric,
                     self._slices(clusters),
-                    hidden,
+                    excluded,
                     n_orientations,
-                    threads,
+                    n_jobs,
+                    prepared,
                 )
                 for i, (distances, places, which) in zip(members, matches, strict=True):
                     found[i] = distances, self._order[places], which
 
-        groups = list(searching.values())
         n_threads = min(effective_n_jobs(n_jobs), len(groups))
         if n_threads < 2:
-            look(groups, n_jobs)
-            return found
-        Parallel(n_threads, require="sharedmem")(
-            delayed(look)(groups[i::n_threads], None) for i in range(n_threads)
-        )
+            search(groups, n_jobs)
+        else:
+            Parallel(n_threads, require="sharedmem")(
+                delayed(search)(groups[i::n_threads], None) for i in range(n_threads)
+            )
         return found
 
     def tune(self, recall_target, k, metric):
@@ -308,8 +348,8 @@ class InvertedFile:
         nearest = np.argsort(self._to_centers(queries, 1)[:, 0], axis=1, kind="stable")
         counts = np.zeros(len(self.centers))
         for clusters, (_, places, _) in zip(nearest, exact, strict=True):
-            turn = np.argsort(clusters)[self.labels[self._order[places]]]
-            counts += np.bincount(turn, minlength=len(counts))
+            probe = np.argsort(clusters)[self.labels[self._order[places]]]
+            counts += np.bincount(probe, minlength=len(counts))
         if not counts.sum():
             return np.ones(len(counts))  # nothing to find
         return np.cumsum(counts) / counts.sum()

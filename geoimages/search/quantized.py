@@ -1,4 +1,4 @@
-"""Float rows rounded to bytes, which a scan reads in a quarter of the time."""
+"""Float rows quantized to bytes, which a scan reads in a quarter of the time."""
 
 import math
 
@@ -10,8 +10,8 @@ _LEVELS = 127
 _BLOCK_BYTES = 1 << 20  # stays in the cache of a core
 
 
-def _to_bytes(rows):
-    """Round rows to a scale each: (n, d) -> int8 (n, d), float32 (n,), rest (n, d)."""
+def _quantize(rows):
+    """Quantize by a scale for each row: (n, d) -> int8 (n, d), (n,), residual (n, d)."""
     most, limits = np.abs(rows).max(axis=1, initial=0), np.finfo(np.float32)
     scale = np.minimum(most / _LEVELS, limits.max)
     scale = np.where(scale > limits.tiny, scale, 1).astype(np.float32)
@@ -20,7 +20,7 @@ def _to_bytes(rows):
 
 
 class QuantizedRows:
-    """Float rows as bytes, a scale for each row, and what rounding took.
+    """Float rows as bytes, with a scale and the length of the residual of each.
 
     Parameters
     ----------
@@ -32,30 +32,34 @@ class QuantizedRows:
         The rows divided by their scales, rounded.
     scale : ndarray of shape (n,), float32
         The largest absolute value of each row, over 127.
-    lost : ndarray of shape (n,), float32
-        The length of what is left of each row, or a little more: by the Cauchy–Schwarz
+    residual : ndarray of shape (n,), float32
+        The length of x − scale · codes, or a little more. By the Cauchy–Schwarz
         inequality no product with a query of length 1 is further off.
     """
 
     def __init__(self, rows):
         n, d = rows.shape
         self.codes = np.empty((n, d), np.int8)
-        self.scale, self.lost = np.empty(n, np.float32), np.empty(n, np.float32)
+        self.scale, self.residual = np.empty(n, np.float32), np.empty(n, np.float32)
         step = max(1, _BLOCK_BYTES // (8 * max(1, d)))
         for start in range(0, n, step):
-            part = slice(start, start + step)
-            self.codes[part], self.scale[part], rest = _to_bytes(rows[part])
+            block = slice(start, start + step)
+            self.codes[block], self.scale[block], rest = _quantize(rows[block])
             with np.errstate(over="ignore"):
-                lost = np.sqrt(np.einsum("ij,ij->i", rest, rest, dtype=np.float64))
-            self.lost[part] = np.minimum(1.000001 * lost, np.finfo(np.float32).max)
+                length = np.sqrt(np.einsum("ij,ij->i", rest, rest, dtype=np.float64))
+            # A float32 rounds by 6e-8 of itself, so that 1 + 1e-6 keeps it a bound.
+            length = np.minimum(1.000001 * length, np.finfo(np.float32).max)
+            self.residual[block] = length
 
     @property
-    def query_lost(self):
-        """What rounding takes of a query of length 1, at most."""
+    def query_residual(self):
+        """The length of the residual of a query of length 1, at most."""
+        # Each pass leaves half a scale, 1/254 of the largest value, so that two leave
+        # 1/254² = 1.55e-5 of it in each of d columns; the rest is for rounding.
         return 2e-5 * math.sqrt(self.codes.shape[1])
 
     def products_with(self, queries):
-        """Make ready for the products of rows with a few queries.
+        """Prepare for the products of rows with a few queries.
 
         Parameters
         ----------
@@ -66,14 +70,15 @@ class QuantizedRows:
         products : callable
             `Block` of rows -> their products, (m, n), float32.
         """
-        # What the first bytes leave is rounded again, so that next to nothing is lost.
-        first, scale, rest = _to_bytes(queries)
-        second, small, _ = _to_bytes(rest)
-        compare = integers.products_with(np.concatenate([first, second]))
+        # The residual is quantized again: one more product with bytes takes the error
+        # of a query from the size of that of a row to next to nothing.
+        first, scale, rest = _quantize(queries)
+        second, small, _ = _quantize(rest)
+        multiply = integers.products_with(np.concatenate([first, second]))
         scales = np.hstack([np.diag(scale), np.diag(small)])
 
         def products(block):
-            whole = [compare(self.codes[part]) for part in block.slices]
+            whole = [multiply(self.codes[piece]) for piece in block.slices]
             whole = whole[0] if len(whole) == 1 else np.concatenate(whole)
             out = scales @ whole.astype(np.float32).T
             out *= block.take(self.scale)

@@ -3,9 +3,17 @@
 import numpy as np
 
 from . import integers
+from .stored import check_stored
 
 _BLOCK_BYTES = 1 << 26
 _WORTH = 0.7  # share of the rows that may be left for it to pay
+
+
+def is_mapped(rows):
+    """Whether an array, or what it is a view of, lies in a mapped file."""
+    while rows is not None and not isinstance(rows, np.memmap):
+        rows = getattr(rows, "base", None)
+    return rows is not None
 
 
 def _rotate_rows(rows, image_shape, quarters):
@@ -39,6 +47,23 @@ class RotatedRows:
         self.image_shape = image_shape
         self.source = source
         self.quarters = quarters
+
+    @classmethod
+    def from_arrays(cls, base, image_shape, source, quarters):
+        """Make them of stored arrays, or raise a ValueError if they contradict."""
+        side = image_shape[0] if image_shape else 0
+        check_stored(
+            base.dtype == np.uint8
+            and side > 0
+            and side == image_shape[1]
+            and base.shape[1] % side**2 == 0
+            and source.shape == quarters.shape == (len(source),)
+            and np.isin(quarters, range(4)).all()
+            and ((source >= 0) & (source < len(base))).all(),
+            "rotations of no picture",
+        )
+        channels = base.shape[1] // side**2
+        return cls(base, (side, side, channels), source, quarters)
 
     dtype = np.dtype(np.uint8)
 
@@ -147,16 +172,9 @@ def deduplicate_rotations(rows, image_shape):
     kept = np.sort(np.concatenate(kept))
     source = np.searchsorted(kept, source)
     steps = np.diff(kept)
-    if len(steps) and (steps == steps[0]).all() and _is_mapped(rows):
+    if len(steps) and (steps == steps[0]).all() and is_mapped(rows):
         kept = slice(kept[0], kept[-1] + 1, steps[0])  # a view, which stays in the file
     return RotatedRows(rows[kept], image_shape, source, quarters)
-
-
-def _is_mapped(rows):
-    """Whether an array, or what it is a view of, lies in a mapped file."""
-    while rows is not None and not isinstance(rows, np.memmap):
-        rows = getattr(rows, "base", None)
-    return rows is not None
 
 
 def _signatures(rows, image_shape):

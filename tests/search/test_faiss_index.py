@@ -48,7 +48,7 @@ def grouped():
 @pytest.fixture
 def few_asked(monkeypatch):
     """Recall is measured on fewer rows, which is faster."""
-    monkeypatch.setattr(faiss_index, "_MOST_ASKED", 40)
+    monkeypatch.setattr(faiss_index, "_N_MEASURED", 40)
 
 
 def drawn(kind):
@@ -199,7 +199,7 @@ def test_more_is_found_for_more_looking(grouped, rank):
 
 
 def index_of(engine):
-    return engine.__getstate__()["index"].tobytes()
+    return engine.arrays()[1]["faiss_index"].tobytes()
 
 
 def test_the_seed_and_not_the_threads_make_the_index(grouped, rank):
@@ -406,30 +406,26 @@ def damage(array):
 
 
 def test_damaged_bytes_never_reach_faiss(fitted, unread):
-    state = fitted.search_.__getstate__()
-    state["index"] = damage(state["index"])
-    engine = FaissSearch.__new__(FaissSearch)
-    with pytest.raises(ValueError, match="index is damaged: its checksum is another"):
-        engine.__setstate__(state)
-    for short in (state["index"][:40], state["index"][:0]):
-        with pytest.raises(ValueError, match="index is damaged"):
-            engine.__setstate__(state | {"index": short})
+    values, arrays = fitted.search_.arrays()
+    index = arrays["faiss_index"]
+    for other in (damage(index), index[:40], index[:0]):
+        with pytest.raises(ValueError, match="index is damaged.*another checksum"):
+            FaissSearch.from_arrays(values, arrays | {"faiss_index": other})
 
 
-def test_a_damaged_folder_never_reaches_faiss(fitted, tmp_path, unread):
+def test_a_damaged_file_never_reaches_faiss(fitted, tmp_path, unread):
     save_index(fitted.search_, tmp_path / "index")
-    path = tmp_path / "index" / "faiss_index.npy"
-    np.save(path, damage(np.load(path)))
+    content = (tmp_path / "index").read_bytes()
+    at = content.index(index_of(fitted.search_)[:64]) + 50
+    damaged = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+    (tmp_path / "index").write_bytes(damaged)
     with pytest.raises(ValueError, match="faiss_index has another checksum"):
-        load_index(tmp_path / "index")
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match="not a whole index"):
         load_index(tmp_path / "index")
 
 
 def test_a_changed_file_never_reaches_faiss(fitted, tmp_path, unread):
     save(fitted, tmp_path / "whole.skops")
-    index = fitted.search_.__getstate__()["index"]
+    index = fitted.search_.arrays()[1]["faiss_index"]
     with (
         zipfile.ZipFile(tmp_path / "whole.skops") as whole,
         zipfile.ZipFile(tmp_path / "other.skops", "w") as other,
@@ -449,15 +445,21 @@ def test_a_changed_file_never_reaches_faiss(fitted, tmp_path, unread):
 
 
 def test_whole_bytes_that_faiss_cannot_read(fitted):
+    values, arrays = fitted.search_.arrays()
     other = np.frombuffer(b"another format" * 20, np.uint8)
-    state = fitted.search_.__getstate__() | {
-        "index": other,
-        "sha256": hashlib.sha256(other).hexdigest(),
-    }
-    engine = FaissSearch.__new__(FaissSearch)
+    about = values["faiss"] | {"sha256": hashlib.sha256(other).hexdigest()}
     with pytest.raises(ValueError, match="cannot read the index .*or a later one") as e:
-        engine.__setstate__(state)
+        FaissSearch.from_arrays(
+            values | {"faiss": about}, arrays | {"faiss_index": other}
+        )
     assert "\n" not in str(e.value)
+
+
+def test_an_index_of_other_rows(fitted):
+    values, arrays = fitted.search_.arrays()
+    for ids in (arrays["faiss_ids"][:-1], np.arange(300)[::-1], np.full(300, -1)):
+        with pytest.raises(ValueError, match="a faiss index of other rows"):
+            FaissSearch.from_arrays(values, arrays | {"faiss_ids": ids})
 
 
 # ---- mistakes

@@ -1,10 +1,12 @@
 """Partitioned search and the recall that it states."""
 
+import threading
+
 import numpy as np
 import pytest
 
 from geoimages import KMeansModel, PairwiseModel, RockFeatures, make_rocks
-from geoimages.search import ExactSearch, InvertedFile, exact
+from geoimages.search import ExactSearch, InvertedFile
 from geoimages.search import ivf as partitioned
 from geoimages.search.clustering import directions, nearest_centers, partition
 
@@ -54,19 +56,30 @@ def test_the_stated_recall_is_the_true_one(grouped, metric):
     assert curve[-1] == 1
 
 
-def test_threads_learn_what_a_scan_needs_once(grouped, monkeypatch):
-    rows, labels, centers = grouped
-    engine = InvertedFile(rows, np.arange(300), labels, centers)
-    wanted = engine.search(rows[:40], 2, "euclidean")
-    learned, factors = [], exact.RowFactors
-    monkeypatch.setattr(
-        exact, "RowFactors", lambda *given: [learned.append(1), factors(*given)][1]
-    )
-    for _ in range(3):
-        found = engine.search(rows[:40], 2, "euclidean", n_jobs=2)
-        for (_, got, _), (_, expected, _) in zip(found, wanted, strict=True):
-            np.testing.assert_array_equal(got, expected)
-    assert not learned
+@pytest.mark.parametrize("algorithm", ["exact", "partitioned", "k-means"])
+def test_a_model_searches_by_as_many_threads_as_told(algorithm):
+    seen = set()
+
+    class Watched(np.ndarray):
+        def __getitem__(self, index):
+            seen.add(threading.get_ident())
+            return np.asarray(self)[index]
+
+    rows = np.random.default_rng(0).random((4000, 100))
+    options = {"image_shape": (1, 100, 1), "dist_metric": "euclidean"}
+    if algorithm == "k-means":
+        model = KMeansModel(9, 3, random_state=0, **options).fit(rows)
+    else:
+        model = PairwiseModel(3, algorithm=algorithm, **options).fit(rows)
+    exact = model.search_ if algorithm == "exact" else model.search_._exact
+    exact.rows = exact.rows.view(Watched)
+    wanted = model.kneighbors(rows[:64])
+    assert seen == {threading.get_ident()}
+    for got, expected in zip(
+        model.set_params(n_jobs=2).kneighbors(rows[:64]), wanted, strict=True
+    ):
+        np.testing.assert_array_equal(got, expected)
+    assert len(seen) > 1
 
 
 @pytest.mark.parametrize("n_orientations", [1, 2])

@@ -1,12 +1,14 @@
-"""Engines as folders of plain arrays."""
+"""Engines as files of plain arrays."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
 
 from geoimages import KMeansModel, PairwiseModel, RockFeatures, load, make_rocks, save
-from geoimages.search import ExactSearch, load_index, save_index
+from geoimages.search import ExactSearch, InvertedFile, load_index, save_index
+from geoimages.search.rotated import RotatedRows
 
 
 @pytest.fixture(scope="module")
@@ -14,16 +16,24 @@ def images():
     return make_rocks(200, random_state=0)[0]
 
 
+@pytest.fixture(scope="module")
+def engine(images):
+    return PairwiseModel(algorithm="partitioned").fit(images).search_
+
+
+@pytest.fixture
+def path(engine, tmp_path):
+    save_index(engine, tmp_path / "rocks.index")
+    return tmp_path / "rocks.index"
+
+
 MODELS = [
     PairwiseModel(),
+    PairwiseModel(dist_metric="cityblock"),
     PairwiseModel(features=RockFeatures(), algorithm="partitioned"),
     PairwiseModel(algorithm="partitioned", dist_metric="cosine"),
     KMeansModel(5, random_state=0, dist_metric="minkowski", metric_params={"p": 3}),
 ]
-
-
-def answers(engine, queries, metric):
-    return engine.search(queries, 7, metric, n_orientations=2)
 
 
 def assert_same(found, wanted):
@@ -36,112 +46,170 @@ def assert_same(found, wanted):
 @pytest.mark.parametrize("model", MODELS, ids=repr)
 def test_the_same_answers(model, images, tmp_path, memory_map):
     engine = model.fit(images).search_
-    queries = model._stored(np.arange(40))
-    save_index(engine, tmp_path / "index")
-    loaded = load_index(tmp_path / "index", memory_map=memory_map, verify=True)
-    assert type(loaded) is type(engine)
-    wanted = answers(engine, queries, model.dist_metric)
-    assert_same(answers(loaded, queries, model.dist_metric), wanted)
-    np.testing.assert_array_equal(loaded.take([5, 199, 0]), engine.take([5, 199, 0]))
-    save_index(loaded, tmp_path / "index")  # over what it reads
-    again = load_index(tmp_path / "index")
-    assert_same(answers(again, queries, model.dist_metric), wanted)
-    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+    queries, path = model._stored(np.arange(40)), tmp_path / "rocks.index"
+    wanted = engine.search(queries, 7, model.dist_metric, n_orientations=2)
+    save_index(engine, path)
+    loaded = load_index(path, memory_map=memory_map, verify=True)
+    save_index(loaded, path)  # over what it reads
+    for other in (loaded, load_index(path), pickle.loads(pickle.dumps(engine))):
+        assert type(other) is type(engine)
+        found = other.search(queries, 7, model.dist_metric, n_orientations=2)
+        assert_same(found, wanted)
+        np.testing.assert_array_equal(other.take([5, 199, 0]), engine.take([5, 199, 0]))
+    assert list(tmp_path.iterdir()) == [path]
 
 
-def test_rows_stay_on_disk(images, tmp_path):
-    engine = PairwiseModel(algorithm="partitioned").fit(images).search_
-    save_index(engine, tmp_path / "index")
-    rows = load_index(tmp_path / "index").rows
+def test_rows_stay_on_disk(path):
+    rows = load_index(path).rows
     assert isinstance(rows.base, np.memmap) or isinstance(rows, np.memmap)
     assert not rows.flags.writeable
 
 
+def test_what_was_learned_of_the_rows_is_not_learned_again(
+    images, tmp_path, monkeypatch
+):
+    for metric, learned in (("correlation", "norms"), ("cityblock", "BlockMeans")):
+        engine = PairwiseModel(dist_metric=metric).fit(images).search_
+        save_index(engine, tmp_path / "rocks.index")
+        with monkeypatch.context() as patch:
+            patch.setattr("geoimages.search.prepared.norms", None)
+            patch.setattr("geoimages.search.block_means.BlockMeans._averages", None)
+            arrays = load_index(tmp_path / "rocks.index").arrays()[1]
+        assert ("norms" in arrays) == (learned == "norms")
+        assert ("block_means" in arrays) == (learned == "BlockMeans")
+
+
+def test_rotations_are_stored_once(images, tmp_path):
+    rotated = np.concatenate([np.rot90(images, k, axes=(1, 2)) for k in range(4)])
+    engine = PairwiseModel().fit(rotated).search_
+    save_index(engine, tmp_path / "rocks.index")
+    assert (tmp_path / "rocks.index").stat().st_size < rotated.nbytes / 3
+    loaded = load_index(tmp_path / "rocks.index")
+    assert isinstance(loaded.rows, RotatedRows)
+    queries = rotated[::90].reshape(9, -1)
+    found = loaded.search(queries, 9, "correlation")
+    assert_same(found, engine.search(queries, 9, "correlation"))
+
+
 def test_parameters_that_are_arrays(images, tmp_path):
     rows = images.reshape(200, -1)[:, :6]
-    weights = np.arange(1.0, 7)
-    engine = ExactSearch(rows, np.arange(200), {"w": weights})
-    save_index(engine, tmp_path / "index")
-    loaded = load_index(tmp_path / "index")
-    np.testing.assert_array_equal(loaded.metric_params["w"], weights)
-    assert_same(
-        loaded.search(rows[:9], 5, "euclidean"), engine.search(rows[:9], 5, "euclidean")
-    )
+    engine = ExactSearch(rows, np.arange(200), {"w": np.arange(1, 7)})
+    save_index(engine, tmp_path / "rocks.index")
+    loaded = load_index(tmp_path / "rocks.index")
+    np.testing.assert_array_equal(loaded.metric_params["w"], np.arange(1, 7))
+    found = loaded.search(rows[:9], 5, "euclidean")
+    assert_same(found, engine.search(rows[:9], 5, "euclidean"))
 
 
-def _flip(path, at=-1):
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1
-    path.write_bytes(bytes(data))
+def read(path):
+    """The header, and the bytes of the arrays."""
+    content = path.read_bytes()
+    begin = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:begin]), bytearray(content[begin:])
 
 
-@pytest.mark.parametrize("name", ["labels", "centers", "order", "rank", "centered"])
-def test_damage_is_found(images, tmp_path, name):
-    engine = PairwiseModel(algorithm="partitioned").fit(images).search_
-    engine.search(images[:1].reshape(1, -1), 1, "correlation")  # measures the rows
-    save_index(engine, tmp_path / "index")
-    _flip(tmp_path / "index" / f"{name}.npy")
+def write(path, header, arrays):
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(arrays))
+
+
+def test_another_reader_sees_the_arrays(path, engine):
+    header, content = read(path)
+    start, stop = header["centers"]["data_offsets"]
+    assert (header["centers"]["dtype"], start % 64) == ("F32", 0)
+    centers = np.frombuffer(content[start:stop], np.float32)
+    np.testing.assert_array_equal(centers, engine.centers.ravel())
+
+
+@pytest.mark.parametrize(
+    "name", ["labels", "centers", "order", "rank", "norms", "rows"]
+)
+def test_damage_is_found(path, name):
+    header, content = read(path)
+    content[header[name]["data_offsets"][1] - 1] ^= 1
+    write(path, header, content)
+    if name == "rows":
+        load_index(path)
     with pytest.raises(ValueError, match=f"not a whole index .*{name} has another"):
-        load_index(tmp_path / "index")
-
-
-def test_other_damage(images, tmp_path):
-    engine = PairwiseModel(algorithm="partitioned").fit(images).search_
-    path = tmp_path / "index"
-    with pytest.raises(FileNotFoundError, match="No index at"):
-        load_index(path)
-    save_index(engine, path)
-    _flip(path / "rows.npy")
-    load_index(path)
-    with pytest.raises(ValueError, match="rows has another checksum"):
         load_index(path, verify=True)
-    np.save(path / "rows.npy", np.zeros((3, 3)))
-    with pytest.raises(ValueError, match="rows is <f8"):
-        load_index(path)
-    (path / "rows.npy").write_bytes(b"")
-    with pytest.raises(ValueError, match="not a whole index"):
-        load_index(path)
-    (path / "rows.npy").unlink()
-    with pytest.raises(ValueError, match="not a whole index"):
-        load_index(path)
-    about = json.loads((path / "index.json").read_text())
-    (path / "index.json").write_text(json.dumps(about | {"version": 2}))
-    with pytest.raises(ValueError, match="version 2 of geoimages.index"):
-        load_index(path)
 
 
-def test_an_array_outside_is_not_read(images, tmp_path):
-    save_index(PairwiseModel().fit(images).search_, tmp_path / "index")
-    path = tmp_path / "index" / "index.json"
-    about = json.loads(path.read_text())
-    about["arrays"]["../rows"] = about["arrays"]["rows"]
-    path.write_text(json.dumps(about))
-    with pytest.raises(ValueError, match="an array called '../rows'"):
-        load_index(tmp_path / "index")
+HEADERS = [
+    ("version '1', not '2'", lambda h: h["__metadata__"].update(version="1")),
+    ("another format", lambda h: h["__metadata__"].update(format="pt")),
+    ("Surprise", lambda h: h["__metadata__"].update(engine="Surprise")),
+    ("image_shape", lambda h: h["__metadata__"].update(values="{}")),
+    ("labels", lambda h: h.pop("labels")),
+    ("rows is not whole", lambda h: h["rows"].update(shape=[2**62, 2**62])),
+    ("rows is not whole", lambda h: h["rows"].update(shape=[-200, -2352])),
+    ("rows is not whole", lambda h: h["rows"].update(data_offsets=[-9, 470391])),
+    ("O", lambda h: h["rows"].update(dtype="O")),
+    ("rows", lambda h: h["rows"].update(shape=[2352, 200])),
+    ("sha256", lambda h: h["__metadata__"].pop("sha256")),
+]
 
 
-def test_nothing_of_others_is_replaced(images, tmp_path):
-    engine = PairwiseModel().fit(images[:9]).search_
+@pytest.mark.parametrize(("says", "change"), HEADERS)
+def test_damaged_headers_are_one_line(path, says, change):
+    header, content = read(path)
+    change(header)
+    write(path, header, content)
+    with pytest.raises(ValueError, match=f"not a whole index .*{says}") as error:
+        load_index(path)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_index(path, tmp_path):
+    with pytest.raises(FileNotFoundError, match="No index at"):
+        load_index(tmp_path / "missing")
+    content = path.read_bytes()
+    for other in (
+        b"",
+        content[:6],
+        content[:200],
+        content[:-1],
+        b"\xff" * 99,
+        b"[" * 9000,
+    ):
+        path.write_bytes(other)
+        with pytest.raises(ValueError, match="not a whole index") as error:
+            load_index(path)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("labels", 9999), ("labels", -1), ("order", 7), ("rank", 5), ("centers", np.nan)],
+)
+def test_arrays_that_contradict_each_other(engine, name, value):
+    values, arrays = engine.arrays()
+    arrays[name] = arrays[name].copy()
+    arrays[name].flat[:2] = value
+    with pytest.raises(ValueError, match="The index is damaged, it has"):
+        InvertedFile.from_arrays(values, arrays)
+
+
+def test_nothing_of_others_is_replaced(engine, tmp_path):
     (tmp_path / "photos").mkdir()
-    with pytest.raises(FileExistsError, match="is there and is no index"):
-        save_index(engine, tmp_path / "photos")
+    (tmp_path / "notes.txt").write_text("granite")
+    for name in ("photos", "notes.txt"):
+        with pytest.raises(FileExistsError, match="is there and is no index"):
+            save_index(engine, tmp_path / name)
     with pytest.raises(FileNotFoundError, match="its folder does not exist"):
         save_index(engine, tmp_path / "missing" / "index")
 
 
-def test_a_failed_save_leaves_the_old_index(images, tmp_path, monkeypatch):
+def test_a_failed_save_leaves_the_old_index(path, images, monkeypatch):
     engine = PairwiseModel().fit(images[:9]).search_
-    save_index(engine, tmp_path / "index")
 
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("geoimages.search.storage._checksum", fail)
+    monkeypatch.setattr("geoimages.files.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        save_index(engine, tmp_path / "index")
-    monkeypatch.undo()
-    assert len(load_index(tmp_path / "index", verify=True)) == 9
-    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+        save_index(engine, path)
+    assert len(load_index(path, verify=True)) == 200
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_partitioned_model_is_saved(images, tmp_path):
