@@ -1,7 +1,9 @@
 """What the feature transformers share: pictures in, columns out, a chunk at a time."""
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed
+from sklearn import get_config
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -108,11 +110,20 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
         Returns
         -------
         features : ndarray of shape (n, n_features_out), float32
+            A DataFrame after ``set_output(transform="pandas")``; of a collection its
+            index is the keys.
         """
         check_is_fitted(self)
         if is_collection(X):
-            return X.features(self)
+            rows = X.features(self)
+            # scikit-learn makes a frame of an array, but knows no keys.
+            return pd.DataFrame(rows, index=X.keys) if self._gives_frames() else rows
         return self._describe(check_images(self, X, reset=False, dtype=None))
+
+    def _gives_frames(self):
+        """Whether `set_output`, or the configuration, asks for pandas."""
+        config = getattr(self, "_sklearn_output_config", {})
+        return config.get("transform", get_config()["transform_output"]) == "pandas"
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the columns.

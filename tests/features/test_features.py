@@ -6,6 +6,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 from skimage.color import rgb2lab
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
@@ -152,6 +153,17 @@ def test_a_collection_is_streamed_and_cached(features, pictures, tmp_path):
         np.testing.assert_allclose(out, features.transform(images), atol=1e-3)
         assert len(rocks._file["features"]) == 1
         np.testing.assert_array_equal(features.transform(rocks), out)
+
+
+def test_a_frame_of_a_collection_keeps_the_keys(rocks):
+    color = ColorFeatures().fit(rocks)
+    plain = color.transform(rocks)
+    frame = color.set_output(transform="pandas").transform(rocks)
+    assert frame.index.tolist() == rocks.keys.tolist()
+    assert frame.columns.tolist() == color.get_feature_names_out().tolist()
+    np.testing.assert_array_equal(frame, plain)
+    with config_context(transform_output="pandas"):
+        assert clone(ColorFeatures()).fit_transform(rocks).index[3] == rocks.keys[3]
 
 
 def test_an_empty_mask_is_named(features, pictures):
