@@ -25,6 +25,16 @@ def _sweep(folder):
                 left.unlink()
 
 
+def _name(error, temporary, path):
+    """Make an error speak of the file that was to be written."""
+    if error.filename and Path(error.filename) == temporary:
+        error.filename, error.filename2 = str(path), None
+    error.args = tuple(
+        arg.replace(str(temporary), str(path)) if isinstance(arg, str) else arg
+        for arg in error.args
+    )
+
+
 @contextlib.contextmanager
 def atomic_path(path):
     """Give a temporary path that takes the place of `path` when the block succeeds.
@@ -58,6 +68,9 @@ def atomic_path(path):
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        _name(error, temporary, path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -27,6 +27,17 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [lambda part: (13, "Permission denied", str(part)), lambda part: (str(part),)],
+)
+def test_an_error_names_the_file_asked_for(tmp_path, error):
+    path = tmp_path / "p.png"
+    with pytest.raises(OSError, match=r"/p\.png") as caught, atomic_path(path) as part:
+        raise OSError(*error(part))
+    assert ".part" not in str(caught.value)
+
+
 def test_a_missing_folder_is_named(tmp_path):
     with (
         pytest.raises(FileNotFoundError, match="its folder does not exist"),

@@ -112,6 +112,27 @@ def info(collection, as_json):
 
 @cli.command()
 @COLLECTION
+@click.option("--clear", is_flag=True, help="Delete the files; they cost time only.")
+@format_options
+def cache(collection, clear, form):
+    """List the features that are kept beside a collection, or delete them."""
+    import pandas as pd
+
+    with gi.Collection(collection) as rocks:
+        if clear:
+            click.echo(f"Deleted {rocks.cache.clear()} files.")
+            return
+        table = pd.DataFrame(
+            rocks.cache.describe(), columns=["file", "features", "bytes"]
+        )
+    if len(table) or form:
+        print_table(table, form)
+    else:
+        click.echo("Nothing is kept.")
+
+
+@cli.command()
+@COLLECTION
 @format_options
 def duplicates(collection, form):
     """List the pictures that are copies of others, and labels that contradict."""

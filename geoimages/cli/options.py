@@ -1,5 +1,7 @@
 """Options and printing that several commands share."""
 
+import contextlib
+
 import click
 
 from .shorthands import FEATURES, MODELS, ORIENTATIONS, check_features, make_model
@@ -113,11 +115,51 @@ COLOR = click.option(
     help="Same color or same texture: 0 is texture only, 1 color only, of the rock or "
     "pattern features.",
 )
-KEEP = click.option(
-    "--keep",
-    is_flag=True,
-    help="Keep the features in the collection's file; the next run is quicker.",
-)
+
+
+class Bytes(click.ParamType):
+    """A size: 500MB, 2GB or a number of bytes."""
+
+    name = "size"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, int):
+            return value
+        digits = value.upper().removesuffix("B").rstrip("KMGT")
+        unit = value.upper().removesuffix("B")[len(digits) :]
+        try:
+            return int(float(digits) * 1000 ** ("", "K", "M", "G", "T").index(unit))
+        except ValueError:
+            self.fail(f"{value!r} is no size such as 500MB or 2GB.")
+
+
+def keep_options(command):
+    """Add --keep and --cache-size, which `open_keeping` takes."""
+    size = click.option(
+        "--cache-size",
+        type=Bytes(),
+        default="1GB",
+        show_default=True,
+        help="Most that kept features take; what was used longest ago goes first.",
+    )
+    keep = click.option(
+        "--keep/--no-keep",
+        default=True,
+        show_default=True,
+        help="Keep features in a file beside the collection; the next run is quicker.",
+    )
+    return keep(size(command))
+
+
+@contextlib.contextmanager
+def open_keeping(path, keep, cache_size):
+    """Open a collection, and say at the end what was kept of it."""
+    import geoimages as gi
+
+    with gi.Collection(path, "r+" if keep else "r", cache_size) as rocks:
+        yield rocks
+        for note in rocks.cache.notes:
+            click.echo(note, err=True)
 
 
 def model_options(features):
@@ -133,7 +175,7 @@ def model_options(features):
         ),
         features_options(features),
         COLOR,
-        KEEP,
+        keep_options,
         click.option(
             "--metric",
             metavar="M",

@@ -8,12 +8,13 @@ from .group import cli
 from .options import (
     COLLECTION,
     COLOR,
-    KEEP,
     Clusters,
     chosen_model,
     features_options,
     format_options,
+    keep_options,
     model_options,
+    open_keeping,
     parse_where,
     print_table,
 )
@@ -54,6 +55,7 @@ def similar(
     plot,
     form,
     keep,
+    cache_size,
     **choice,
 ):
     """Find the pictures most like a picture file or a key."""
@@ -63,7 +65,7 @@ def similar(
             "have none; add --features rock."
         )
     model = chosen_model(k, **choice)
-    with gi.Collection(collection, "r+" if keep else "r") as rocks:
+    with open_keeping(collection, keep, cache_size) as rocks:
         matches = gi.find_similar(
             model,
             rocks,
@@ -108,10 +110,10 @@ def similar(
     type=click.Path(dir_okay=False),
     help="Write the vectors compared, too: .npy, or .json.",
 )
-def neighbors(collection, k, output, vectors, keep, **choice):
+def neighbors(collection, k, output, vectors, keep, cache_size, **choice):
     """Write the nearest neighbors of every picture: the k-nearest-neighbor graph."""
     model = chosen_model(k, **choice)
-    with gi.Collection(collection, "r+" if keep else "r") as rocks:
+    with open_keeping(collection, keep, cache_size) as rocks:
         model.set_params(image_shape=rocks.image_shape).fit(rocks)
         n_pictures = gi.write_neighbors(model, output, k, vectors_path=vectors)
     click.echo(f"{n_pictures:,} pictures, {k} neighbors each, in {output}")
@@ -155,7 +157,7 @@ def elbow(collection, clusters, features, preset, seed, plot, form):
 @COLLECTION
 @features_options("rock")
 @COLOR
-@KEEP
+@keep_options
 @click.option(
     "--method",
     type=click.Choice(["svd", "pca", "tsne"]),
@@ -180,6 +182,7 @@ def map_(
     preset,
     color,
     keep,
+    cache_size,
     method,
     thumbnails,
     plot,
@@ -191,7 +194,7 @@ def map_(
 
     from ..pictures.scaling import on_white
 
-    with gi.Collection(collection, "r+" if keep else "r") as rocks:
+    with open_keeping(collection, keep, cache_size) as rocks:
         transformer = make_features(features, color, preset)
         if transformer is None:
             pictures = rocks[:]

@@ -15,6 +15,7 @@ from ..files import progress
 from ..pictures.reading import read_image
 from ..pictures.resizing import resize_image
 from ..pictures.validation import input_for
+from .cache import FeatureCache
 from .html import collection_html
 from .lineage import lineage_of
 from .selection import matching
@@ -34,8 +35,11 @@ class Collection:
         or one in the layout of the proof of concept (``X_Train_Orig``,
         ``Y_Train_Orig`` and the same of ``Dev`` and ``Test``).
     mode : {"r", "r+"}, default="r"
-        Only a collection opened with ``"r+"`` is written to, when features are
-        cached.
+        With ``"r+"`` features that are computed are kept in files beside it
+        (``rocks.h5.<key>.cache``), which may be deleted at any time. The collection
+        itself is never written to.
+    cache_size : int, default=2**30
+        Bytes that those files take together; what was used longest ago goes first.
 
     Attributes
     ----------
@@ -57,6 +61,8 @@ class Collection:
         (pixels), ``mode``, ``bit_depth``, ``exif_orientation`` and ``fit``.
     unmatched : list of str
         Rows of the metadata table that fit no picture.
+    cache : FeatureCache
+        The features kept beside it: ``files()``, ``clear()`` and ``notes``.
 
     Raises
     ------
@@ -80,7 +86,7 @@ class Collection:
     (12, 2352)
     """
 
-    def __init__(self, path, mode="r"):
+    def __init__(self, path, mode="r", cache_size=1 << 30):
         self.path = Path(path)
         if mode not in ("r", "r+"):
             raise ValueError(f"mode is 'r' or 'r+', got {mode!r}.")
@@ -90,13 +96,14 @@ class Collection:
                 f"'geoimages etl SOURCE -o {self.path.name}'."
             )
         try:
-            self._file = h5py.File(self.path, mode)
+            self._file = h5py.File(self.path, "r")
         except OSError as error:
             raise ValueError(
                 f"{self.path} cannot be opened as an .h5 file ({error}); pictures "
                 "become one by 'geoimages etl'."
             ) from None
         self._opened = self.path.stat()
+        self.cache, self._keeps = FeatureCache(self.path, cache_size), mode == "r+"
         try:
             self._open()
         except (KeyError, ValueError) as error:
@@ -616,9 +623,10 @@ class Collection:
     def features(self, transformer):
         """Transform all pictures in blocks, or return what was cached of that.
 
-        The result is cached in the file if it is open for writing. It is found again
-        by the transformer's class, parameters and fitted state, the package's version
-        and the pictures.
+        The result is kept in a file beside the collection if that was opened with
+        ``"r+"``; where the folder cannot be written, or the disk is full, it is not, and
+        ``cache.notes`` says so. It is found again by the transformer's class, parameters
+        and fitted state, the package's version and the pictures.
 
         Parameters
         ----------
@@ -630,9 +638,9 @@ class Collection:
         rows : ndarray of shape (n, n_features_out)
         """
         digest = self._digest(transformer)
-        name = f"features/{digest}"
-        if digest and name in self._file:
-            return self._file[name][:]
+        rows = self.cache.read(digest, len(self)) if digest else None
+        if rows is not None:
+            return rows
         bar = progress(
             range(0, len(self), self._block), desc="computing features", unit="block"
         )
@@ -646,14 +654,8 @@ class Collection:
                 for start in bar
             ]
         )
-        if digest and self._file.mode == "r+":
-            part = f"{name}.part"
-            if part in self._file:
-                del self._file[part]
-            cached = self._file.create_dataset(part, data=rows)
-            cached.attrs["transformer"] = repr(transformer)
-            self._file.move(part, name)
-            self._file.flush()
+        if digest and self._keeps:
+            self.cache.write(digest, rows, repr(transformer))
         return rows
 
     def _digest(self, transformer):

@@ -171,17 +171,28 @@ def test_a_word_has_one_meaning(run, rocks, name, share):
     pd.testing.assert_series_equal(by_name, by_share, rtol=1e-4)
 
 
-def test_features_are_kept_on_request(run, rock_zip, tmp_path):
+def test_features_are_kept_beside_the_collection(run, rock_zip, tmp_path):
     path = tmp_path / "rocks.h5"
     run("etl", rock_zip, "-o", path)
-    size = path.stat().st_size
+    before = path.read_bytes()
     with Collection(path) as rocks:
-        key = rocks.keys[0]
-    _, plain, _ = run("similar", path, key, "--features", "texture")
-    assert path.stat().st_size == size
-    _, kept, _ = run("similar", path, key, "--features", "texture", "--keep")
-    assert path.stat().st_size > size
+        command = "similar", path, rocks.keys[0], "--features", "texture"
+    _, plain, err = run(*command, "--no-keep")
+    assert err == ""
+    assert run("cache", path) == (0, "Nothing is kept.\n", "")
+    _, kept, err = run(*command)
+    assert err.startswith("Kept the features in rocks.h5.")
+    assert run(*command) == (0, kept, "")
     assert kept == plain
+    assert path.read_bytes() == before
+    _, out, _ = run("cache", path, "--json")
+    (about,) = json.loads(out)
+    assert (tmp_path / about["file"]).stat().st_size == about["bytes"]
+    assert run("cache", path, "--clear")[1] == "Deleted 1 files.\n"
+    _, _, err = run(*command, "--cache-size", "1kB")
+    assert "too large to be kept" in err
+    code, _, err = run(*command, "--cache-size", "lots")
+    assert (code, "is no size such as 500MB" in err) == (2, True)
 
 
 def test_neighbors_writes_the_graph(run, rocks, tmp_path):

@@ -4,7 +4,6 @@ import base64
 import inspect
 import io
 import re
-import shutil
 from html.parser import HTMLParser
 
 import h5py
@@ -180,15 +179,6 @@ def test_the_file_of_the_proof_of_concept_has_no_ledger(tmp_path):
     html = Collection(tmp_path / "old.h5")._repr_html_()
     assert "files seen" not in html
     assert "marble" in Text(html).texts
-
-
-def test_an_open_file_that_grows_tells_its_size(rocks, tmp_path):
-    shutil.copy(rocks.path, tmp_path / "copy.h5")
-    copy = Collection(tmp_path / "copy.h5", "r+")
-    before = copy._repr_html_()
-    copy.features(RockFeatures().fit(copy[:]))
-    assert f"{copy.path.stat().st_size / 1e6:.1f} MB" in copy._repr_html_()
-    assert copy._repr_html_() != before
 
 
 def models():

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
-from sklearn.preprocessing import FunctionTransformer
 
 from geoimages import (
     Collection,
@@ -578,38 +577,6 @@ def test_the_layout_of_the_proof_of_concept_opens(pictures, tmp_path, encoding, 
     assert rocks.to_frame().shape == (120, 2352)
     assert len(rocks.ledger) == 0
     assert rocks.features(PCA(2).fit(rocks.to_frame().to_numpy())).shape == (120, 2)
-
-
-def test_features_are_cached_by_what_made_them(pictures, tmp_path, monkeypatch):
-    images, labels = pictures
-    path = tmp_path / "a.h5"
-    Collection.from_arrays(path, images, labels).close()
-    rows = images.reshape(120, -1) / np.float32(255)
-    pca = PCA(3, random_state=0).fit(rows)
-    with Collection(path) as rocks:
-        computed = rocks.features(pca)
-        assert "features" not in rocks._file
-    np.testing.assert_allclose(computed, pca.transform(rows), atol=1e-5)
-    with Collection(path, "r+") as rocks:
-        rocks.features(pca)
-        rocks.features(PCA(3, random_state=0).fit(rows[:60]))
-        assert len(rocks._file["features"]) == 2
-    monkeypatch.setattr(PCA, "transform", None)
-    with Collection(path) as rocks:
-        np.testing.assert_array_equal(rocks.features(pca), computed)
-        with pytest.raises(TypeError):
-            rocks.features(pca.set_params(whiten=True))
-
-
-def test_what_cannot_be_named_is_not_cached(pictures, tmp_path):
-    path = tmp_path / "a.h5"
-    Collection.from_arrays(path, pictures[0]).close()
-    means = FunctionTransformer(lambda rows: rows.mean(axis=1, keepdims=True)).fit(
-        [[0]]
-    )
-    with Collection(path, "r+") as rocks:
-        assert rocks.features(means).shape == (120, 1)
-        assert "features" not in rocks._file
 
 
 def test_blocks_do_not_change_the_features(pictures, tmp_path, monkeypatch):

@@ -151,7 +151,7 @@ def test_a_collection_is_streamed_and_cached(features, pictures, tmp_path):
     with Collection(path, "r+") as rocks:
         out = features.fit(rocks).transform(rocks)
         np.testing.assert_allclose(out, features.transform(images), atol=1e-3)
-        assert len(rocks._file["features"]) == 1
+        assert len(rocks.cache.files()) == 1
         np.testing.assert_array_equal(features.transform(rocks), out)
 
 

@@ -345,12 +345,12 @@ def test_a_collection_is_read_in_blocks_and_cached(network, pictures, tmp_path):
         model = PretrainedFeatures(network, "features").fit(rocks)
         out = model.transform(rocks)
         np.testing.assert_allclose(out, model.transform(images), atol=1e-6)
-        assert len(rocks._file["features"]) == 1
+        assert len(rocks.cache.files()) == 1
         # Another content of the file is another transformer.
         other = small(tmp_path / "other.onnx", seed=1)
         model = PretrainedFeatures(other, "features").fit(rocks)
         assert np.abs(model.transform(rocks) - out).max() > 0.01
-        assert len(rocks._file["features"]) == 2
+        assert len(rocks.cache.files()) == 2
 
 
 def test_a_fitted_one_is_kept_without_its_session(network, tmp_path):

@@ -378,9 +378,9 @@ def test_features_of_a_collection_are_cached_when_it_is_writable(pictures, tmp_p
         pd.testing.assert_frame_equal(
             clone(model).fit(rocks).predict(rocks.keys[0]), table
         )
-        assert len(rocks._file["features"]) == 1
+        assert len(rocks.cache.files()) == 1
         clone(model).fit(rocks)
-        assert len(rocks._file["features"]) == 1
+        assert len(rocks.cache.files()) == 1
 
 
 def test_masked_pictures_are_compared_on_white(pictures):

@@ -1,0 +1,130 @@
+"""Computed features of a collection, each matrix in a file beside it."""
+
+import contextlib
+import glob
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..files import atomic_path
+
+_FORMAT = "geoimages.features"
+_HEADER_BYTES = 1 << 16  # at most, its newline included
+
+
+class FeatureCache:
+    """Feature matrices in files beside a collection; any may be deleted at any time.
+
+    A file is a line of JSON that says what follows, and the rows. What does not agree
+    with its line, its key or its checksum is taken for missing.
+
+    Parameters
+    ----------
+    path : path-like
+        The collection; ``rocks.h5`` has ``rocks.h5.<key>.cache`` beside it.
+    most_bytes : int
+        Bytes that the files take together; what was used longest ago goes first.
+
+    Attributes
+    ----------
+    notes : list of str
+        What was kept, and what could not be.
+    """
+
+    def __init__(self, path, most_bytes):
+        self.path, self.most_bytes = Path(path), most_bytes
+        self.notes = []
+
+    def _file(self, key):
+        return self.path.with_name(f"{self.path.name}.{key[:16]}.cache")
+
+    def files(self):
+        """List the files, those used longest ago first: list of Path."""
+        pattern = f"{glob.escape(self.path.name)}.{'[0-9a-f]' * 16}.cache"
+        found = []
+        for file in self.path.parent.glob(pattern):
+            with contextlib.suppress(OSError):  # another process may have removed it
+                found.append((file.stat().st_mtime, file))
+        return [file for _, file in sorted(found)]
+
+    def describe(self):
+        """Say what is kept: list of dict (file, features, bytes)."""
+        out = []
+        for file in self.files():
+            with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+                with open(file, "rb") as opened:
+                    about = json.loads(opened.readline(_HEADER_BYTES))
+                n_bytes = file.stat().st_size
+                out.append(
+                    {"file": file.name, "features": about["title"], "bytes": n_bytes}
+                )
+        return out
+
+    def clear(self):
+        """Delete all files, and return how many there were."""
+        files = self.files()
+        for file in files:
+            file.unlink(missing_ok=True)
+        return len(files)
+
+    def read(self, key, n_rows):
+        """Return the rows kept under a key, or None."""
+        file = self._file(key)
+        try:
+            with open(file, "rb") as opened:
+                about = json.loads(opened.readline(_HEADER_BYTES))
+                dtype, shape = np.dtype(about["dtype"]), tuple(about["shape"])
+                n_bytes = file.stat().st_size - opened.tell()
+                if (
+                    (about["format"], about["key"]) != (_FORMAT, key)
+                    or dtype.kind not in "fiu"
+                    or len(shape) != 2
+                    or shape[0] != n_rows
+                    or math.prod(shape) * dtype.itemsize != n_bytes
+                ):
+                    return None
+                rows = np.fromfile(opened, dtype, math.prod(shape)).reshape(shape)
+            if hashlib.sha256(rows).hexdigest() != about["sha256"]:
+                return None
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(file)  # used now
+        return rows
+
+    def write(self, key, rows, title):
+        """Keep rows under a key, if there is room, and note what became of it."""
+        size = f"{rows.nbytes / 1e6:.1f} MB"
+        if rows.ndim != 2 or rows.dtype.kind not in "fiu":
+            return
+        if rows.nbytes > self.most_bytes:
+            self.notes.append(f"The features ({size}) are too large to be kept.")
+            return
+        rows = np.ascontiguousarray(rows)
+        about = {
+            "format": _FORMAT,
+            "key": key,
+            "title": title[:1000],
+            "shape": rows.shape,
+            "dtype": rows.dtype.str,
+            "sha256": hashlib.sha256(rows).hexdigest(),
+        }
+        file = self._file(key)
+        try:
+            with atomic_path(file) as temporary, open(temporary, "wb") as opened:
+                opened.write(json.dumps(about).encode() + b"\n")
+                rows.tofile(opened)
+        except OSError as error:  # a folder to read only, a full disk
+            self.notes.append(f"The features ({size}) could not be kept: {error}.")
+            return
+        self.notes.append(f"Kept the features in {file.name} ({size}).")
+        kept = [(other, other.stat().st_size) for other in self.files()]
+        total = sum(n_bytes for _, n_bytes in kept)
+        for other, n_bytes in kept:
+            if total > self.most_bytes and other != file:
+                other.unlink(missing_ok=True)
+                total -= n_bytes
