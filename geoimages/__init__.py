@@ -1,4 +1,4 @@
-"""Tell what rock a picture shows, and where else that pattern occurs.
+"""Classification and similarity search of rock pictures.
 
 Names are imported when they are first used (SPEC 1); `__init__.pyi` lists them.
 """

@@ -12,7 +12,7 @@ _HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 def _complain(text):
-    """Say in one line on stderr what is wrong."""
+    """Print a one-line error to stderr."""
     click.echo(f"Error: {' '.join(str(text).split())}", err=True)
 
 
@@ -22,12 +22,12 @@ def main(argv=None):
     Parameters
     ----------
     argv : list of str, optional
-        Arguments; those of the process by default.
+        Arguments; by default those of the process.
 
     Returns
     -------
     code : int
-        0, or 2 after a mistake of the user, which is said in one line on stderr.
+        0 on success, 2 after a user error (one line on stderr), 130 if interrupted.
     """
     try:
         return cli.main(args=argv, prog_name="geoimages", standalone_mode=False) or 0
@@ -40,7 +40,7 @@ def main(argv=None):
     except click.Abort:
         click.echo("Stopped.", err=True)
         return 130
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # the reader closed the pipe
         sys.stderr.close()
         return 0
     except (ValueError, KeyError, TypeError, OSError, ImportError) as error:

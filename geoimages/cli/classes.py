@@ -1,4 +1,4 @@
-"""Commands that learn from labels, and tell the class of a picture."""
+"""Commands that train, apply and evaluate models learned from labels."""
 
 import json
 from pathlib import Path
@@ -12,10 +12,14 @@ from .options import COLLECTION, format_options, print_table
 
 
 def _training_options(command):
-    """Add the options of what learns from a collection and is scored on a part."""
+    """Add the options of training with a held-out part."""
     for option in (
         click.option(
-            "--seed", type=int, default=0, show_default=True, help="Of everything."
+            "--seed",
+            type=int,
+            default=0,
+            show_default=True,
+            help="Seed of split and training.",
         ),
         click.option(
             "--holdout",
@@ -23,20 +27,20 @@ def _training_options(command):
             type=float,
             default=0.15,
             show_default=True,
-            help="Without --split, the share of each class to test on.",
+            help="Share of each class held out for testing, without --split.",
         ),
         click.option(
             "--split",
             type=click.Path(),
             metavar="CSV",
-            help="Columns key and split: learn from 'train', test on the rest.",
+            help="Columns key and split: train on 'train', test on the rest.",
         ),
         click.option(
             "-o",
             "--output",
             required=True,
             type=click.Path(dir_okay=False),
-            help="The model file, .skops by custom.",
+            help="The model file, usually .skops.",
         ),
         COLLECTION,
     ):
@@ -52,7 +56,7 @@ def _print_scores(scores):
 @cli.command()
 @_training_options
 def train(collection, output, split, share, seed):
-    """Train a classifier and score it on pictures that it has not seen."""
+    """Train a classifier and score it on held-out pictures."""
     with gi.Collection(collection) as rocks:
         model, scores, keys = gi.train_classifier(
             rocks, split=split, share=share, random_state=seed
@@ -65,10 +69,10 @@ def train(collection, output, split, share, seed):
 @cli.command()
 @_training_options
 def learn(collection, output, split, share, seed):
-    """Learn from labels what makes pictures similar, for the search.
+    """Train an embedding for similarity search from labels.
 
-    The embedding is trained on rock features by the triplet loss. Its scores are how
-    many of the five nearest pictures are of the same class, and how many were before.
+    The embedding is trained on rock features by the triplet loss. Its score is the
+    precision of the five nearest neighbors, with the embedding and without.
     """
     with gi.Collection(collection) as rocks:
         model, scores, keys = gi.learn_embedding(
@@ -84,7 +88,7 @@ def learn(collection, output, split, share, seed):
 @click.argument("pictures", metavar="PICTURE...", nargs=-1, required=True)
 @format_options
 def classify(model, pictures, form):
-    """Tell the three most probable classes of pictures, and how new they are.
+    """Print the three most probable classes of pictures, and their novelty.
 
     A PICTURE is a file, a folder or a collection.
     """
@@ -114,7 +118,7 @@ def classify(model, pictures, form):
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(model, collection, split, plot, as_json):
-    """Score a model: each class, its probabilities, and disturbed pictures."""
+    """Evaluate a classifier: accuracy, classes, calibration, corrupted pictures."""
     model = gi.load(model)
     with gi.Collection(collection) as rocks:
         report = gi.evaluate_classifier(model, rocks, split)

@@ -1,4 +1,4 @@
-"""Commands that make and look after a collection."""
+"""Commands that create, inspect and split a collection."""
 
 import json
 
@@ -19,10 +19,10 @@ from .options import COLLECTION, format_options, print_table
     help="Folder to write to.",
 )
 @click.option(
-    "--source", type=click.Path(), help="A zip or folder of your own instead."
+    "--source", type=click.Path(), help="Your own zip or folder instead."
 )
 def demo(output, source):
-    """Show the main job on a drawn sample, or on your own pictures."""
+    """Run the main steps on a drawn sample, or on your own pictures."""
     from .demo import run_demo
 
     run_demo(output, source, echo=click.echo)
@@ -45,14 +45,16 @@ def demo(output, source):
     type=click.Choice(["crop", "pad", "stretch"]),
     default="crop",
     show_default=True,
-    help="What becomes of another aspect ratio.",
+    help="How to handle other aspect ratios.",
 )
-@click.option("--alpha", is_flag=True, help="Keep transparency as the rock's mask.")
+@click.option("--alpha", is_flag=True, help="Keep transparency as a mask of the rock.")
 @click.option("--rotate", is_flag=True, help="Store copies rotated by 90, 180, 270°.")
 @click.option(
     "--sample", type=float, default=1.0, metavar="P", help="Share of each class, 0–1."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the sample."
+)
 @click.option(
     "--metadata",
     type=click.Path(),
@@ -65,7 +67,7 @@ def demo(output, source):
 @click.option(
     "--label-from",
     metavar="PATTERN",
-    help="How the classes stand in file names: {kind}_{number}, or a regular expression.",
+    help="Pattern of class and file names: {kind}_{number}, or a regular expression.",
 )
 def etl(
     source,
@@ -102,7 +104,7 @@ def etl(
 @COLLECTION
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(collection, as_json):
-    """Say what a collection holds, and what became of every file."""
+    """Summarize a collection and the files it was created from."""
     with gi.Collection(collection) as rocks:
         if as_json:
             click.echo(json.dumps(rocks.summary(as_dict=True), indent=2))
@@ -135,7 +137,7 @@ def cache(collection, clear, form):
 @COLLECTION
 @format_options
 def duplicates(collection, form):
-    """List the pictures that are copies of others, and labels that contradict."""
+    """List duplicate pictures, and duplicates with contradicting labels."""
     with gi.Collection(collection) as rocks:
         found = gi.find_duplicates(rocks)
     if len(found.pairs) or form:
@@ -150,22 +152,34 @@ def duplicates(collection, form):
     "--output",
     required=True,
     type=click.Path(dir_okay=False),
-    help="The table, with columns key and split; train and evaluate take it.",
+    help="CSV file with columns key and split, for train and evaluate.",
 )
 @click.option(
-    "--test", "test_size", type=float, default=0.2, show_default=True, help="Share."
+    "--test",
+    "test_size",
+    type=float,
+    default=0.2,
+    show_default=True,
+    help="Share of the test part.",
 )
 @click.option(
-    "--dev", "dev_size", type=float, default=0.0, show_default=True, help="Share."
+    "--dev",
+    "dev_size",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Share of the dev part.",
 )
 @click.option(
     "--column",
     metavar="NAME",
-    help="Keep together what has one value here: drill hole, sample, photo.",
+    help="Keep pictures with the same value together: drill hole, sample, photo.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the split."
+)
 def split(collection, output, test_size, dev_size, column, seed):
-    """Split a collection into train, dev and test, so that nothing leaks."""
+    """Split a collection into train, dev and test parts without leakage."""
     import pandas as pd
 
     from ..files import atomic_path

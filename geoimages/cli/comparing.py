@@ -1,4 +1,4 @@
-"""Commands that tell which of several models serves better."""
+"""Commands that compare models by scores and by votes."""
 
 import json
 from pathlib import Path
@@ -14,8 +14,8 @@ from .shorthands import FEATURES, MODELS, make_model, model_name
 
 _COUNT = click.IntRange(min=1)
 _NAMES = (
-    f"Models, by commas: {' or '.join(MODELS)}, one of {', '.join(FEATURES)} or a file "
-    "(model.skops, net.onnx), or both, such as kmeans:rock. Without a model it is "
+    f"Comma-separated models: {' or '.join(MODELS)}, one of {', '.join(FEATURES)} or a "
+    "file (model.skops, net.onnx), or both, such as kmeans:rock. Without a model it is "
     "pairwise, without features they are pixels."
 )
 
@@ -31,7 +31,7 @@ def _make_models(text, preset):
             )
         networks = [kind for kind in parts.values() if kind[1].endswith(".onnx")]
         if preset and not networks:
-            raise ValueError("--preset is for a network, name a file net.onnx.")
+            raise ValueError("--preset needs a network; name a file net.onnx.")
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--models") from None
     models = {}
@@ -51,7 +51,7 @@ def _models_options(default):
 
 
 _SEED = click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of all draws."
+    "--seed", type=int, default=0, show_default=True, help="Seed of all random draws."
 )
 
 
@@ -63,7 +63,7 @@ _SEED = click.option(
     type=int,
     default=200,
     show_default=True,
-    help="Pictures to draw as queries.",
+    help="Number of pictures to draw as queries.",
 )
 @click.option("-k", "k", type=_COUNT, default=10, show_default=True, help="Answers.")
 @_SEED
@@ -96,7 +96,7 @@ def compare(collection, models, preset, queries, k, seed, plot, as_json):
 
 
 def _check_continued(votes, models, trials, k, given):
-    """Say what a file of votes holds, and refuse options that say otherwise."""
+    """Print what a file of votes holds, and refuse contradicting options."""
     stored = votes.trials
     n_trials = sum(not trial.repeat_of for trial in stored)
     sides = {len(side) for trial in stored for side in (trial.left, trial.right)}
@@ -116,7 +116,7 @@ def _check_continued(votes, models, trials, k, given):
             f"{holds}; {' and '.join(sorted(wrong))} cannot change that. Leave it out to "
             "continue, or name another file of votes."
         )
-    click.echo(f"{holds}; it is continued.")
+    click.echo(f"{holds}; continuing.")
 
 
 @cli.command()
@@ -126,15 +126,15 @@ def _check_continued(votes, models, trials, k, given):
     "path",
     required=True,
     type=click.Path(dir_okay=False),
-    help="The file of votes; it is made, or continued.",
+    help="The file of votes; created, or continued if it exists.",
 )
 @click.option("--voter", required=True, help="Your name.")
 @_models_options("pairwise,rock")
 @click.option(
-    "--trials", type=_COUNT, default=40, show_default=True, help="How many to draw."
+    "--trials", type=_COUNT, default=40, show_default=True, help="Number of trials."
 )
 @click.option(
-    "-k", "k", type=_COUNT, default=5, show_default=True, help="Answers a side."
+    "-k", "k", type=_COUNT, default=5, show_default=True, help="Answers per side."
 )
 @_SEED
 @click.option(
@@ -142,11 +142,11 @@ def _check_continued(votes, models, trials, k, given):
     type=click.Path(dir_okay=False),
     default="trial.png",
     show_default=True,
-    help="Where each trial is drawn; keep it open in a viewer.",
+    help="File to draw each trial to; keep it open in a viewer.",
 )
 @click.pass_context
 def vote(ctx, collection, path, voter, models, preset, trials, k, seed, picture):
-    """Judge blindly which of two answers serves better, trial by trial."""
+    """Vote in blind trials on which of two answers is better."""
     import numpy as np
 
     with gi.Collection(collection) as rocks:
@@ -176,7 +176,7 @@ def vote(ctx, collection, path, voter, models, preset, trials, k, seed, picture)
 @click.argument("votes", metavar="ROCKS.VOTES", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def votes(votes, as_json):
-    """Say what people's votes tell, and how many more are needed."""
+    """Analyze votes: which model is preferred, or how many more votes are needed."""
     result = gi.preference(gi.Votes(votes))
     if as_json:
         click.echo(json.dumps(result.as_dict(), indent=2))

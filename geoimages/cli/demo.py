@@ -1,4 +1,4 @@
-"""The demo: a zip of pictures becomes ranked, drawn answers."""
+"""The demo: from a zip of pictures to ranked tables and figures."""
 
 import time
 from pathlib import Path
@@ -27,17 +27,17 @@ class _Steps:
 
 
 def run_demo(output="demo", source=None, echo=print):
-    """Do the package's main job from a zip to drawn answers, and say so.
+    """Run the main steps from a zip to figures, and report them.
 
     Parameters
     ----------
     output : str or path-like, default="demo"
-        Folder to write to; it is made if need be.
+        Folder to write to; created if missing.
     source : str or path-like, optional
         A zip or folder of pictures in class folders. By default a sample is drawn,
         with three damaged files in it.
     echo : callable, default=print
-        Takes each line of the report.
+        Called with each line of the report.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def run_demo(output="demo", source=None, echo=print):
     output = Path(output)
     if source is not None:
         with open_source(source):
-            pass  # a mistake leaves no empty folder behind
+            pass  # a wrong path must not leave an empty folder
     output.mkdir(parents=True, exist_ok=True)
     steps, pictures = _Steps(echo), []
 
@@ -61,9 +61,9 @@ def run_demo(output="demo", source=None, echo=print):
     with gi.Collection.create(output / "rocks.h5", source) as rocks:
         steps.done(f"Read it into {rocks.path}", rocks.summary())
         draw(gi.Plots.sample_sheet(rocks), "sample.png")
-        steps.done("Drew a few pictures of each class")
+        steps.done("Drew a sample of each class")
 
-        # One candidate of each of three classes, spread over the collection.
+        # One candidate from each of three classes.
         classes = rocks.classes[:: max(1, len(rocks.classes) // 3)][:3]
         candidates = [str(rocks.keys[rocks.where(label=name)[0]]) for name in classes]
         candidates = candidates or [str(rocks.keys[0])]
@@ -78,14 +78,14 @@ def run_demo(output="demo", source=None, echo=print):
             model.fit(rocks)
             matches = model.predict(candidates)
             precision = (
-                f"\nprecision at 6 over {len(every)} candidates: "
+                f"\nprecision at 6 over {len(every)} queries: "
                 f"{model.score(every, labels):.2f}"
                 if len(rocks.classes)
                 else ""
             )
             compared = "pixels" if model.features is None else "RockFeatures"
             steps.done(
-                f"{type(model).__name__}, {compared}: the pictures most like "
+                f"{type(model).__name__}, {compared}: the pictures most similar to "
                 f"{candidates[0]}",
                 f"{matches.loc[candidates[0]].to_string()}{precision}",
             )
@@ -96,9 +96,9 @@ def run_demo(output="demo", source=None, echo=print):
         elbow = gi.suggest_elbow(clusters, inertias)
         steps.done(
             f"Tried 1 to {max(clusters)} clusters",
-            f"suggested: {elbow} clusters" if elbow else "none stands out",
+            f"suggested: {elbow} clusters" if elbow else "no clear elbow",
         )
-    echo("Pictures written:")
+    echo("Figures written:")
     for picture in pictures:
         echo(f"{_INDENT}{picture}")
     return pictures

@@ -1,4 +1,4 @@
-"""The command that all others belong to."""
+"""The command group."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ _WRITTEN = ("output", "plot", "vectors", "animation")
 
 
 class Command(click.Command):
-    """A command that does not write over a file it reads."""
+    """A command that refuses to overwrite its own input."""
 
     def invoke(self, ctx):
-        """Run it, once no file is both."""
+        """Check that no output is also an input, then run."""
         read = {
             name: value
             for name, value in ctx.params.items()
@@ -22,14 +22,14 @@ class Command(click.Command):
             for what, given in read.items():
                 if path and Path(path).exists() and Path(path).samefile(given):
                     raise click.UsageError(
-                        f"{path} is the {what} itself and would be lost; name another "
-                        "file."
+                        f"{path} is the {what} itself and would be overwritten; name "
+                        "another file."
                     )
         return super().invoke(ctx)
 
 
 class Group(click.Group):
-    """The group, whose commands are such."""
+    """A group of `Command`."""
 
     command_class = Command
 
@@ -37,4 +37,4 @@ class Group(click.Group):
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="geoimages")
 def cli():
-    """Tell what rock a picture shows, and where else its pattern occurs."""
+    """Classify pictures of rock and find similar ones."""

@@ -1,4 +1,4 @@
-"""Options and printing that several commands share."""
+"""Options and output shared by several commands."""
 
 import contextlib
 
@@ -24,12 +24,14 @@ class Clusters(click.ParamType):
         except ValueError:
             numbers = []
         if not numbers or min(numbers) < 1:
-            self.fail(f"{value!r} is no range such as 1-10 nor a list such as 2,4,8.")
+            self.fail(
+                f"{value!r} is neither a range such as 1-10 nor a list such as 2,4,8."
+            )
         return numbers
 
 
 class Features(click.ParamType):
-    """A name of features, or a file of them."""
+    """A feature name, or a file of features."""
 
     name = "features"
 
@@ -62,7 +64,7 @@ def parse_where(ctx, param, values):
 
 
 def print_table(table, form):
-    """Print a table for people, or as JSON or CSV for programs."""
+    """Print a table as text, JSON or CSV."""
     if form == "json":
         click.echo(table.to_json(orient="records", indent=2, force_ascii=False))
     elif form == "csv":
@@ -106,14 +108,14 @@ def features_options(default="pixels"):
 PRESET = click.option(
     "--preset",
     metavar="NAME",
-    help="How the network of --features net.onnx takes its pictures, such as resnet50.",
+    help="Input format of the network in --features net.onnx, such as resnet50.",
 )
 COLOR = click.option(
     "--color",
     type=float,
     metavar="SHARE",
-    help="Same color or same texture: 0 is texture only, 1 color only, of the rock or "
-    "pattern features.",
+    help="Weight of color against texture in the rock or pattern features: 0 is texture "
+    "only, 1 color only.",
 )
 
 
@@ -163,7 +165,7 @@ def open_keeping(path, keep, cache_size):
 
 
 def model_options(features):
-    """Add the options that choose a similarity model; `features` by default."""
+    """Add the options of a similarity model; `features` is the default."""
     options = (
         click.option(
             "--model",
@@ -171,7 +173,7 @@ def model_options(features):
             type=click.Choice(MODELS),
             default="pairwise",
             show_default=True,
-            help="Search all pictures, or the nearest clusters.",
+            help="Search all pictures or only the nearest clusters.",
         ),
         features_options(features),
         COLOR,
@@ -181,27 +183,27 @@ def model_options(features):
             metavar="M",
             default="correlation",
             show_default=True,
-            help="Any distance of scipy's cdist, by name.",
+            help="Any metric of scipy's cdist.",
         ),
         click.option(
             "--orientation",
             type=click.Choice(ORIENTATIONS),
-            help="How the candidate may be rotated; fixed, but any for pattern.",
+            help="Rotations of the candidate to try; default fixed, for pattern any.",
         ),
         click.option(
             "--no-rerank",
             is_flag=True,
-            help="Keep the short list as it is, where features could verify it.",
+            help="Do not re-rank the short list by verification.",
         ),
         click.option(
             "--clusters",
             type=int,
             default=3,
             show_default=True,
-            help="Of the kmeans model.",
+            help="Number of clusters of the kmeans model.",
         ),
         click.option(
-            "--seed", type=int, default=0, show_default=True, help="Of k-means."
+            "--seed", type=int, default=0, show_default=True, help="Seed of k-means."
         ),
     )
 
@@ -216,7 +218,7 @@ def model_options(features):
 def chosen_model(
     k, name, features, color, preset, metric, orientation, no_rerank, clusters, seed
 ):
-    """The model that `model_options` chose."""
+    """Make the model selected by `model_options`."""
     options = {"k_candidates": k, "dist_metric": metric}
     if orientation:
         options["orientation"] = orientation

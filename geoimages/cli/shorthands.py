@@ -11,7 +11,7 @@ ORIENTATIONS = ("fixed", "rotations", "any")
 
 
 def check_features(name):
-    """Return a name of features, or the path of a file of them, as it is.
+    """Return a valid feature name or path of a features file unchanged.
 
     Raises
     ------
@@ -20,14 +20,14 @@ def check_features(name):
     """
     if name not in FEATURES and Path(name).suffix.lower() not in FEATURE_FILES:
         raise ValueError(
-            f"{name!r} names no features; expected one of {', '.join(FEATURES)}, a saved "
+            f"Unknown features {name!r}; expected one of {', '.join(FEATURES)}, a saved "
             "model (model.skops) or a network (net.onnx)."
         )
     return name
 
 
 def _saved_features(path):
-    """What a saved model describes pictures by, as it was trained."""
+    """Return the fitted features of a saved model."""
     from sklearn.frozen import FrozenEstimator
 
     model = gi.load(path)
@@ -36,13 +36,13 @@ def _saved_features(path):
     if not hasattr(model, "transform"):
         raise ValueError(
             f"{path} holds a {type(model).__name__} that compares pixels; use "
-            "'pixels', or a model that describes pictures by features."
+            "'pixels', or a model with features."
         )
     return FrozenEstimator(model)
 
 
 def make_features(name="pixels", color=None, preset=None):
-    """Return the features of a name.
+    """Return the features with a given name.
 
     Parameters
     ----------
@@ -51,10 +51,10 @@ def make_features(name="pixels", color=None, preset=None):
         `geoimages.save` wrote (.skops), or of a network (.onnx). "color" and "texture"
         are the blocks of "rock" that describe them: the same as a share of 1 or 0.
     color : float, optional
-        Share of color against texture, 0 to 1, in "rock" and "pattern"; 0.5 is their
-        default. "pixels" become "rock" by it.
+        Weight of color against texture, 0 to 1, in "rock" and "pattern"; 0.5 is their
+        default. With it "pixels" means "rock".
     preset : str, optional
-        How a network takes its pictures, see `PretrainedFeatures`.
+        Input format of a network, see `PretrainedFeatures`.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def make_features(name="pixels", color=None, preset=None):
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the name is unknown, the share is out of range, or the features have none.
+        If the name is unknown, or the weight is out of range or not applicable.
 
     Examples
     --------
@@ -77,8 +77,8 @@ def make_features(name="pixels", color=None, preset=None):
     suffix = Path(check_features(name)).suffix.lower()
     if preset is not None and suffix != ".onnx":
         raise ValueError(
-            f"preset={preset!r} says how a network takes its pictures, but {name!r} is "
-            "none; leave it out, or give a file net.onnx."
+            f"preset={preset!r} is the input format of a network, but {name!r} is not "
+            "one; leave it out, or give a file net.onnx."
         )
     weights = {}
     if color is not None:
@@ -92,8 +92,8 @@ def make_features(name="pixels", color=None, preset=None):
                 f"color={color} weighs color against texture, but {name!r} is one of "
                 "them; use 'rock' or 'pattern'."
             )
-        paint, texture = 2 * color, 2 * (1 - color)
-        weights = {"color": paint, "tone": paint, "texture": texture}
+        color, texture = 2 * color, 2 * (1 - color)
+        weights = {"color": color, "tone": color, "texture": texture}
         if name == "rock":
             weights["conv"] = round(0.7 * texture, 6)
     if name == "pixels":
@@ -112,7 +112,7 @@ def make_features(name="pixels", color=None, preset=None):
 
 
 def model_name(text):
-    """Split the name of a model, and say what it is in full.
+    """Split the name of a model and return its full name.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def model_name(text):
         check_features(features)
     except ValueError:
         raise ValueError(
-            f"{text!r} names no model; expected one of {', '.join(MODELS)}, one of "
+            f"Unknown model {text!r}; expected one of {', '.join(MODELS)}, one of "
             f"{', '.join(FEATURES)} or a file (model.skops, net.onnx), or both, such as "
             "kmeans:rock."
         ) from None
@@ -160,7 +160,7 @@ def make_model(model, features="pixels", color=None, preset=None, **options):
     Parameters
     ----------
     model : {"pairwise", "kmeans"}
-        What searches.
+        The kind of model.
     features, color, preset
         As in `make_features`.
     **options

@@ -1,4 +1,4 @@
-"""Commands that find what is alike."""
+"""Commands for similarity search, neighbors, clusters and maps."""
 
 import click
 
@@ -31,7 +31,7 @@ from .shorthands import make_features, make_model
     multiple=True,
     callback=parse_where,
     metavar="CONDITION",
-    help="Search only these pictures: hole=BH12 (of several for a column any will do), "
+    help="Search only these pictures: hole=BH12 (repeat it for alternatives), "
     "depth=10..14, 'depth>12'.",
 )
 @click.option(
@@ -41,7 +41,7 @@ from .shorthands import make_features, make_model
     help="Classify the picture first, and search only pictures of its class.",
 )
 @click.option(
-    "--explain", is_flag=True, help="Share each distance out between color and texture."
+    "--explain", is_flag=True, help="Divide each distance among the feature blocks."
 )
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw the matches.")
 @format_options
@@ -58,11 +58,11 @@ def similar(
     cache_size,
     **choice,
 ):
-    """Find the pictures most like a picture file or a key."""
+    """Find the pictures most similar to a picture file or a key."""
     if explain and choice["features"] == "pixels" and choice["color"] is None:
         raise click.UsageError(
-            "--explain shares a distance out between blocks of features, and pixels "
-            "have none; add --features rock."
+            "--explain divides a distance among feature blocks, and pixels have none; "
+            "add --features rock."
         )
     model = chosen_model(k, **choice)
     with open_keeping(collection, keep, cache_size) as rocks:
@@ -103,12 +103,12 @@ def similar(
     "--output",
     required=True,
     type=click.Path(dir_okay=False),
-    help="The JSON file: each key with its neighbors and their similarity.",
+    help="JSON file: each key with its neighbors and their similarities.",
 )
 @click.option(
     "--vectors",
     type=click.Path(dir_okay=False),
-    help="Write the vectors compared, too: .npy, or .json.",
+    help="Also write the vectors compared, as .npy or .json.",
 )
 def neighbors(collection, k, output, vectors, keep, cache_size, **choice):
     """Write the nearest neighbors of every picture: the k-nearest-neighbor graph."""
@@ -131,7 +131,9 @@ def neighbors(collection, k, output, vectors, keep, cache_size, **choice):
     help="Numbers of clusters to try.",
 )
 @features_options()
-@click.option("--seed", type=int, default=0, show_default=True, help="Of k-means.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of k-means."
+)
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw the curve.")
 @format_options
 def elbow(collection, clusters, features, preset, seed, plot, form):
@@ -163,7 +165,7 @@ def elbow(collection, clusters, features, preset, seed, plot, form):
     type=click.Choice(["svd", "pca", "tsne"]),
     default="pca",
     show_default=True,
-    help="How many columns become two.",
+    help="Projection to two dimensions.",
 )
 @click.option("--thumbnails", is_flag=True, help="Show pictures among the points.")
 @click.option(
@@ -173,9 +175,11 @@ def elbow(collection, clusters, features, preset, seed, plot, form):
     "--animation",
     type=click.Path(dir_okay=False),
     metavar="GIF",
-    help="Draw a turning map in three dimensions, too.",
+    help="Also draw a rotating map in three dimensions.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the method.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of the projection."
+)
 def map_(
     collection,
     features,
@@ -189,7 +193,7 @@ def map_(
     animation,
     seed,
 ):
-    """Draw a map on which alike pictures lie together."""
+    """Draw a map on which similar pictures are close."""
     import numpy as np
 
     from ..pictures.scaling import on_white

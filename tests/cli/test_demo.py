@@ -16,7 +16,7 @@ def check(output, lines, pictures):
             assert min(image.size) > 100
             assert max(image.size) > 500
         assert any(line.strip() == str(path) for line in lines)
-    assert lines[-1 - len(FIGURES)] == "Pictures written:"
+    assert lines[-1 - len(FIGURES)] == "Figures written:"
     assert (output / "rocks.h5").exists()
 
 
@@ -26,9 +26,9 @@ def test_on_the_drawn_sample(tmp_path):
     check(tmp_path / "demo", lines, pictures)
     text = "\n".join(lines)
     assert "603 files seen: 600 kept, 3 refused" in text
-    assert "PairwiseModel, pixels: the pictures most like" in text
-    assert "PairwiseModel, RockFeatures: the pictures most like" in text
-    assert text.count("precision at 6 over 200 candidates") == 3
+    assert "PairwiseModel, pixels: the pictures most similar to" in text
+    assert "PairwiseModel, RockFeatures: the pictures most similar to" in text
+    assert text.count("precision at 6 over 200 queries") == 3
 
 
 def test_on_pictures_of_mixed_sizes_without_classes(tmp_path, draw):
