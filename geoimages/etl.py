@@ -21,7 +21,7 @@ from .pictures.reading import ImageReadError, read_image
 from .pictures.resizing import check_size, resize_image
 from .pictures.scaling import check_scale
 
-_WITH_ALPHA = (".avif", ".jp2", ".png", ".tif", ".tiff", ".webp")
+_WITH_ALPHA = (".png", ".tif", ".tiff", ".webp")
 
 
 def _plain(value):

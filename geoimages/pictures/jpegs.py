@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import simplejpeg
 
-MOST_SCANS = 100  # a progressive picture has 10; each costs a pass over all pixels
+MOST_SCANS = 32  # encoders write 10, of CMYK 18; each costs a pass over all pixels
 _HEADER_BYTES = 1 << 12  # one without tags is about 600 bytes long
 
 # A marker with a segment, or the end; in compressed data 0xff stands before 0 or RST.

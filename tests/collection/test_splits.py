@@ -166,7 +166,9 @@ def test_folds_know_turned_copies_by_the_index():
     groups = groups_of(rows)
     for train, test in folds:
         assert not set(groups[train]) & set(groups[test])
-    for _, test in LineageKFold(4).split(rows, y):  # shuffled only from scikit-learn 1.7
+    for _, test in LineageKFold(4).split(
+        rows, y
+    ):  # shuffled only from scikit-learn 1.7
         assert abs(y[test].mean() - 0.5) < 0.25
     # Groups given are joined with the lineage, and numbers need no classes.
     of_ten = np.arange(60) // 10

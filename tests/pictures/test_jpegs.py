@@ -185,14 +185,7 @@ def test_overwritten_files_of_the_archive_are_refused(real_data):
 def test_a_bomb_of_scans_is_refused_unseen():
     data = encode(noise(), progressive=True)
     scan = data.rindex(b"\xff\xda")
-    for n in (50, 200):
+    for n in (20, 40):
         file = data[:scan] + data[scan:-2] * n + b"\xff\xd9"
         reason = read_or_reason(file)[1]
-        assert (reason == "too-large") == (n == 200)
-
-
-def test_pillows_limit_of_pixels_holds(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
-    assert read_or_reason(encode(noise(17, 17)))[1] == ""
-    assert read_or_reason(encode(noise(20, 20)))[1] == ""
-    assert read_or_reason(encode(noise(40, 40)))[1] == "too-large"
+        assert (reason == "too-large") == (n == 40)
