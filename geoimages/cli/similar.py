@@ -75,7 +75,7 @@ def similar(
             explain=explain,
         )
         if plot:
-            shown = candidate if candidate in rocks else rocks.read(candidate)
+            shown = candidate if candidate in rocks else gi.read_image(candidate)
             gi.visualize.save_figure(gi.Plots.plot_matches(matches, rocks, shown), plot)
         about = rocks.table.loc[matches.index].drop(
             columns=["sha256", "ledger_row", "turn", "lineage"], errors="ignore"

@@ -1,14 +1,27 @@
 """How right a classifier is, and how sure."""
 
 import numpy as np
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 from sklearn import metrics
 
 from ..evaluate import expected_calibration_error, reliability_curve
 from ..evaluate.statistics import wilson_interval
-from .panels import LINE_COLOR, MUTED_COLOR, Figure
+from .panels import LINE_COLOR, MUTED_COLOR, Figure, shorten
+
+_MANY = 10  # classes; more are sorted so that those that are confused stand together
 
 
-def confusion_matrix(y_true, y_pred, ax=None, *, figsize=(5.5, 5)):
+def _by_similarity(counts):
+    """Order classes so that those taken for each other are neighbors: (n, n) -> (n,)."""
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    distance = 1 - np.clip(share + share.T, 0, 1)
+    np.fill_diagonal(distance, 0)
+    tree = linkage(squareform(distance), "average", optimal_ordering=True)
+    return leaves_list(tree)
+
+
+def confusion_matrix(y_true, y_pred, ax=None, *, figsize=None):
     """Show how often each class was taken for which.
 
     Parameters
@@ -17,28 +30,43 @@ def confusion_matrix(y_true, y_pred, ax=None, *, figsize=(5.5, 5)):
         True and predicted classes.
     ax : matplotlib.axes.Axes, optional
         Where to draw.
-    figsize : tuple of float, default=(5.5, 5)
-        Width and height, in inches.
+    figsize : tuple of float, optional
+        Width and height, in inches; by default it grows with the number of classes.
 
     Returns
     -------
     figure : matplotlib.figure.Figure
+        Its title is the accuracy. More than ten classes are sorted so that those that
+        are confused stand together.
     """
-    if ax is None:
-        ax = Figure(figsize=figsize, layout="constrained").subplots()
     classes = np.unique(np.concatenate([y_true, y_pred]))
     counts = metrics.confusion_matrix(y_true, y_pred, labels=classes)
+    n = len(classes)
+    if n > _MANY:
+        order = _by_similarity(counts)
+        classes, counts = classes[order], counts[np.ix_(order, order)]
+    if ax is None:
+        side = 2 + max(3.2, 0.27 * n)
+        figure = Figure(figsize=figsize or (side + 0.3, side), layout="constrained")
+        ax = figure.subplots()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # A square root of the color scale, so that a few mistakes among many show.
     ax.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
+    size = 10 if n <= _MANY else 7
     for (row, column), count in np.ndenumerate(counts):
         if count:
             color = "white" if share[row, column] > 0.4 else "black"
-            ax.text(column, row, f"{count:,}", ha="center", va="center", color=color)
-    places = range(len(classes))
-    ax.set_xticks(places, classes, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(places, classes)
+            place = {"ha": "center", "va": "center", "color": color}
+            ax.text(column, row, f"{count:,}", fontsize=size, **place)
+    names = [shorten(name, 26) for name in classes]
+    turn = {"rotation": 45 if n <= _MANY else 90, "rotation_mode": "anchor"}
+    ax.set_xticks(
+        range(n), names, ha="right", va="center_baseline", fontsize=size, **turn
+    )
+    ax.set_yticks(range(n), names, fontsize=size)
     ax.set(xlabel="predicted", ylabel="true")
+    accuracy = np.trace(counts) / counts.sum()
+    ax.set_title(f"accuracy {accuracy:.3f}, {counts.sum():,} pictures", fontsize=10)
     ax.spines[:].set_visible(False)
     return ax.figure
 
@@ -76,7 +104,12 @@ def reliability(y_true, proba, classes, ax=None, *, n_bins=15, figsize=(5, 5)):
     ax.plot([0, 1], [0, 1], ":", color=MUTED_COLOR, label="as sure as right")
     ax.vlines(curve["confidence"], low, high, color=LINE_COLOR)
     ax.scatter(
-        curve["confidence"], p, s=20 + 180 * n / n.max(), color=LINE_COLOR, zorder=3
+        curve["confidence"],
+        p,
+        s=20 + 180 * n / n.max(),
+        color=LINE_COLOR,
+        zorder=3,
+        clip_on=False,
     )
     ax.set(
         xlabel="confidence (highest probability)",

@@ -32,7 +32,16 @@ def _bars(ax, rows, value, y, *, color, marker="o", hollow=(), label=None):
     face = [color] * len(rows)
     for i in np.flatnonzero(hollow):
         face[i] = "white"
-    ax.scatter(rows[value], y, s=30, marker=marker, c=face, edgecolors=color, zorder=3)
+    ax.scatter(
+        rows[value],
+        y,
+        s=30,
+        marker=marker,
+        c=face,
+        edgecolors=color,
+        zorder=3,
+        clip_on=False,
+    )
     ax.plot([], [], color=color, marker=marker, label=label)
 
 

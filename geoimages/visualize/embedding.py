@@ -6,15 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.lines import Line2D
-from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage, TextArea, VPacker
 from mpl_toolkits.mplot3d.proj3d import proj_transform
 from PIL import Image
 from sklearn.utils import check_random_state
 
 from ..files import atomic_path, progress
-from ..pictures.resizing import resize_image
-from ..pictures.scaling import to_uint8
-from .panels import CLASS_COLORS, LINE_COLOR, Figure, opaque, shorten
+from .panels import CLASS_COLORS, LINE_COLOR, Figure, opaque, shorten, shrunk
 from .projection import check_vectors, project_vectors
 
 _NAMES = {"svd": "SVD", "pca": "PCA", "tsne": "t-SNE"}
@@ -22,6 +20,7 @@ _MARKERS = "o^sDvP*X"
 _UNLABELED = "no label"
 _UNLABELED_COLOR = "#d0d0d0"
 _TSNE_POINTS = 3_000  # about ten seconds on one core
+_LEGEND_LINE = 0.185  # inches
 _RASTER_POINTS = 2_000  # a page of more dots as vectors is slow to turn
 
 
@@ -92,44 +91,80 @@ def _scatter(ax, points, labels, style, rng):
         )
 
 
-def _legend(ax, labels, style):
-    """Name the classes, and how many points each has, beside the map."""
+def _handles(labels, style, most):
+    """What a legend of up to `most` lines names: the classes, or the largest of them."""
     counts = pd.Series(labels).value_counts()
+    names = [name for name in style if name in counts]
+    hidden = max(0, len(names) - most + 1) if len(names) > most else 0
+    shown = set(counts.index[: len(names) - hidden])
     handles = [
         Line2D(
             [],
             [],
-            color=color,
-            marker=marker,
+            color=style[name][0],
+            marker=style[name][1],
             ls="",
-            label=f"{shorten(name)} ({counts[name]:,})",
+            label=f"{shorten(name, 24)} ({counts[name]:,})",
         )
-        for name, (color, marker) in style.items()
-        if name in counts
+        for name in names
+        if name in shown
     ]
-    # The labels of three axes stand outside of them, where the layout sees them not.
-    place = {
-        "loc": "center left",
-        "bbox_to_anchor": (1 + 0.12 * (ax.name == "3d"), 0.5),
-    }
-    if len(ax.figure.axes) == 1:
-        ax, place = ax.figure, {"loc": "outside right center"}
-    ax.legend(
-        handles=handles,
-        ncols=1 + (len(handles) - 1) // 20,
-        frameon=False,
-        fontsize=9,
-        handletextpad=0.2,
-        **place,
-    )
+    more = Line2D([], [], ls="", label=f"and {hidden} smaller classes")
+    return handles + [more] * bool(hidden)
 
 
-def _page(points):
-    """Width and height, in inches, of a figure that the map fills."""
-    if points.shape[1] == 3:
-        return 7.5, 5
-    wide, high = np.ptp(points, axis=0)
-    return 7.5, float(np.clip(5.8 * high / wide if wide else 6, 3.5, 6.5))
+def _legend(ax, labels, style, own, widest):
+    """Name the classes, and how many points each has, beside the map.
+
+    In a figure of its own the legend gets a place at the right, up to `widest` inches:
+    its width.
+    """
+    figure = ax.figure
+    height = (figure if own else ax).get_window_extent().height / figure.dpi
+    lines = max(4, int((height - 0.3) / _LEGEND_LINE))
+    place = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
+    if own:
+        place = {"loc": "outside right center" if ax.name != "3d" else "center right"}
+    for columns in (3, 2, 1):
+        handles = _handles(labels, style, columns * lines)
+        legend = (figure if own else ax).legend(
+            handles=handles,
+            ncols=1 + (len(handles) - 1) // lines,
+            frameon=False,
+            fontsize=8,
+            handletextpad=0.2,
+            columnspacing=1.2,
+            **place,
+        )
+        width = legend.get_window_extent().width / figure.dpi
+        if width <= widest or columns == 1:
+            return width
+        legend.remove()
+    return 0
+
+
+def _limits(points, margin):
+    """Limits of two axes of one scale, and not too narrow: (low, high) of each."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    span = np.maximum(high - low, 0.6 * np.max(high - low)) * (1 + 2 * margin)
+    span = np.where(span > 0, span, 1)
+    middle = (low + high) / 2
+    return np.stack([middle - span / 2, middle + span / 2], axis=1)
+
+
+def _arrange(ax, legend, figsize):
+    """Size the figure so that map and legend, some inches wide, fill it."""
+    figure, width, height = ax.figure, 5.4, 4.4
+    if ax.name != "3d":
+        wide, high = np.ptp([ax.get_xlim(), ax.get_ylim()], axis=1)
+        width, height = 5.6, min(5.6 * high / wide, 6.2)
+    width, height = figsize or (width + legend, height)
+    figure.set_size_inches(width, height)
+    if ax.name == "3d":  # constrained layout does not see the labels of its axes
+        top = 1 - 0.3 * bool(ax.get_title(loc="left")) / height
+        ax.set_position([0, 0, 1 - legend / width, top])
+        span = np.ptp([ax.get_xlim(), ax.get_ylim(), ax.get_zlim()], axis=1)
+        ax.set_box_aspect(span, zoom=min(0.9, 0.75 * (width - legend) / height / top))
 
 
 def _equal_box(ax):
@@ -141,10 +176,10 @@ def _equal_box(ax):
         "xyz", middle - span / 2, middle + span / 2, strict=True
     ):
         getattr(ax, f"set_{name}lim")(low, high)
-    ax.set_box_aspect(span, zoom=1.0)
+    ax.set_box_aspect(span)
 
 
-def _dress(ax, method, n_components, drawn, n, margin):
+def _dress(ax, method, n_components, drawn, n, limits):
     """Name the axes; their units mean nothing, so that they bear no numbers."""
     for side, name in enumerate("xyz"[:n_components]):
         getattr(ax, f"set_{name}label")(f"{_NAMES[method]} {side + 1}", labelpad=4)
@@ -160,8 +195,7 @@ def _dress(ax, method, n_components, drawn, n, margin):
             axis.line.set_color("#bbbbbb")
             axis.labelpad = -8
     else:
-        ax.margins(margin)
-        ax.set_aspect("equal", adjustable="datalim")
+        ax.set(xlim=limits[0], ylim=limits[1], aspect="equal")
         ax.spines[:].set_color("#bbbbbb")
 
 
@@ -177,37 +211,40 @@ def _spaced(places, side, most):
 
 
 def _thumbnail(image):
-    """A small uint8 RGB picture, square if it was large."""
-    image = to_uint8(opaque(image))
+    """A small uint8 RGB picture."""
+    image = opaque(image)
+    if image.dtype != np.uint8:
+        image = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
     if image.ndim == 2:
         image = np.stack([image] * 3, axis=2)
-    return resize_image(image, (96, 96)) if max(image.shape[:2]) > 96 else image
+    return shrunk(image, 96)
 
 
-def _add_thumbnails(ax, points, images, positions, colors, most, rng):
-    """Draw pictures at some of the points, so that none covers another."""
+def _add_thumbnails(ax, points, images, positions, colors, names, most, rng):
+    """Draw pictures at some of the points, named or not, so that none covers another."""
     figure = ax.figure
     figure.draw_without_rendering()  # until then the axes' final place is not known
+    share = 0.2  # of the map that is covered
     if points.shape[1] == 3:
         points = np.stack(proj_transform(*points.T, ax.get_proj())[:2], axis=1)
+        share = 0.1
     box = ax.get_window_extent()
-    side = np.sqrt(0.2 * box.width * box.height / most) / figure.dpi * 72  # points
-    side = float(np.clip(side, 12, 36))
+    side = np.sqrt(share * box.width * box.height / most) / figure.dpi * 72  # points
+    side = float(np.clip(side, 14, 36))
     order = rng.permutation(len(points))
     places = ax.transData.transform(points[order]) / figure.dpi * 72
-    for i in order[_spaced(places, side + 5, most)]:
+    room = side + 5 if names is None else max(side + 14, 42)
+    for i in order[_spaced(places, room, most)]:
         picture = _thumbnail(images[int(positions[i])])
         zoom = side / max(picture.shape[:2])
         smooth = "nearest" if max(picture.shape[:2]) <= 64 else "auto"
+        shown = OffsetImage(picture, zoom=zoom, interpolation=smooth)
+        if names is not None:
+            text = TextArea(shorten(names[i], 14), textprops={"size": 5})
+            shown = VPacker(children=[shown, text], align="center", pad=0, sep=1)
         frame = {"edgecolor": colors[i], "linewidth": 1.5}
         ax.add_artist(
-            AnnotationBbox(
-                OffsetImage(picture, zoom=zoom, interpolation=smooth),
-                points[i],
-                pad=0.05,
-                bboxprops=frame,
-                zorder=5,
-            )
+            AnnotationBbox(shown, points[i], pad=0.05, bboxprops=frame, zorder=5)
         )
 
 
@@ -231,13 +268,15 @@ def embedding_plot(
     vectors : array-like of shape (n, n_features)
         Features, for example what a transformer or an embedding returned.
     labels : array-like of shape (n,), optional
-        Classes, which color the points; None, NaN and "" are shown as no label.
+        Classes, which color the points; None, NaN and "" are shown as no label. The
+        legend names as many as find room, the largest.
     method : {"svd", "pca", "tsne"}, default="svd"
         How the vectors are projected, see `project_vectors`.
     n_components : {2, 3}, default=2
         Dimensions of the map.
     images : Collection or ndarray of shape (n, height, width, channels), optional
-        The pictures of the vectors; some are drawn at their points.
+        The pictures of the vectors; some are drawn at their points, framed in the color
+        of their class and, where classes share colors, named.
     n_thumbnails : int, default=60
         How many at most; fewer where they would cover each other.
     max_points : int, optional
@@ -246,7 +285,7 @@ def embedding_plot(
     random_state : int, RandomState or None, default=0
         Seed of the sample, the projection and the choice of pictures.
     figsize : tuple of float, optional
-        Width and height, in inches.
+        Width and height, in inches; as large as map and legend need by default.
     ax : matplotlib.axes.Axes, optional
         Where to draw; of three dimensions for a map of three.
 
@@ -283,10 +322,11 @@ def embedding_plot(
     chosen = _sample(n, max_points, rng)
     seed = rng.randint(2**31 - 1)
     points = project_vectors(vectors[chosen], method, n_components, random_state=seed)
-    if ax is None:
-        figure = Figure(figsize=figsize or _page(points), layout="constrained")
-        projection = "3d" if n_components == 3 else None
-        ax = figure.add_subplot(projection=projection)
+    own = ax is None
+    if own:
+        flat = n_components == 2
+        figure = Figure(figsize=figsize, layout="constrained" if flat else None)
+        ax = figure.add_subplot(projection=None if flat else "3d")
     elif (n_components == 3) != (ax.name == "3d"):
         raise ValueError(
             f"A map of {n_components} dimensions cannot be drawn on axes of kind "
@@ -295,16 +335,22 @@ def embedding_plot(
     labels = None if labels is None else labels[chosen]
     style = _style(classes)
     _scatter(ax, points, labels, style, rng)
-    margin = 0.06 if images is None else 0.1
-    _dress(ax, method, n_components, len(chosen), n, margin)
+    limits = _limits(points[:, :2], 0.04 if images is None else 0.08)
+    _dress(ax, method, n_components, len(chosen), n, limits)
+    if own:
+        _arrange(ax, 0, figsize)
     if labels is not None:
-        _legend(ax, labels, style)
+        widest = (0.5 if figsize else 1) * ax.figure.get_figwidth()
+        legend = _legend(ax, labels, style, own, widest)
+        if own:
+            _arrange(ax, legend, figsize)
     if images is not None and n_thumbnails > 0:
-        if labels is None:
-            colors = [LINE_COLOR] * len(points)
-        else:
+        colors, names = [LINE_COLOR] * len(points), None
+        if labels is not None:
             colors = [style[name][0] for name in labels]
-        _add_thumbnails(ax, points, images, chosen, colors, n_thumbnails, rng)
+            # Where colors come again, a frame does not tell the class.
+            names = labels if len(style) > len(CLASS_COLORS) else None
+        _add_thumbnails(ax, points, images, chosen, colors, names, n_thumbnails, rng)
     return ax.figure
 
 
@@ -315,7 +361,7 @@ def _to_gif(frames, path, duration):
     some = np.concatenate(frames[:: max(1, len(frames) // 8)])
     palette = Image.fromarray(some).quantize(128, dither=Image.Dither.NONE)
     colors = np.array(palette.getpalette()).reshape(-1, 3)
-    colors[colors.min(axis=1) > 249] = 255  # the page is white, not nearly so
+    colors[colors.min(axis=1) > 246] = 255  # the page is white, not nearly so
     palette.putpalette(colors.ravel().tolist())
     pictures = [
         picture.quantize(palette=palette, dither=Image.Dither.NONE)
@@ -341,7 +387,7 @@ def embedding_animation(
     fps=12,
     max_points=2_000,
     random_state=0,
-    figsize=(6.2, 4.2),
+    figsize=None,
     dpi=90,
 ):
     """Write a map of three dimensions that turns once around, as a GIF.
@@ -360,8 +406,8 @@ def embedding_animation(
         Draw a random sample of so many, None for all; the title says so.
     random_state : int, RandomState or None, default=0
         As in `embedding_plot`.
-    figsize : tuple of float, default=(6.2, 4.2)
-        Width and height, in inches.
+    figsize : tuple of float, optional
+        Width and height, in inches; as large as map and legend need by default.
     dpi : int, default=90
         Pixels an inch.
 
@@ -404,9 +450,6 @@ def embedding_animation(
         figsize=figsize,
     )
     figure.set_dpi(dpi)
-    figure.set_layout_engine("none")
-    width = 1 if labels is None else 0.64  # a fixed place; the rest is the legend's
-    figure.axes[0].set_position([0.01, 0.02, width - 0.01, 0.9])
     canvas, (ax,) = FigureCanvasAgg(figure), figure.axes
     frames = []
     for i in progress(range(n_frames), desc="drawing", unit="frame"):

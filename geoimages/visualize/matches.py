@@ -8,7 +8,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from ..search import METRICS
-from .panels import CANDIDATE_COLOR, CLASS_COLORS, COLUMNS, Figure, Gallery, show
+from .panels import CANDIDATE_COLOR, COLUMNS, Figure, Gallery, block_colors, show
 
 _NO_SHARES = {"similarity", "orientation", "mirrored", "verification", *METRICS}
 _BAR, _GAP = 0.07, 0.05  # height of a bar and the space above it, in inches
@@ -35,7 +35,7 @@ def _one_each(candidate, queries):
 
 
 def _parts_of(matches, candidate, gallery):
-    """Part a ranked table into (matches, candidate or None) for each query."""
+    """Split a ranked table into (matches, candidate or None) for each query."""
     if isinstance(matches.index, pd.MultiIndex):
         queries = matches.index.unique("query")
         groups = [matches.xs(query, level="query") for query in queries]
@@ -62,10 +62,10 @@ def _share_columns(matches):
 
 
 def _found_as(row):
-    """The line that says how the candidate was turned, if it was."""
+    """The line that says how the candidate was rotated, if it was."""
     told, degrees = [], row.get("orientation")
     if pd.notna(degrees) and round(degrees, 1) % 360:
-        told.append(f"turned {round(degrees, 1) % 360:g}°")
+        told.append(f"rotated {round(degrees, 1) % 360:g}°")
     if row.get("mirrored", False):
         told.append("mirrored")
     return [", ".join(told)] if told else []
@@ -174,7 +174,9 @@ def plot_matches(matches, metadata, candidate=None, *, figsize=None):
     text = max(len(panel[1]) for panels in rows for panel in panels)
     columns = min(most, COLUMNS)
     lines = math.ceil(most / columns)
-    line = 1.55 + 0.13 * max(text, 3) + (_BAR + _GAP) * bool(blocks)
+    shapes = [np.shape(panel[0]) for panels in rows for panel in panels]
+    tall = min(1, max(height / width for height, width, *_ in shapes))
+    line = 1.55 * tall + 0.13 * max(text, 3) + (_BAR + _GAP) * bool(blocks)
     width, height = 1.55 * columns + 0.1, line * lines * len(rows) + 0.1
     legend_columns = max(1, min(len(blocks), int(width / 1.2)))
     if blocks:
@@ -182,7 +184,7 @@ def plot_matches(matches, metadata, candidate=None, *, figsize=None):
     figure = Figure(figsize=figsize or (width, height), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.06)
     axes = figure.subplots(lines * len(rows), columns, squeeze=False)
-    colors = [CLASS_COLORS[i % len(CLASS_COLORS)] for i in range(len(blocks))]
+    colors = block_colors(blocks)
     low = shares.clip(upper=0).sum(axis=1).min()
     high = shares.clip(lower=0).sum(axis=1).max()
     for places, panels in zip(axes.reshape(len(rows), -1), rows, strict=True):

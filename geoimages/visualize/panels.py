@@ -10,6 +10,7 @@ import numpy as np
 from ..etl import class_of
 from ..files import atomic_path
 from ..pictures.reading import read_image
+from ..pictures.resizing import resize_image
 from ..pictures.scaling import check_scale, on_white
 from ..pictures.validation import infer_image_shape
 
@@ -30,6 +31,11 @@ CLASS_COLORS = (
     "#717581",
     "#92dadb",
 )
+BLOCK_COLORS = dict(
+    zip(("color", "tone", "texture", "hog", "conv"), CLASS_COLORS, strict=False)
+)  # of blocks of features, the same in all figures
+_MOST_PIXELS = 512  # of a side of a picture as it is drawn
+_CAPTION = 24  # characters of a caption's line below a panel
 COLUMNS = 7  # panels in a row that are still legible on a page
 
 
@@ -45,6 +51,28 @@ class Figure(matplotlib.figure.Figure):
 def shorten(text, most=18):
     text = str(text)
     return text if len(text) <= most else f"{text[: most - 9]}…{text[-8:]}"
+
+
+def caption_lines(text, most=_CAPTION):
+    """Break a long name into two lines, after a sign if there is one; cut longer ones."""
+    text = shorten(text, 2 * most)
+    if len(text) <= most:
+        return [text]
+    signs = [i + 1 for i, sign in enumerate(text[:most]) if not sign.isalnum()]
+    place = max((i for i in signs if len(text) - i <= most), default=most)
+    return [text[:place].strip(), text[place:].strip()]
+
+
+def block_colors(names):
+    """A color for each block of features."""
+    others = [color for color in CLASS_COLORS if color not in BLOCK_COLORS.values()]
+    unknown = [name for name in names if name not in BLOCK_COLORS]
+    return [
+        BLOCK_COLORS[name]
+        if name in BLOCK_COLORS
+        else others[unknown.index(name) % len(others)]
+        for name in names
+    ]
 
 
 class Gallery:
@@ -89,7 +117,7 @@ class Gallery:
         """Lines that name a picture: its key, and its label if the key does not."""
         label = self.label(key)
         told = not label or str(key).startswith(f"{label}.")
-        return [shorten(key)] if told else [shorten(key), label]
+        return caption_lines(key) + ([] if told else caption_lines(label))
 
     def _about(self, key):
         try:
@@ -106,9 +134,18 @@ def opaque(image):
     return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
 
 
+def shrunk(image, most=_MOST_PIXELS):
+    """A picture no larger than a figure can show, in its own aspect."""
+    scale = most / max(image.shape[:2])
+    if scale >= 1 or image.dtype != np.uint8 or image.ndim != 3:
+        return image
+    size = tuple(max(1, round(scale * side)) for side in image.shape[:2])
+    return resize_image(image, size, "stretch")
+
+
 def show(ax, image, caption=(), color=None):
     """Draw one picture and the lines of its caption."""
-    image = opaque(image)
+    image = shrunk(opaque(image))
     # A few pixels are shown as they are; more of them look better smoothed.
     smooth = "nearest" if max(image.shape[:2]) <= 64 else "auto"
     cmap = "gray" if image.ndim == 2 else None

@@ -3,7 +3,6 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ..pictures.resizing import resize_image
 from .panels import Figure, show
 
 
@@ -52,10 +51,7 @@ def sample_sheet(images, labels=None, *, n_per_class=8, random_state=0, figsize=
         members = np.flatnonzero(labels == name)
         chosen = np.sort(rng.permutation(members)[:columns])
         for ax, position in zip(row, chosen, strict=False):
-            image = np.asarray(images[int(position)])
-            if max(image.shape[:2]) > 256:
-                image = resize_image(image, (256, 256))
-            show(ax, image)
+            show(ax, images[int(position)])
         for ax in row[len(chosen) :]:
             ax.remove()
         row[0].set_ylabel(

@@ -2,23 +2,9 @@
 
 import math
 
-import numpy as np
 from matplotlib.lines import Line2D
 
-from ..pictures.resizing import resize_image
 from .panels import CANDIDATE_COLOR, MUTED_COLOR, Figure, Gallery, show
-
-_MOST_PIXELS = 512  # of a side of a picture on the sheet
-
-
-def _shrunk(image):
-    """A picture no larger than a sheet can show."""
-    height, width = image.shape[:2]
-    if image.ndim != 3 or max(height, width) <= _MOST_PIXELS:
-        return image
-    scale = _MOST_PIXELS / max(height, width)
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    return resize_image(image, size, "stretch")
 
 
 def trial_sheet(query, left, right, metadata, title="", *, figsize=None):
@@ -80,13 +66,13 @@ def trial_sheet(query, left, right, metadata, title="", *, figsize=None):
         title, fontsize=9, color=MUTED_COLOR, y=1 - 0.08 / size[1], va="top"
     )
     ax = figure.add_subplot(grid[0, :])
-    show(ax, _shrunk(gallery.picture(query, like=left[0])), color=CANDIDATE_COLOR)
+    show(ax, gallery.picture(query, like=left[0]), color=CANDIDATE_COLOR)
     ax.set_title("which side is more like this?", fontsize=10, color=CANDIDATE_COLOR)
     for name, keys, first in (("LEFT", left, 0), ("RIGHT", right, columns + 1)):
         for i, key in enumerate(keys):
             line, column = divmod(i, columns)
             ax = figure.add_subplot(grid[line + 1, first + column])
-            show(ax, _shrunk(np.asarray(gallery.image(key))))
+            show(ax, gallery.image(key))
             ax.set_title(str(i + 1), fontsize=7, color=MUTED_COLOR, pad=2, loc="left")
         place = grid[1, first : first + columns].get_position(figure)
         middle, top = (place.x0 + place.x1) / 2, place.y1 + 0.2 / size[1]

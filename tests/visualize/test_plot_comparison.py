@@ -1,5 +1,7 @@
 """Figures of a comparison show what was found, and whose it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,17 @@ def test_scores_differences_and_overlap(result, tmp_path):
     shown = " ".join(figure.get_suptitle().split())
     assert shown == result.verdict
     save_figure(figure, tmp_path / "a.png")
+
+
+def test_times_are_read_at_a_glance_and_no_mark_is_clipped(result):
+    slow = replace(result, costs=result.costs.assign(batch_ms=[1100.0, 0.25]))
+    figure = Plots.comparison(slow)
+    assert legend(figure.axes[0]) == [
+        "pixels (1.1 s a query)",
+        "kmeans (0.25 ms a query)",
+    ]
+    for ax in figure.axes:
+        assert not any(marks.get_clip_on() for marks in ax.collections[1::2])
 
 
 def test_some_measures_only(result):

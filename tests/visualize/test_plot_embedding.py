@@ -154,6 +154,66 @@ def test_more_classes_than_colors_differ_in_their_marker():
     assert len(points(figure)[0]) == 46
 
 
+@pytest.fixture(scope="module")
+def kinds():
+    """Vectors, pictures and labels of thirty classes of several sizes."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([f"biotite-muscovite schist {i:02d}" for i in range(30)], 8)
+    labels = np.append(labels, ["rare"])
+    X = rng.normal(size=(241, 5)) * [4, 2, 1, 1, 1]
+    return X, labels, rng.integers(0, 255, (241, 8, 12, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("n_components", [2, 3])
+@pytest.mark.parametrize("figsize", [None, (6, 4)])
+def test_many_classes_leave_the_map_its_place(kinds, n_components, figsize):
+    X, labels, _ = kinds
+    figure = Plots.embedding_plot(X, labels, "pca", n_components, figsize=figsize)
+    (ax,), (box,), page = figure.axes, figure.legends, figure.bbox
+    names = [axis.label for axis in (ax.xaxis, ax.yaxis)]
+    names += [ax.zaxis.label] if n_components == 3 else []
+    for azim in range(0, 360, 30) if n_components == 3 else [None]:
+        if azim is not None:
+            ax.view_init(elev=20, azim=azim)
+        figure.draw_without_rendering()
+        for inside in (box, *names):
+            inside = inside.get_window_extent()
+            assert page.x0 <= inside.x0 < inside.x1 <= page.x1
+            assert page.y0 <= inside.y0 < inside.y1 <= page.y1
+        left = box.get_window_extent().x0
+        assert max(name.get_window_extent().x1 for name in names) < left
+    assert box.get_window_extent().width <= 0.52 * page.width
+    entries = list(legend(figure))
+    if figsize is None:
+        assert len(entries) == 31
+        assert "rare (1)" in entries
+    else:
+        assert entries[-1].startswith("and ")
+        assert "rare (1)" not in entries
+
+
+def test_points_fill_the_frame(kinds):
+    X, labels, _ = kinds
+    figure = Plots.embedding_plot(X, labels, "pca")
+    figure.draw_without_rendering()
+    places, _ = points(figure)
+    limits = np.array([figure.axes[0].get_xlim(), figure.axes[0].get_ylim()])
+    assert (np.ptp(places, axis=0) > 0.7 * np.ptp(limits, axis=1)).all()
+
+
+def test_thumbnails_are_named_where_colors_come_again(kinds):
+    X, labels, images = kinds
+    figure = Plots.embedding_plot(X, labels, "pca", images=images, n_thumbnails=9)
+    boxes = thumbnails(figure)
+    assert 5 <= len(boxes) <= 9
+    expected = PCA(2, random_state=0).fit_transform(X.astype(np.float32))
+    for box in boxes:
+        picture, text = box.offsetbox.get_children()
+        nearest = abs(abs(expected) - abs(np.array(box.xy))).sum(axis=1).argmin()
+        np.testing.assert_array_equal(picture.get_data(), images[nearest])
+        assert text.get_text() in ("rare", f"bioti…chist {labels[nearest][-2:]}")
+
+
 def test_a_sample_is_drawn_and_said(vectors):
     order = np.random.default_rng(1).permutation(60)
     X, labels = (part[order] for part in vectors)
@@ -233,7 +293,7 @@ def test_thumbnails_of_any_picture(rocks, vectors):
         assert len(thumbnails(figure)) == 3
         picture = thumbnails(figure)[0].offsetbox.get_data()
         assert picture.dtype == np.uint8
-        assert picture.shape == ((96, 96, 3) if shape[1] == 200 else (9, 9, 3))
+        assert picture.shape == ((96, 48, 3) if shape[1] == 200 else (9, 9, 3))
         # What is masked is shown on white.
         assert (picture == (255 if shape[-1] == 4 else 0)).all()
     none = Plots.embedding_plot(X, images=rocks, n_thumbnails=0)
@@ -312,7 +372,7 @@ def test_an_animation_turns_once_around(vectors, tmp_path, monkeypatch):
     assert min(steps) > 0
     assert steps[-1] < 1.5 * np.median(steps)
     # The legend stands still.
-    right = [frame[:, int(0.8 * frame.shape[1]) :] for frame in frames]
+    right = [frame[:, int(0.92 * frame.shape[1]) :] for frame in frames]
     assert all((abs(part - right[0]) < 40).all() for part in right)
     assert [file.name for file in tmp_path.iterdir()] == ["map.gif"]
 

@@ -1,10 +1,19 @@
 """Plots draw what they are given, in order, with what a person needs to read them."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from geoimages import Images, KMeansModel, PairwiseModel, Plots, suggest_elbow
+from geoimages import (
+    Images,
+    KMeansModel,
+    PairwiseModel,
+    Plots,
+    RockFeatures,
+    suggest_elbow,
+)
 from geoimages.visualize import save_figure
 
 
@@ -139,9 +148,9 @@ def test_captions_tell_how_the_candidate_was_turned(rocks):
     told = [caption[1:] for caption in captions(Plots.plot_matches(found, rocks))]
     assert told == [
         ["similarity 1.000"],
-        ["similarity 0.900", "turned 90°, mirrored"],
-        ["similarity 0.800", "turned 33.3°"],
-        ["similarity 0.700", "turned 330°"],
+        ["similarity 0.900", "rotated 90°, mirrored"],
+        ["similarity 0.800", "rotated 33.3°"],
+        ["similarity 0.700", "rotated 330°"],
         ["similarity 0.600", "mirrored"],
         ["similarity 0.500"],
     ]
@@ -237,6 +246,59 @@ def test_long_keys_are_shortened(rocks):
     assert short.endswith("0103.50")
 
 
+def test_long_names_are_broken_before_they_are_cut():
+    from geoimages.visualize.panels import caption_lines
+
+    assert caption_lines("marble.MGN0Z") == ["marble.MGN0Z"]
+    key = "drillcore.hole-BH12-depth-0103.50"
+    assert caption_lines(key) == ["drillcore.hole-BH12-", "depth-0103.50"]
+    assert caption_lines("x" * 30) == ["x" * 24, "x" * 6]
+    first, second = caption_lines("x" * 60)
+    assert len(first) == len(second) == 24
+    assert "…" in first + second
+
+
+def test_a_block_has_one_color_in_all_figures(rocks):
+    def colors(**weights):
+        model = PairwiseModel(3, features=RockFeatures(**weights)).fit(rocks)
+        matches = model.predict(rocks.keys[0], explain=True)
+        (legend,) = Plots.plot_matches(matches, rocks).legends
+        handles = zip(legend.get_texts(), legend.get_patches(), strict=True)
+        return {text.get_text(): patch.get_facecolor() for text, patch in handles}
+
+    every, some = colors(), colors(color=0)
+    assert len(set(every.values())) == len(every) == 4
+    assert some == {name: every[name] for name in some}
+    assert "color" not in some
+
+
+def test_a_query_is_drawn_in_its_own_aspect(rocks):
+    matches = PairwiseModel(3).fit(rocks).predict(rocks[0])
+    query = np.zeros((2000, 500, 3), np.uint8)
+    figure = Plots.plot_matches(matches, rocks, query)
+    assert figure.axes[0].images[0].get_array().shape == (512, 128, 3)
+
+
+def test_confusion_of_many_classes_is_sorted_and_legible():
+    rng = np.random.default_rng(0)
+    names = np.array([f"rock of the kind {i:02d}" for i in range(30)])
+    y = rng.integers(0, 30, 900)
+    taken = np.where(rng.random(900) < 0.3, (y + 15) % 30, y)  # 00 for 15, and so on
+    figure = Plots.confusion_matrix(names[y], names[taken])
+    (ax,) = figure.axes
+    assert ax.get_title() == f"accuracy {np.mean(y == taken):.3f}, 900 pictures"
+    figure.draw_without_rendering()
+    for labels in (ax.get_xticklabels(), ax.get_yticklabels()):
+        boxes = [label.get_window_extent() for label in labels]
+        assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
+    order = [int(label.get_text()[-2:]) for label in ax.get_yticklabels()]
+    assert sorted(order) == list(range(30))
+    places = np.argsort(order)
+    assert (abs(places[:15] - places[15:]) == 1).all()
+    few = Plots.confusion_matrix(["b", "a", "c"], ["b", "a", "a"]).axes[0]
+    assert [label.get_text() for label in few.get_yticklabels()] == ["a", "b", "c"]
+
+
 def test_elbow_plot_marks_the_suggestion():
     clusters, inertias = range(1, 8), [100, 60, 25, 20, 17, 15, 14]
     figure = Plots.elbow_plot(clusters, inertias)
@@ -304,7 +366,9 @@ def test_sample_sheet_of_arrays_and_of_few_pictures(pictures):
     assert len(Plots.sample_sheet(images[:5]).axes) == 5
     large = np.zeros((2, 300, 400, 3), np.uint8)
     sheet = Plots.sample_sheet(large)
-    assert sheet.axes[0].images[0].get_array().shape == (256, 256, 3)
+    assert sheet.axes[0].images[0].get_array().shape == (300, 400, 3)
+    sheet = Plots.sample_sheet(np.zeros((1, 600, 1200, 3), np.uint8))
+    assert sheet.axes[0].images[0].get_array().shape == (256, 512, 3)
     with pytest.raises(ValueError, match="n_per_class must be 1 or more, got 0"):
         Plots.sample_sheet(images[:5], n_per_class=0)
     with pytest.raises(ValueError, match="got 5 pictures and 2 labels"):
