@@ -78,7 +78,8 @@ class SamePictureProbability:
         print(
             f"  {name}: {len(same):,} candidates, {same.mean():.3f} the same; AUC "
             f"{roc_auc_score(same, -best):.3f}, log loss {log_loss(same, proba):.3f}, "
-            f"calibration error {wrong:.3f}; at 0.5 right {np.mean((proba > 0.5) == same):.3f}, "
+            f"calibration error {wrong:.3f}; at 0.5 right "
+            f"{np.mean((proba > 0.5) == same):.3f}, "
             f"not there but said to be {np.mean(proba[~same] > 0.5):.3f}"
         )
         bins = pd.cut(best, [-1, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 2])
