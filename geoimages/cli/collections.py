@@ -18,9 +18,7 @@ from .options import COLLECTION, format_options, print_table
     type=click.Path(file_okay=False),
     help="Folder to write to.",
 )
-@click.option(
-    "--source", type=click.Path(), help="Your own zip or folder instead."
-)
+@click.option("--source", type=click.Path(), help="Your own zip or folder instead.")
 def demo(output, source):
     """Run the main steps on a drawn sample, or on your own pictures."""
     from .demo import run_demo

@@ -131,9 +131,7 @@ def neighbors(collection, k, output, vectors, keep, cache_size, **choice):
     help="Numbers of clusters to try.",
 )
 @features_options()
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed of k-means."
-)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of k-means.")
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw the curve.")
 @format_options
 def elbow(collection, clusters, features, preset, seed, plot, form):

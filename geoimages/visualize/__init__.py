@@ -1,4 +1,4 @@
-"""Plots: what was found, what the collection holds, how many clusters it has."""
+"""Figures of matches, collections, clusters, embeddings, scores and training."""
 
 from .classification import confusion_matrix, learning_curve, reliability
 from .clusters import elbow_plot, suggest_elbow
@@ -15,7 +15,7 @@ __all__ = ["Plots", "project_vectors", "save_figure", "suggest_elbow"]
 
 
 class Plots:
-    """Figures of what the models found.
+    """Figures of models, answers and collections.
 
     Every method returns a `matplotlib.figure.Figure` and shows nothing by itself: a
     notebook shows it as the last line of a cell, a script saves it with ``savefig``.

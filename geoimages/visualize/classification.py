@@ -1,4 +1,4 @@
-"""How right a classifier is, and how sure."""
+"""Figures of a classifier: confusion matrix, calibration, learning curve."""
 
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
@@ -22,7 +22,7 @@ def _by_similarity(counts):
 
 
 def confusion_matrix(y_true, y_pred, ax=None, *, figsize=None):
-    """Show how often each class was taken for which.
+    """Plot a confusion matrix.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def confusion_matrix(y_true, y_pred, ax=None, *, figsize=None):
         figure = Figure(figsize=figsize or (side + 0.3, side), layout="constrained")
         ax = figure.subplots()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    # A square root of the color scale, so that a few mistakes among many show.
+    # The square root makes a few errors among many pictures visible.
     ax.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
     size = 10 if n <= _MANY else 7
     for (row, column), count in np.ndenumerate(counts):
@@ -72,7 +72,7 @@ def confusion_matrix(y_true, y_pred, ax=None, *, figsize=None):
 
 
 def reliability(y_true, proba, classes, ax=None, *, n_bins=15, figsize=(5, 5)):
-    """Show how often a classifier is right beside how sure it is.
+    """Plot accuracy against confidence (a reliability diagram).
 
     Parameters
     ----------
@@ -81,11 +81,11 @@ def reliability(y_true, proba, classes, ax=None, *, n_bins=15, figsize=(5, 5)):
     proba : ndarray of shape (n, n_classes)
         Predicted probabilities.
     classes : array-like of shape (n_classes,)
-        The classes of the columns.
+        Class of each column of `proba`.
     ax : matplotlib.axes.Axes, optional
         Where to draw.
     n_bins : int, default=15
-        Bins of equal width in [0, 1].
+        Number of bins of equal width in [0, 1].
     figsize : tuple of float, default=(5, 5)
         Width and height, in inches.
 
@@ -93,7 +93,7 @@ def reliability(y_true, proba, classes, ax=None, *, n_bins=15, figsize=(5, 5)):
     -------
     figure : matplotlib.figure.Figure
         The area of a point grows with the number of its pictures; bars are 95 %
-        intervals (Wilson).
+        Wilson intervals.
     """
     if ax is None:
         ax = Figure(figsize=figsize, layout="constrained").subplots()
@@ -101,7 +101,7 @@ def reliability(y_true, proba, classes, ax=None, *, n_bins=15, figsize=(5, 5)):
     error = expected_calibration_error(y_true, proba, classes, n_bins)
     n, p = curve["pictures"], curve["accuracy"]
     low, high = wilson_interval(p, n)
-    ax.plot([0, 1], [0, 1], ":", color=MUTED_COLOR, label="as sure as right")
+    ax.plot([0, 1], [0, 1], ":", color=MUTED_COLOR, label="perfectly calibrated")
     ax.vlines(curve["confidence"], low, high, color=LINE_COLOR)
     ax.scatter(
         curve["confidence"],
@@ -125,7 +125,7 @@ def reliability(y_true, proba, classes, ax=None, *, n_bins=15, figsize=(5, 5)):
 
 
 def learning_curve(model, *, figsize=(8, 3.4)):
-    """Show how training went, epoch by epoch.
+    """Plot loss and validation score by epoch.
 
     Parameters
     ----------
@@ -137,8 +137,8 @@ def learning_curve(model, *, figsize=(8, 3.4)):
     Returns
     -------
     figure : matplotlib.figure.Figure
-        The loss in training, and in validation where it is known; beside it the
-        validation score. The shaded epochs are those whose weights were averaged.
+        The training loss, and the validation loss and score if available. Shading
+        marks the epochs whose weights were averaged.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def learning_curve(model, *, figsize=(8, 3.4)):
     loss = getattr(model, "loss_curve_", [])
     if not len(loss):
         raise ValueError(
-            f"{type(model).__name__} has no learning curve; give a fitted network."
+            f"{type(model).__name__} has no learning curve; pass a fitted network."
         )
     score = getattr(model, "validation_score_curve_", None)
     if score is None:
@@ -166,7 +166,7 @@ def learning_curve(model, *, figsize=(8, 3.4)):
     if len(score):
         axes[1].plot(np.arange(1, len(score) + 1), score, color=LINE_COLOR)
         axes[1].set(ylabel="validation score")
-    # Iterations over judgements, which have no validation score, are not averaged.
+    # Training on judgments has no validation score, and its weights are not averaged.
     averaged = getattr(model, "averaged_epochs", 1) if len(score) else 1
     for ax in axes:
         if averaged > 1:

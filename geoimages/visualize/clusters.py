@@ -1,15 +1,15 @@
-"""How many clusters a collection has."""
+"""The elbow of the k-means inertia."""
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from .panels import CANDIDATE_COLOR, LINE_COLOR, MUTED_COLOR, Figure
 
-_LEAST_BEND = 0.05  # of random rows without clusters it stays below 0.03
+_LEAST_BEND = 0.05  # for random rows without clusters it stays below 0.03
 
 
 def suggest_elbow(clusters, inertias):
-    """Suggest a number of clusters where more of them stop paying.
+    """Suggest a number of clusters from the elbow of the inertia.
 
     Parameters
     ----------
@@ -21,15 +21,15 @@ def suggest_elbow(clusters, inertias):
     Returns
     -------
     elbow : int or None
-        The number whose point lies farthest below the line from the first point to
-        the last on logarithmic axes. None without a clear elbow: with fewer than three
-        points, or where that distance is less than 0.05 of the height of the curve.
+        The number of clusters whose point lies farthest below the line from the first
+        point to the last on logarithmic axes. None without a clear elbow: with fewer
+        than three points, or if that distance is less than 0.05 of the curve's height.
 
     Notes
     -----
-    On rows without clusters the inertia falls as a power of their number, k^(−2/d) in d
-    dimensions (Zador 1982): bent on linear axes, straight on logarithmic ones. So a bend
-    on linear axes says nothing, and one on logarithmic axes does.
+    For data without clusters the inertia follows a power law of their number, k^(−2/d)
+    in d dimensions (Zador 1982): a curve on linear axes, a straight line on logarithmic
+    ones. Only a bend on logarithmic axes is therefore evidence of clusters.
 
     References
     ----------
@@ -65,7 +65,7 @@ def elbow_plot(clusters, inertias, ax=None, *, figsize=(6, 4)):
     clusters : array-like of shape (n,), int
         Numbers of clusters tried.
     inertias : array-like of shape (n,), float
-        What `KMeansModel.model_inertias` returned for them.
+        As returned by `KMeansModel.model_inertias`.
     ax : matplotlib.axes.Axes, optional
         Where to draw.
     figsize : tuple of float, default=(6, 4)
@@ -78,7 +78,7 @@ def elbow_plot(clusters, inertias, ax=None, *, figsize=(6, 4)):
     Raises
     ------
     ValueError
-        If there is not one inertia for each number.
+        If the lengths differ.
 
     See Also
     --------

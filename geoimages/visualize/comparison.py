@@ -1,4 +1,4 @@
-"""Which of several models is better, and what each of them finds."""
+"""Figures that compare models: scores, differences, overlap, matches."""
 
 import textwrap
 
@@ -22,7 +22,7 @@ _MOST_PAIRS = 3
 
 
 def _offsets(n, spread=0.52):
-    """Where n marks stand about one line, from the top down: (n,)."""
+    """Offsets of n marks around one line, from the top down: (n,)."""
     return np.linspace(-spread / 2, spread / 2, n) if n > 1 else np.zeros(1)
 
 
@@ -46,7 +46,7 @@ def _bars(ax, rows, value, y, *, color, marker="o", hollow=(), label=None):
 
 
 def _rows(ax, names):
-    """Give the heights of an axis their names, the first on top."""
+    """Label the rows of an axis, the first on top."""
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     for border in range(1, len(names)):
@@ -56,10 +56,10 @@ def _rows(ax, names):
 
 
 def _shown_measures(result, measures):
-    """The measures to draw, checked."""
+    """Validate the measures to draw."""
     known = list(result.scores["measure"].unique())
     if measures is None:
-        # Of a large class, the first answers hold next to nothing.
+        # Recall at a small k is close to 0 for large classes.
         deepest = [name for name in known if name.startswith("nDCG@")][-1:]
         measures = [
             name
@@ -70,14 +70,13 @@ def _shown_measures(result, measures):
     unknown = [name for name in measures if name not in known]
     if unknown or not measures:
         raise ValueError(
-            f"measures={measures!r} are not all among those compared: "
-            f"{', '.join(known)}."
+            f"measures={measures!r} must be among those compared: {', '.join(known)}."
         )
     return measures
 
 
 def _shown_pairs(result):
-    """All pairs of few models, those with the best one of many."""
+    """All pairs of a few models; of many, the pairs with the best model."""
     table = result.overlap[["model", "other"]].drop_duplicates()
     pairs = list(table.itertuples(index=False, name=None))
     if len(pairs) <= _MOST_PAIRS or not len(result.scores):
@@ -88,7 +87,7 @@ def _shown_pairs(result):
 
 
 def _duration(milliseconds):
-    """A time with two digits, in milliseconds or seconds."""
+    """Format a time with two digits, in milliseconds or seconds."""
     seconds = milliseconds >= 1000
     value = milliseconds / 1000 if seconds else milliseconds
     number = f"{value:.2g}" if value < 10 else f"{value:,.0f}"
@@ -101,7 +100,7 @@ def _draw_scores(ax, result, measures):
         rows = result.scores[result.scores["model"] == name].set_index("measure")
         y = np.arange(len(measures)) + offsets[i]
         duration = _duration(result.costs.loc[name, "batch_ms"])
-        label = f"{name} ({duration} a query)"
+        label = f"{name} ({duration} per query)"
         _bars(
             ax,
             rows.loc[measures],
@@ -135,7 +134,7 @@ def _draw_differences(ax, result, measures, pairs):
         )
     ax.axvline(0, color=MUTED_COLOR, linewidth=1)
     _rows(ax, [""] * len(measures))
-    ax.set(xlabel="paired difference (hollow: not sure)", title="Differences")
+    ax.set(xlabel="paired difference (hollow: not significant)", title="Differences")
 
 
 def _draw_overlap(ax, result, pairs):
@@ -155,16 +154,16 @@ def _draw_overlap(ax, result, pairs):
             label=" – ".join(pair),
         )
     _rows(ax, measures)
-    ax.set(xlabel="share of answers alike", xlim=(-0.02, 1.02), title="Overlap")
+    ax.set(xlabel="overlap of the answers", xlim=(-0.02, 1.02), title="Overlap")
 
 
 def comparison(result, measures=None, *, figsize=None):
-    """Show which of several models is better, and how much their answers overlap.
+    """Plot the scores, paired differences and overlap of several models.
 
     Parameters
     ----------
     result : Comparison
-        What `compare` returned.
+        As returned by `compare`.
     measures : str or list of str, optional
         The measures to show; by default all but recall at k, and nDCG at the largest
         k only.
@@ -174,9 +173,9 @@ def comparison(result, measures=None, *, figsize=None):
     Returns
     -------
     figure : matplotlib.figure.Figure
-        Scores, paired differences (hollow where they may be chance) and overlap, with
-        their intervals; without labels the overlap only. Of more than three models,
-        the differences are those from the best.
+        Scores, paired differences (hollow if not significant) and overlap, with their
+        intervals; without labels only the overlap. For more than three models, the
+        differences from the best one.
 
     Raises
     ------
@@ -226,15 +225,14 @@ def comparison(result, measures=None, *, figsize=None):
 
 
 def side_by_side(candidate, models, metadata, k_candidates=6, *, figsize=None):
-    """Show what each of several models finds for one candidate, a row a model.
+    """Show the matches of one candidate from several models, one row per model.
 
     Parameters
     ----------
     candidate : str or ndarray
-        A key of the stored pictures, or a picture (height, width, channels) or flat
-        row.
+        Key of a stored picture, a picture (height, width, channels) or a flat row.
     models : dict of str to similarity model
-        Fitted, by name.
+        Fitted models by name.
     metadata : dict or Collection
         Where the pictures are, as for `Plots.plot_matches`.
     k_candidates : int, default=6
@@ -245,14 +243,14 @@ def side_by_side(candidate, models, metadata, k_candidates=6, *, figsize=None):
     Returns
     -------
     figure : matplotlib.figure.Figure
-        Where the candidate is a key, matches of its label have a thick frame.
+        If the candidate is a key, matches with its label have a thick frame.
 
     Raises
     ------
     KeyError
-        If a key is not in `metadata`, or not among the stored ones.
+        If a key is not in `metadata`, or not stored in a model.
     TypeError
-        If `models` is no dict.
+        If `models` is not a dict.
 
     Examples
     --------
@@ -303,5 +301,5 @@ def side_by_side(candidate, models, metadata, k_candidates=6, *, figsize=None):
     for ax in axes[1:, 0]:
         ax.remove()
     if label:
-        figure.suptitle(f"thick frame: {label}, as the candidate", fontsize=9)
+        figure.suptitle(f"thick frame: {label}, the candidate's class", fontsize=9)
     return figure

@@ -1,4 +1,4 @@
-"""What a convolution has learned to look for, and where it finds it."""
+"""Learned filters and feature maps of a convolution."""
 
 import math
 
@@ -9,19 +9,19 @@ from .panels import MUTED_COLOR, Figure, show
 
 
 def _convolution(model):
-    """The fitted convolution of a model, or an error that says there is none."""
+    """Return the fitted convolution of a model, or raise a ValueError."""
     conv = getattr(model, "features_", model)
     conv = getattr(conv, "blocks_", {}).get("conv", conv)
     if not hasattr(conv, "filters_"):
         raise ValueError(
-            f"{type(conv).__name__} has learned no filters; give a fitted "
-            "ConvFeatures, or a model that holds one."
+            f"{type(conv).__name__} has no learned filters; pass a fitted "
+            "ConvFeatures, or a model that contains one."
         )
     return conv
 
 
 def _grid(n, figsize):
-    """A figure of n small panels: (figure, axes)."""
+    """Make a figure of n small panels: (figure, axes)."""
     columns = min(12, n)
     lines = math.ceil(n / columns)
     size = figsize or (0.75 * columns + 0.1, 0.75 * lines + 0.1)
@@ -33,7 +33,7 @@ def _grid(n, figsize):
 
 
 def filters(conv, *, figsize=None):
-    """Show the filters that a `ConvFeatures` learned.
+    """Show the learned filters of a `ConvFeatures`.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def filters(conv, *, figsize=None):
     Returns
     -------
     figure : matplotlib.figure.Figure
-        Each filter as the CIELAB pattern that it answers to most, scaled to its own
-        largest value about a middle grey.
+        Each filter as the CIELAB pattern with the strongest response, scaled by its
+        largest value around mid-grey.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def filters(conv, *, figsize=None):
 
 
 def activations(conv, picture, *, figsize=None):
-    """Show a picture and where each learned filter responds to it.
+    """Show a picture and its feature map for each learned filter.
 
     Parameters
     ----------
@@ -78,9 +78,8 @@ def activations(conv, picture, *, figsize=None):
     Returns
     -------
     figure : matplotlib.figure.Figure
-        The picture, then the feature map of each filter in the order of `filters`: red
-        where the patch looks like the filter, blue where it looks like its negative, on
-        one scale.
+        The picture, then the feature map of each filter in the order of `filters`, on
+        one scale: red where the patch resembles the filter, blue its negative.
 
     Raises
     ------
@@ -90,8 +89,8 @@ def activations(conv, picture, *, figsize=None):
     conv, picture = _convolution(conv), np.asarray(picture)
     if picture.ndim != 3:
         raise ValueError(
-            "activations shows one picture of shape (height, width, channels), got "
-            f"an array of shape {picture.shape}; give images[0]."
+            "activations takes one picture of shape (height, width, channels), got "
+            f"an array of shape {picture.shape}; pass images[0]."
         )
     maps = np.moveaxis(conv.feature_maps(picture[None])[0], 2, 0)
     figure, axes = _grid(len(maps) + 1, figsize)

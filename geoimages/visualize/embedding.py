@@ -1,4 +1,4 @@
-"""Maps of feature vectors: what lies near what, and in which class."""
+"""Maps of feature vectors, colored by class."""
 
 from pathlib import Path
 
@@ -21,11 +21,11 @@ _UNLABELED = "no label"
 _UNLABELED_COLOR = "#d0d0d0"
 _TSNE_POINTS = 3_000  # about ten seconds on one core
 _LEGEND_LINE = 0.185  # inches
-_RASTER_POINTS = 2_000  # a page of more dots as vectors is slow to turn
+_RASTER_POINTS = 2_000  # more points as vector graphics are slow to display
 
 
 def _check_labels(labels, n):
-    """Return labels as strings (n,), in their order of first sight sorted, or None."""
+    """Return labels as strings (n,) or None, and the sorted classes."""
     if labels is None:
         return None, []
     labels = pd.Series(labels).reset_index(drop=True) if np.ndim(labels) == 1 else []
@@ -45,7 +45,7 @@ def _check_labels(labels, n):
 
 
 def _style(classes):
-    """A color and a marker for each class; colors come again with another marker."""
+    """A color and a marker for each class; colors repeat with another marker."""
     style = {
         name: (
             CLASS_COLORS[i % len(CLASS_COLORS)],
@@ -59,7 +59,7 @@ def _style(classes):
 
 
 def _sample(n, most, rng):
-    """Positions of up to `most` of n, at random but in order."""
+    """Draw up to `most` of n positions at random, sorted."""
     if most is not None and most < 1:
         raise ValueError(f"max_points must be 1 or more, got {most!r}.")
     if most is None or n <= most:
@@ -72,7 +72,7 @@ def _scatter(ax, points, labels, style, rng):
     n, n_components = points.shape
     size, alpha = np.clip(14_000 / n, 3, 36), np.clip(30 / np.sqrt(n), 0.25, 0.85)
     if n_components == 3:
-        alpha = 1  # what lies behind is drawn fainter
+        alpha = 1  # depth shading makes distant points fainter
     order = rng.permutation(n)
     if labels is None:
         colors, markers = np.full(n, LINE_COLOR, object), np.full(n, "o", object)
@@ -168,7 +168,7 @@ def _arrange(ax, legend, figsize):
 
 
 def _equal_box(ax):
-    """Give three axes one scale; a flat cloud gets some room above and below."""
+    """Use one scale for three axes, with a margin around flat point clouds."""
     limits = np.array([ax.get_xlim(), ax.get_ylim(), ax.get_zlim()])
     middle, span = limits.mean(axis=1), np.ptp(limits, axis=1)
     span = np.maximum(span, span.max() / 4)
@@ -180,7 +180,7 @@ def _equal_box(ax):
 
 
 def _dress(ax, method, n_components, drawn, n, limits):
-    """Name the axes; their units mean nothing, so that they bear no numbers."""
+    """Label the axes; their units have no meaning, so ticks are removed."""
     for side, name in enumerate("xyz"[:n_components]):
         getattr(ax, f"set_{name}label")(f"{_NAMES[method]} {side + 1}", labelpad=4)
         getattr(ax, f"set_{name}ticks")([])
@@ -223,7 +223,7 @@ def _thumbnail(image):
 def _add_thumbnails(ax, points, images, positions, colors, names, most, rng):
     """Draw pictures at some of the points, named or not, so that none covers another."""
     figure = ax.figure
-    figure.draw_without_rendering()  # until then the axes' final place is not known
+    figure.draw_without_rendering()  # fixes the position of the axes
     share = 0.2  # of the map that is covered
     if points.shape[1] == 3:
         points = np.stack(proj_transform(*points.T, ax.get_proj())[:2], axis=1)
@@ -261,12 +261,12 @@ def embedding_plot(
     figsize=None,
     ax=None,
 ):
-    """Draw a map of feature vectors, a point for each picture.
+    """Draw a map of feature vectors, one point per picture.
 
     Parameters
     ----------
     vectors : array-like of shape (n, n_features)
-        Features, for example what a transformer or an embedding returned.
+        Features or embeddings.
     labels : array-like of shape (n,), optional
         Classes, which color the points; None, NaN and "" are shown as no label. The
         legend names as many as find room, the largest.
@@ -287,7 +287,7 @@ def embedding_plot(
     figsize : tuple of float, optional
         Width and height, in inches; as large as map and legend need by default.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; of three dimensions for a map of three.
+        Where to draw; 3-D axes for a map of three dimensions.
 
     Returns
     -------
@@ -296,8 +296,8 @@ def embedding_plot(
     Raises
     ------
     ValueError
-        If `vectors` is not a table of finite numbers, labels or images are not as
-        many, or a setting is unknown.
+        If `vectors` is not a table of finite numbers, the lengths of labels or images
+        differ, or a setting is unknown.
 
     Examples
     --------
@@ -329,8 +329,8 @@ def embedding_plot(
         ax = figure.add_subplot(projection=None if flat else "3d")
     elif (n_components == 3) != (ax.name == "3d"):
         raise ValueError(
-            f"A map of {n_components} dimensions cannot be drawn on axes of kind "
-            f"{ax.name!r}; make them with projection='3d' for three dimensions only."
+            f"A map of {n_components} dimensions cannot be drawn on {ax.name!r} axes; "
+            "create them with projection='3d' for three dimensions only."
         )
     labels = None if labels is None else labels[chosen]
     style = _style(classes)
@@ -355,9 +355,9 @@ def embedding_plot(
 
 
 def _to_gif(frames, path, duration):
-    """Write RGB frames (h, w, 3) as a GIF that turns for ever."""
+    """Write RGB frames (h, w, 3) as a looping GIF."""
     pictures = [Image.fromarray(frame) for frame in frames]
-    # One palette for all, made of some, or the colors would flicker.
+    # One palette for all frames, or the colors would flicker.
     some = np.concatenate(frames[:: max(1, len(frames) // 8)])
     palette = Image.fromarray(some).quantize(128, dither=Image.Dither.NONE)
     colors = np.array(palette.getpalette()).reshape(-1, 3)
@@ -390,26 +390,26 @@ def embedding_animation(
     figsize=None,
     dpi=90,
 ):
-    """Write a map of three dimensions that turns once around, as a GIF.
+    """Write a rotating map of three dimensions as a GIF.
 
     Parameters
     ----------
     path : str or path-like
-        The file to write, ending in ``.gif``; it is written whole or not at all.
+        The file to write, ending in ``.gif``; written atomically.
     vectors, labels, method :
         As in `embedding_plot`.
     n_frames : int, default=60
-        Pictures for one turn of 360°.
+        Frames per rotation of 360°.
     fps : float, default=12
-        Pictures a second, from 1 to 50; the format rounds their time to 0.01 s.
+        Frames per second, from 1 to 50; the format rounds frame times to 0.01 s.
     max_points : int or None, default=2000
-        Draw a random sample of so many, None for all; the title says so.
+        Draw a random sample of this size, stated in the title; None for all.
     random_state : int, RandomState or None, default=0
         As in `embedding_plot`.
     figsize : tuple of float, optional
         Width and height, in inches; as large as map and legend need by default.
     dpi : int, default=90
-        Pixels an inch.
+        Pixels per inch.
 
     Returns
     -------
@@ -419,7 +419,7 @@ def embedding_animation(
     Raises
     ------
     ValueError
-        If `path` ends otherwise, or `n_frames` or `fps` is out of range.
+        If `path` has another suffix, or `n_frames` or `fps` is out of range.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The pictures of a ranked table."""
+"""Figures of the pictures in a ranked table."""
 
 import math
 
@@ -16,7 +16,7 @@ _BAR_GROUND = "#ebebeb"
 
 
 def _one_each(candidate, queries):
-    """List one candidate, a key or pixels, for each query."""
+    """Return a list of one candidate (key or pixels) per query."""
     if isinstance(candidate, pd.DataFrame | pd.Series):
         candidate = candidate.to_numpy()
     if len(queries) == 1 and not isinstance(candidate, str):
@@ -80,7 +80,7 @@ def _caption(name, row):
 
 
 def _bar(ax, shares, low, high, colors):
-    """Draw shares side by side just below a picture, on a scale from low to high."""
+    """Draw a stacked bar of the contributions below a picture, from low to high."""
     inches = ax.figure.dpi_scale_trans + ScaledTranslation(0, 0, ax.transAxes)
     place = blended_transform_factory(ax.transAxes, inches)
 
@@ -98,7 +98,7 @@ def _bar(ax, shares, low, high, colors):
         ax.add_artist(box)
 
     block(0, 1, _BAR_GROUND, "")
-    # What brings the pictures nearer than nothing lies left of zero.
+    # Negative contributions are drawn to the left of zero.
     ends = dict.fromkeys([True, False], -low / (high - low))
     for (name, share), color in zip(shares.items(), colors, strict=True):
         width = share / (high - low)
@@ -121,10 +121,9 @@ def plot_matches(matches, metadata, candidate=None, *, figsize=None):
         Where the pictures are: what `Images.generate_image_metadata` returned, or
         a collection.
     candidate : str, ndarray, dict or sequence, optional
-        The candidate's key, its picture (height, width, channels) or its flat
-        row; for a batch of several one for each query, by name or in order. By
-        default a batch's queries are looked up by key, and a single candidate is
-        left out.
+        The candidate's key, picture (height, width, channels) or flat row; for a
+        batch, one per query, by name or in order. By default, the queries of a batch
+        are looked up by key, and a single candidate is not shown.
     figsize : tuple of float, optional
         Width and height, in inches.
 
@@ -137,7 +136,7 @@ def plot_matches(matches, metadata, candidate=None, *, figsize=None):
     KeyError
         If a key is not in `metadata`.
     ValueError
-        If `matches` is empty, or there is not one candidate for each query.
+        If `matches` is empty, or the number of candidates differs from that of queries.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What the figures share: colors, pictures by key, a picture with its caption."""
+"""Shared parts of figures: colors, pictures by key, captioned panels."""
 
 import math
 from io import BytesIO
@@ -18,7 +18,7 @@ CANDIDATE_COLOR = "#b5402a"
 LINE_COLOR = "#2f5d7c"
 MUTED_COLOR = "#888888"
 # Petroff (2021), Accessible color sequences for data visualization, arXiv:2107.02270:
-# told apart with any color vision, as dots and as bars.
+# distinguishable with color vision deficiencies, as dots and as bars.
 CLASS_COLORS = (
     "#3f90da",
     "#ffa90e",
@@ -36,11 +36,11 @@ BLOCK_COLORS = dict(
 )  # of blocks of features, the same in all figures
 _MOST_PIXELS = 512  # of a side of a picture as it is drawn
 _CAPTION = 24  # characters of a caption's line below a panel
-COLUMNS = 7  # panels in a row that are still legible on a page
+COLUMNS = 7  # more panels in a row would be illegible on a page
 
 
 class Figure(matplotlib.figure.Figure):
-    """A figure that a notebook shows by itself, whether or not pyplot is in use."""
+    """A figure that notebooks display without pyplot."""
 
     def _repr_png_(self):
         file = BytesIO()
@@ -76,7 +76,7 @@ def block_colors(names):
 
 
 class Gallery:
-    """Pictures and labels by key, whether they lie in files or in a collection."""
+    """Pictures and labels by key, from files or from a collection."""
 
     def __init__(self, metadata):
         self.metadata = metadata
@@ -97,7 +97,7 @@ class Gallery:
         return read_image(self._about(key)["file_path"])
 
     def picture(self, shown, like):
-        """A candidate's key or pixels as a picture; a flat row is shaped as `like`."""
+        """Return a candidate as a picture; a flat row gets the shape of `like`."""
         if isinstance(shown, str):
             return self.image(shown)
         image = np.asarray(shown)
@@ -114,7 +114,7 @@ class Gallery:
         return class_of(self.metadata, key)
 
     def name(self, key):
-        """Lines that name a picture: its key, and its label if the key does not."""
+        """Caption of a picture: its key, and its label if not part of the key."""
         label = self.label(key)
         told = not label or str(key).startswith(f"{label}.")
         return caption_lines(key) + ([] if told else caption_lines(label))
@@ -127,7 +127,7 @@ class Gallery:
 
 
 def opaque(image):
-    """A picture as it is shown: grey (h, w), or colors (h, w, 3), masked on white."""
+    """Return a picture for display: grey (h, w) or RGB (h, w, 3), masked on white."""
     image = check_scale(np.asarray(image))
     if image.ndim == 3 and image.shape[2] == 4:
         return on_white(image)
@@ -146,7 +146,7 @@ def shrunk(image, most=_MOST_PIXELS):
 def show(ax, image, caption=(), color=None):
     """Draw one picture and the lines of its caption."""
     image = shrunk(opaque(image))
-    # A few pixels are shown as they are; more of them look better smoothed.
+    # Show the pixels of small pictures; interpolate larger ones.
     smooth = "nearest" if max(image.shape[:2]) <= 64 else "auto"
     cmap = "gray" if image.ndim == 2 else None
     limit = 255 if image.dtype == np.uint8 else 1
@@ -158,7 +158,7 @@ def show(ax, image, caption=(), color=None):
 
 
 def save_figure(figure, path, dpi=150):
-    """Write a figure, whole or not at all; the suffix of `path` names the format."""
+    """Write a figure atomically, in the format of the suffix of `path`."""
     path = Path(path)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:] or "png", dpi=dpi)

@@ -1,4 +1,4 @@
-"""Bring feature vectors down to the two or three dimensions of a map."""
+"""Projections of feature vectors to two or three dimensions."""
 
 import numpy as np
 from sklearn.decomposition import PCA, TruncatedSVD
@@ -12,7 +12,7 @@ def check_vectors(vectors):
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or not vectors.size:
         raise ValueError(
-            "vectors must be one row of features for each picture, (n, n_features), "
+            "vectors must be rows of features, one per picture, (n, n_features), "
             f"got {vectors.shape}; flatten pictures first."
         )
     if vectors.dtype.kind not in "buif":
@@ -28,7 +28,7 @@ def check_vectors(vectors):
 
 
 def _pad(points, n_components):
-    """Add columns of zeros where the data has fewer dimensions than the map."""
+    """Pad with columns of zeros to the dimensions of the map."""
     return np.pad(points, ((0, 0), (0, n_components - points.shape[1])))
 
 
@@ -40,9 +40,9 @@ def project_vectors(vectors, method="svd", n_components=2, *, random_state=0):
     vectors : array-like of shape (n, n_features)
         One row for each picture.
     method : {"svd", "pca", "tsne"}, default="svd"
-        Truncated singular value decomposition; the same of the centered rows
-        (principal components); or t-SNE of the first 50 principal components, which
-        shows neighbors truly and long distances not at all.
+        Truncated singular value decomposition; principal component analysis; or t-SNE
+        of the first 50 principal components, which preserves neighbors but not long
+        distances.
     n_components : {2, 3}, default=2
         Dimensions of the map.
     random_state : int, RandomState or None, default=0
@@ -51,7 +51,7 @@ def project_vectors(vectors, method="svd", n_components=2, *, random_state=0):
     Returns
     -------
     points : ndarray of shape (n, n_components), float
-        Columns that the data is too small to fill are 0.
+        Dimensions beyond the rank of the data are 0.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def project_vectors(vectors, method="svd", n_components=2, *, random_state=0):
     if (vectors == vectors[0]).all():
         return np.zeros((len(vectors), n_components))
     if vectors.shape[1] == 1:
-        vectors = _pad(vectors, 2)  # TruncatedSVD takes no single column
+        vectors = _pad(vectors, 2)  # TruncatedSVD needs two columns
     most = min(vectors.shape)
     if method == "svd":
         svd = TruncatedSVD(min(n_components, most), random_state=random_state)

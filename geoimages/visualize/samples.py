@@ -1,4 +1,4 @@
-"""What a collection holds."""
+"""Sample pictures of each class."""
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -7,18 +7,18 @@ from .panels import Figure, show
 
 
 def sample_sheet(images, labels=None, *, n_per_class=8, random_state=0, figsize=None):
-    """Show pictures of every class, a row each.
+    """Show sample pictures of every class, one row per class.
 
     Parameters
     ----------
     images : Collection or ndarray of shape (n, height, width, channels)
         The pictures.
     labels : array-like of shape (n,), optional
-        Their classes; a collection brings its own.
+        Their classes; by default those of the collection.
     n_per_class : int, default=8
-        Pictures in a row.
+        Pictures per row.
     random_state : int, RandomState or None, default=0
-        Seed of the choice.
+        Seed of the sample.
     figsize : tuple of float, optional
         Width and height, in inches.
 
@@ -29,7 +29,7 @@ def sample_sheet(images, labels=None, *, n_per_class=8, random_state=0, figsize=
     Raises
     ------
     ValueError
-        If there are no pictures, not one label for each, or none to show.
+        If there are no pictures, or the numbers of pictures and labels differ.
     """
     if n_per_class < 1:
         raise ValueError(f"n_per_class must be 1 or more, got {n_per_class!r}.")

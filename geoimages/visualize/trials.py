@@ -1,4 +1,4 @@
-"""Two answers side by side, without saying whose they are."""
+"""The sheet of a blind trial: a query and two anonymous answers."""
 
 import math
 
@@ -8,21 +8,21 @@ from .panels import CANDIDATE_COLOR, MUTED_COLOR, Figure, Gallery, show
 
 
 def trial_sheet(query, left, right, metadata, title="", *, figsize=None):
-    """Show a query and two answers side by side, for a person to choose.
+    """Show a query and two answers side by side for a blind vote.
 
-    No names, labels or distances are shown: they would tell more than the pictures.
+    No names, labels or distances are shown, as they would bias the vote.
 
     Parameters
     ----------
     query : str or ndarray
         The query's key, its picture (height, width, channels) or its flat row.
     left, right : sequence of str
-        Keys found, best first: numbered by rank, row by row.
+        Keys of the answers, best first; numbered by rank, row by row.
     metadata : dict or Collection
-        Where the pictures are: what `Images.generate_image_metadata` returned, or a
+        Source of the pictures: the result of `Images.generate_image_metadata`, or a
         collection.
     title : str, default=""
-        A line above the query, for example which trial of how many.
+        A line above the query, for example the number of the trial.
     figsize : tuple of float, optional
         Width and height, in inches.
 
@@ -39,15 +39,15 @@ def trial_sheet(query, left, right, metadata, title="", *, figsize=None):
     """
     if not len(left) or not len(right):
         raise ValueError(
-            f"Each side shows one picture or more, got {len(left)} left and "
+            f"Each side needs at least one picture, got {len(left)} left and "
             f"{len(right)} right."
         )
     gallery = Gallery(metadata)
     most = max(len(left), len(right))
     columns = most if most <= 3 else math.ceil(math.sqrt(most))
     lines = math.ceil(most / columns)
-    # One column of the grid between the sides, half as wide as a picture. The query is
-    # as large as the rest: grain is compared at one scale.
+    # A column half as wide as a picture separates the sides. The query has the same
+    # size as the answers, so that grain is compared at one scale.
     widths = [1] * columns + [0.5] + [1] * columns
     size = figsize or (1.45 * sum(widths) + 0.2, 1.6 * (lines + 1) + 0.6)
     figure = Figure(figsize=size)
@@ -67,7 +67,9 @@ def trial_sheet(query, left, right, metadata, title="", *, figsize=None):
     )
     ax = figure.add_subplot(grid[0, :])
     show(ax, gallery.picture(query, like=left[0]), color=CANDIDATE_COLOR)
-    ax.set_title("which side is more like this?", fontsize=10, color=CANDIDATE_COLOR)
+    ax.set_title(
+        "which side is more similar to this?", fontsize=10, color=CANDIDATE_COLOR
+    )
     for name, keys, first in (("LEFT", left, 0), ("RIGHT", right, columns + 1)):
         for i, key in enumerate(keys):
             line, column = divmod(i, columns)

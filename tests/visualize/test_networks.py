@@ -81,5 +81,5 @@ def test_activations_show_the_picture_and_a_map_of_each_filter(conv, pictures):
     assert len(Plots.activations(rock, picture).axes) == 6
     with pytest.raises(ValueError, match="one picture of shape"):
         Plots.activations(conv, pictures[0])
-    with pytest.raises(ValueError, match="has learned no filters"):
+    with pytest.raises(ValueError, match="has no learned filters"):
         Plots.activations(RockFeatures(conv=0).fit(pictures[0]), picture)

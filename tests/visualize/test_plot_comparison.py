@@ -76,7 +76,7 @@ def test_some_measures_only(result):
     figure = Plots.comparison(result, ["recall@5", "mAP"])
     assert rows_of(figure.axes[0]) == ["recall@5", "mAP"]
     assert rows_of(Plots.comparison(result, "mAP").axes[0]) == ["mAP"]
-    with pytest.raises(ValueError, match=r"\['F1'\] are not all among.*precision@1"):
+    with pytest.raises(ValueError, match=r"\['F1'\] must be among.*precision@1"):
         Plots.comparison(result, ["F1"])
 
 

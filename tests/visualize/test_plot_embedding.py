@@ -312,9 +312,11 @@ def test_maps_on_axes_that_are_given(vectors):
     assert not figure.legends
     for ax in (flat, cloud):
         assert len(ax.get_legend().get_texts()) == 3
-    with pytest.raises(ValueError, match="3 dimensions cannot be drawn on axes"):
+    with pytest.raises(
+        ValueError, match="3 dimensions cannot be drawn on 'rectilinear' axes"
+    ):
         Plots.embedding_plot(X, labels, "pca", 3, ax=flat)
-    with pytest.raises(ValueError, match="2 dimensions cannot be drawn on axes"):
+    with pytest.raises(ValueError, match="2 dimensions cannot be drawn on '3d' axes"):
         Plots.embedding_plot(X, labels, ax=cloud)
 
 

@@ -138,7 +138,7 @@ def bars(ax):
     return {box.get_label(): (box.get_x(), box.get_width()) for box in boxes}
 
 
-def test_captions_tell_how_the_candidate_was_turned(rocks):
+def test_captions_show_rotation_and_mirroring(rocks):
     found = table(
         rocks,
         6,
