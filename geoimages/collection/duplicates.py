@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from ..files import progress
 from ..pictures.color import srgb_to_lab
-from ..pictures.orientation import check_orientation, turn
+from ..pictures.orientation import check_orientation, rotate
 from ..pictures.scaling import check_scale, on_white, to_uint8
 from ..pictures.validation import infer_image_shape, is_collection
 
@@ -244,7 +244,7 @@ def _identical(pictures, moments):
         for position, image in zip(here.tolist(), pictures[here], strict=True):
             digests = {}
             for degrees, mirrored in pictures.turns:
-                turned = np.ascontiguousarray(turn(image[None], degrees, mirrored))
+                turned = np.ascontiguousarray(rotate(image[None], degrees, mirrored))
                 digest = blake2b(turned.tobytes(), digest_size=16).digest()
                 digests.setdefault(digest, (degrees, mirrored))
             as_it_is = next(iter(digests))
@@ -330,7 +330,7 @@ class _Verifier:
         dots = np.empty(len(a))
         for t, (degrees, mirrored) in enumerate(self.pictures.turns):
             here = how == t
-            turned = turn(self.lab[j[here]], degrees, mirrored)
+            turned = rotate(self.lab[j[here]], degrees, mirrored)
             dots[here] = np.einsum("nhwc,nhwc->n", self.lab[i[here]], turned)
         dots /= np.prod(self.lab.shape[1:3])
         gain = np.maximum(dots, 0) / self.power[j]

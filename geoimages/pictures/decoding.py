@@ -248,7 +248,7 @@ def _put(pixels, out):
 
 
 def _decode_any(data, info, channels, max_pixels):
-    """Decode whatever Pillow opens to (h, w, 3 or 4) and what is left to turn it by.
+    """Decode whatever Pillow opens to (h, w, 3 or 4) and its orientation in memory.
 
     The picture is converted in parts, so that it takes no more than the decoder's
     memory and the result's.
@@ -270,8 +270,8 @@ def _decode_any(data, info, channels, max_pixels):
         convert = _Converter(image, data)
         info["exif_orientation"] = _orientation(image)
         image.load()
-        # Pillow itself turns a TIFF upright when it loads it.
-        left = _orientation(image)
+        # Pillow brings a TIFF upright when it loads it, and drops the tag.
+        orientation = _orientation(image)
         out = np.empty((image.height, image.width, channels), np.uint8)
         wide = min(image.width, _STRIP_PIXELS)
         high = _STRIP_PIXELS // wide
@@ -280,7 +280,7 @@ def _decode_any(data, info, channels, max_pixels):
                 part = out[top : top + high, start : start + wide]
                 box = (start, top, start + part.shape[1], top + part.shape[0])
                 _put(convert(box), part)
-    return out, left
+    return out, orientation
 
 
 def decode(data, info, *, alpha=False, max_pixels=MAX_PIXELS):

@@ -1,4 +1,4 @@
-"""How a candidate may be turned while it is compared."""
+"""The orientations in which a candidate is compared."""
 
 import numpy as np
 
@@ -6,18 +6,18 @@ ORIENTATIONS = ("fixed", "rotations", "any")
 
 
 def check_orientation(orientation, image_shape=None):
-    """Return the turns that an orientation stands for.
+    """Return the rotations and reflections that an orientation stands for.
 
     Parameters
     ----------
     orientation : {"fixed", "rotations", "any"}
-        Not turned; by quarters; by quarters, mirrored or not.
+        As it is; rotated by multiples of 90°; rotated, mirrored or not.
     image_shape : tuple of int, optional
-        (height, width, channels). Pictures that are not square allow half turns only.
+        (height, width, channels). Pictures that are not square are rotated by 180° only.
 
     Returns
     -------
-    turns : list of (degrees, mirrored)
+    orientations : list of (degrees, mirrored)
         The picture as it is comes first.
 
     Raises
@@ -35,7 +35,7 @@ def check_orientation(orientation, image_shape=None):
     if orientation not in ORIENTATIONS:
         raise ValueError(
             f"orientation={orientation!r} is not known; expected 'fixed', 'rotations' "
-            "(quarter turns) or 'any' (quarter turns, mirrored or not)."
+            "(by multiples of 90°) or 'any' (rotated, mirrored or not)."
         )
     if orientation == "fixed":
         return [(0, False)]
@@ -47,22 +47,22 @@ def check_orientation(orientation, image_shape=None):
     ]
 
 
-def turn(images, degrees, mirrored):
-    """Mirror pictures left-right, then turn them counter-clockwise.
+def rotate(images, degrees, mirrored):
+    """Mirror pictures left-right, then rotate them counter-clockwise.
 
     Parameters
     ----------
     images : ndarray of shape (n, height, width, channels)
         Pictures.
     degrees : {0, 90, 180, 270}
-        As `numpy.rot90` turns.
+        As `numpy.rot90` rotates.
     mirrored : bool
         Whether to mirror first.
 
     Returns
     -------
     images : ndarray of shape (n, height, width, channels)
-        The sides change places for a quarter turn.
+        Height and width change places at 90° and 270°.
     """
     images = images[:, :, ::-1] if mirrored else images
     return np.rot90(images, degrees // 90, axes=(1, 2))

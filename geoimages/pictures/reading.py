@@ -1,7 +1,7 @@
 """The one door every picture comes through: a file becomes uint8 pixels or a reason.
 
 Whatever reads a picture in this package reads it here, so that every picture is
-turned upright, converted and refused in one way.
+brought upright, converted and refused in one way.
 """
 
 import hashlib

@@ -77,7 +77,7 @@ def as_uint8(rows):
     rows : ndarray of shape (n, d)
         uint8 if every value is exactly ``k / 255`` in float32 or in its own type.
     """
-    if not isinstance(rows, np.ndarray):  # turned, or read, when asked for
+    if not isinstance(rows, np.ndarray):  # rotated, or read, when asked for
         return rows
     if rows.dtype == np.uint8:
         return np.ascontiguousarray(rows)

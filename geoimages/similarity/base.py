@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ..collection.lineage import lineage_of
-from ..pictures.orientation import check_orientation, turn
+from ..pictures.orientation import check_orientation, rotate
 from ..pictures.scaling import as_uint8
 from ..pictures.validation import check_images, input_for, is_collection
 from ..search import ExactSearch
@@ -292,7 +292,7 @@ class SimilarityModel(BaseEstimator):
         if pictures is None:
             pictures = self._fitted_pictures(candidates.own)
         rows = [
-            self._describe(turn(pictures, degrees, mirrored))
+            self._describe(rotate(pictures, degrees, mirrored))
             for degrees, mirrored in orientations
         ]
         return np.stack(rows, axis=1)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from geoimages import Collection, find_duplicates, make_rocks
 from geoimages.collection import duplicates
-from geoimages.pictures.orientation import turn
+from geoimages.pictures.orientation import rotate
 
 ROCKS, LABELS = make_rocks(300, random_state=3)
 
@@ -40,13 +40,13 @@ def recall(found, originals):
 
 @pytest.mark.parametrize("how", [(k, m) for m in (False, True) for k in (0, 90, 270)])
 def test_turned_copies_are_found_and_say_how(how):
-    images, originals = planted(lambda x: turn(x[None], *how)[0])
+    images, originals = planted(lambda x: rotate(x[None], *how)[0])
     found = find_duplicates(images)
     assert recall(found, originals) == 1
     kind = "exact" if how == (0, False) else "turned"
     assert (found.pairs["kind"] == kind).all()
     for row in found.pairs.itertuples():
-        again = turn(images[[row.duplicate_of]], row.orientation, row.mirrored)[0]
+        again = rotate(images[[row.duplicate_of]], row.orientation, row.mirrored)[0]
         np.testing.assert_array_equal(again, images[row.key])
 
 
@@ -166,7 +166,7 @@ def test_no_copy_is_lost_to_the_sketch_that_no_turn_changes():
     a, b = duplicates._invariants(spectra[:150]), duplicates._invariants(spectra[150:])
     bound = a @ b.T
     for how in [(k, m) for m in (False, True) for k in (0, 90, 180, 270)]:
-        turned, _ = duplicates._spectra(turn(ROCKS[150:], *how))
+        turned, _ = duplicates._spectra(rotate(ROCKS[150:], *how))
         expected = duplicates._turn_spectra(spectra[150:], *how)
         np.testing.assert_allclose(turned, expected, atol=1e-4)
         alike = np.einsum("nij,mij->nm", spectra[:150], turned)

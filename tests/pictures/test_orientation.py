@@ -17,7 +17,7 @@ from geoimages import (
     RockFeatures,
     TextureFeatures,
 )
-from geoimages.pictures.orientation import check_orientation, turn
+from geoimages.pictures.orientation import check_orientation, rotate
 
 EXPLAINED = ["correlation", "cosine", "cityblock", "sqeuclidean"]
 
@@ -43,7 +43,7 @@ def as_frame(images, keys=None):
 @pytest.mark.parametrize("orientation", ["rotations", "any"])
 def test_the_ranking_is_that_of_stored_copies(images, metric, orientation):
     turns = check_orientation(orientation)
-    copies = np.concatenate([turn(images, *each) for each in turns])
+    copies = np.concatenate([rotate(images, *each) for each in turns])
     keys = [f"rock.{i:03d}" for i in range(len(images))]
     copy_keys = [f"{key}/{place}" for place in range(len(turns)) for key in keys]
     stored = PairwiseModel(len(copies), metric).fit(as_frame(copies, copy_keys))
@@ -61,11 +61,11 @@ def test_the_ranking_is_that_of_stored_copies(images, metric, orientation):
 def test_the_columns_say_which_turn_won(images):
     model = PairwiseModel(3, orientation="any").fit(images)
     for degrees, mirrored in check_orientation("any"):
-        changed = turn(images[7:8], degrees, mirrored)[0]
+        changed = rotate(images[7:8], degrees, mirrored)[0]
         best = model.predict(changed).iloc[0]
         assert best.name == 7
         assert best["correlation"] == pytest.approx(0, abs=1e-12)
-        again = turn(changed[None], int(best["orientation"]), best["mirrored"])[0]
+        again = rotate(changed[None], int(best["orientation"]), best["mirrored"])[0]
         np.testing.assert_array_equal(again, images[7])
     assert "orientation" not in model.predict(images[7], orientation="fixed")
 
