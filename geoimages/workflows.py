@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from .collection.sources import open_source
 from .collection.splits import split as split_collection
 from .collection.store import Collection
+from .collection.text import original
 from .evaluate import (
     classification_report,
     disturbance_table,
@@ -41,6 +42,14 @@ def _content_hashes(images):
         for image in images
     ]
     return np.frombuffer(b"".join(hashes), np.uint64)
+
+
+def _read_split(path):
+    """Read a table that ``geoimages split`` wrote, with the keys as they were."""
+    table = pd.read_csv(path, dtype={"key": str}, keep_default_na=False)
+    if "key" in table:
+        table["key"] = table["key"].map(original)
+    return table
 
 
 def holdout(collection, split=None, share=0.15, random_state=0):
@@ -87,7 +96,7 @@ def holdout(collection, split=None, share=0.15, random_state=0):
             f"No split at {split}; give a CSV with the columns key and split, which "
             "'geoimages split' writes."
         )
-    table = split if isinstance(split, pd.DataFrame) else pd.read_csv(split)
+    table = split if isinstance(split, pd.DataFrame) else _read_split(split)
     if not {"key", "split"} <= set(table.columns):
         raise ValueError(
             f"A split has the columns 'key' and 'split', got "

@@ -5,7 +5,8 @@ import sys
 import click
 
 from . import classes, collections, comparing, similar  # noqa: F401
-from .group import cli
+from .group import Fault, cli
+from .printing import echo
 
 # What click 8.2 and later raise for a command without arguments; earlier ones print.
 _HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -13,7 +14,7 @@ _HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 def _complain(text):
     """Print a one-line error to stderr."""
-    click.echo(f"Error: {' '.join(str(text).split())}", err=True)
+    echo(f"Error: {' '.join(str(text).split())}", err=True)
 
 
 def main(argv=None):
@@ -27,7 +28,8 @@ def main(argv=None):
     Returns
     -------
     code : int
-        0 on success, 2 after a user error (one line on stderr), 130 if interrupted.
+        0 on success, 2 after a user error and 1 after any other (one line on stderr),
+        130 if interrupted.
     """
     try:
         return cli.main(args=argv, prog_name="geoimages", standalone_mode=False) or 0
@@ -36,13 +38,10 @@ def main(argv=None):
             error.show()
         else:
             _complain(error.format_message())
-        return 2
+        return 1 if isinstance(error, Fault) else 2
     except click.Abort:
         click.echo("Stopped.", err=True)
         return 130
     except BrokenPipeError:  # the reader closed the pipe
         sys.stderr.close()
         return 0
-    except (ValueError, KeyError, TypeError, OSError, ImportError) as error:
-        _complain(error.args[0] if isinstance(error, KeyError) else error)
-        return 2

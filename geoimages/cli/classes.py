@@ -8,7 +8,8 @@ import click
 import geoimages as gi
 
 from .group import cli
-from .options import COLLECTION, format_options, print_table
+from .options import COLLECTION, format_options
+from .printing import echo, print_table
 
 
 def _training_options(command):
@@ -50,7 +51,8 @@ def _training_options(command):
 
 def _print_scores(scores):
     for name, value in scores.items():
-        click.echo(f"  {name.replace('_', ' ')}: {value:.4g}")
+        form = ",d" if isinstance(value, int) else ".4g"
+        echo(f"  {name.replace('_', ' ')}: {value:{form}}")
 
 
 @cli.command()
@@ -62,7 +64,7 @@ def train(collection, output, split, share, seed):
             rocks, split=split, share=share, random_state=seed
         )
     gi.save(model, output, scores, keys)
-    click.echo(f"{', '.join(model.classes_)} in {output}")
+    echo(f"{', '.join(model.classes_)} in {output}")
     _print_scores(scores)
 
 
@@ -79,7 +81,7 @@ def learn(collection, output, split, share, seed):
             rocks, split=split, share=share, random_state=seed
         )
     gi.save(model, output, scores, keys)
-    click.echo(f"Embedding of {model[-1].n_components} columns in {output}")
+    echo(f"Embedding of {model[-1].n_components} columns in {output}")
     _print_scores(scores)
 
 
@@ -127,16 +129,16 @@ def evaluate(model, collection, split, plot, as_json):
     if as_json:
         tables = ("classes", "disturbances")
         report |= {name: report[name].to_dict("index") for name in tables}
-        click.echo(json.dumps(report, indent=2, default=float))
+        echo(json.dumps(report, indent=2, default=float))
     else:
-        click.echo(f"On {report['on']}.")
+        echo(f"On {report['on']}.")
         if report["left_out"]:
-            click.echo(f"Left out: {report['left_out']}.")
-        click.echo(f"accuracy {report['accuracy']:.4f}")
-        click.echo(f"calibration error {report['calibration_error']:.4f}")
+            echo(f"Left out: {report['left_out']}.")
+        echo(f"accuracy {report['accuracy']:.4f}")
+        echo(f"calibration error {report['calibration_error']:.4f}")
         for name in ("classes", "disturbances"):
             table = report[name].to_string(float_format="{:.4f}".format)
-            click.echo(f"\n{table}")
+            echo(f"\n{table}")
     if plot:
         Path(plot).mkdir(parents=True, exist_ok=True)
         predicted = model.classes_[proba.argmax(axis=1)]
@@ -146,4 +148,4 @@ def evaluate(model, collection, split, plot, as_json):
         }
         for name, figure in figures.items():
             gi.visualize.save_figure(figure, Path(plot) / name)
-            click.echo(f"Drew {Path(plot) / name}", err=True)
+            echo(f"Drew {Path(plot) / name}", err=True)

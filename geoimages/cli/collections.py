@@ -7,7 +7,8 @@ import click
 import geoimages as gi
 
 from .group import cli
-from .options import COLLECTION, format_options, print_table
+from .options import COLLECTION, format_options
+from .printing import echo, print_table
 
 
 @cli.command()
@@ -23,7 +24,7 @@ def demo(output, source):
     """Run the main steps on a drawn sample, or on your own pictures."""
     from .demo import run_demo
 
-    run_demo(output, source, echo=click.echo)
+    run_demo(output, source, echo=echo)
 
 
 @cli.command()
@@ -95,7 +96,7 @@ def etl(
         label_from=label_from,
     )
     with rocks:
-        click.echo(rocks.summary())
+        echo(rocks.summary())
 
 
 @cli.command()
@@ -105,9 +106,9 @@ def info(collection, as_json):
     """Summarize a collection and the files it was created from."""
     with gi.Collection(collection) as rocks:
         if as_json:
-            click.echo(json.dumps(rocks.summary(as_dict=True), indent=2))
+            echo(json.dumps(rocks.summary(as_dict=True), indent=2))
         else:
-            click.echo(rocks.summary())
+            echo(rocks.summary())
 
 
 @cli.command()
@@ -120,7 +121,7 @@ def cache(collection, clear, form):
 
     with gi.Collection(collection) as rocks:
         if clear:
-            click.echo(f"Deleted {rocks.cache.clear()} files.")
+            echo(f"Deleted {rocks.cache.clear()} files.")
             return
         table = pd.DataFrame(
             rocks.cache.describe(), columns=["file", "features", "bytes"]
@@ -128,7 +129,7 @@ def cache(collection, clear, form):
     if len(table) or form:
         print_table(table, form)
     else:
-        click.echo("Nothing is kept.")
+        echo("Nothing is kept.")
 
 
 @cli.command()
@@ -140,7 +141,7 @@ def duplicates(collection, form):
         found = gi.find_duplicates(rocks)
     if len(found.pairs) or form:
         print_table(found.pairs, form)
-    click.echo(found.summary(), err=form is not None)
+    echo(found.summary(), err=form is not None)
 
 
 @cli.command()
@@ -180,6 +181,7 @@ def split(collection, output, test_size, dev_size, column, seed):
     """Split a collection into train, dev and test parts without leakage."""
     import pandas as pd
 
+    from ..collection.text import to_csv
     from ..files import atomic_path
 
     with gi.Collection(collection) as rocks:
@@ -188,6 +190,6 @@ def split(collection, output, test_size, dev_size, column, seed):
         for name, positions in parts._asdict().items():
             names.iloc[positions] = name
     with atomic_path(output) as temporary:
-        names.to_csv(temporary)
+        to_csv(names.to_frame(), path_or_buf=temporary)
     for name, positions in parts._asdict().items():
-        click.echo(f"{len(positions):,} {name}")
+        echo(f"{len(positions):,} {name}")

@@ -10,6 +10,7 @@ import geoimages as gi
 
 from .group import cli
 from .options import COLLECTION, PRESET
+from .printing import echo
 from .shorthands import FEATURES, MODELS, make_model, model_name
 
 _COUNT = click.IntRange(min=1)
@@ -87,12 +88,12 @@ def compare(collection, models, preset, queries, k, seed, plot, as_json):
         costs = result.costs.astype(object).where(result.costs.notna(), None)
         report["costs"] = costs.to_dict("index")
         report |= {"verdict": result.verdict, "queries": result.n_queries}
-        click.echo(json.dumps(report, indent=2, default=float))
+        echo(json.dumps(report, indent=2, default=float))
     else:
-        click.echo(result)
+        echo(result)
     if plot:
         gi.visualize.save_figure(gi.Plots.comparison(result), plot)
-        click.echo(f"Drew {plot}", err=True)
+        echo(f"Drew {plot}", err=True)
 
 
 def _check_continued(votes, models, trials, k, given):
@@ -116,7 +117,7 @@ def _check_continued(votes, models, trials, k, given):
             f"{holds}; {' and '.join(sorted(wrong))} cannot change that. Leave it out to "
             "continue, or name another file of votes."
         )
-    click.echo(f"{holds}; continuing.")
+    echo(f"{holds}; continuing.")
 
 
 @cli.command()
@@ -168,7 +169,7 @@ def vote(ctx, collection, path, voter, models, preset, trials, k, seed, picture)
             )
             votes = gi.record_votes(path, drawn)
         gi.vote_in_terminal(
-            votes, rocks, voter, picture, ask=lambda text: input(text), show=click.echo
+            votes, rocks, voter, picture, ask=lambda text: input(text), show=echo
         )
 
 
@@ -179,6 +180,6 @@ def votes(votes, as_json):
     """Analyze votes: which model is preferred, or how many more votes are needed."""
     result = gi.preference(gi.Votes(votes))
     if as_json:
-        click.echo(json.dumps(result.as_dict(), indent=2))
+        echo(json.dumps(result.as_dict(), indent=2))
     else:
-        click.echo(result)
+        echo(result)

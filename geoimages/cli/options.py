@@ -4,6 +4,7 @@ import contextlib
 
 import click
 
+from .printing import echo
 from .shorthands import FEATURES, MODELS, ORIENTATIONS, check_features, make_model
 
 COLLECTION = click.argument("collection", metavar="ROCKS.H5", type=click.Path())
@@ -61,21 +62,6 @@ def parse_where(ctx, param, values):
         else:
             given.append(value)
     return where
-
-
-def print_table(table, form):
-    """Print a table as text, JSON or CSV."""
-    if form == "json":
-        click.echo(table.to_json(orient="records", indent=2, force_ascii=False))
-    elif form == "csv":
-        click.echo(table.to_csv(index=False), nl=False)
-    else:
-        text = table.to_string(
-            index=False,
-            float_format="{:.4f}".format,
-            formatters={"orientation": "{:.0f}°".format},
-        )
-        click.echo(text)
 
 
 def format_options(command):
@@ -161,7 +147,7 @@ def open_keeping(path, keep, cache_size):
     with gi.Collection(path, "r+" if keep else "r", cache_size) as rocks:
         yield rocks
         for note in rocks.cache.notes:
-            click.echo(note, err=True)
+            echo(note, err=True)
 
 
 def model_options(features):

@@ -16,8 +16,8 @@ from .options import (
     model_options,
     open_keeping,
     parse_where,
-    print_table,
 )
+from .printing import echo, print_table
 from .shorthands import make_features, make_model
 
 
@@ -44,6 +44,9 @@ from .shorthands import make_features, make_model
     "--explain", is_flag=True, help="Divide each distance among the feature blocks."
 )
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw the matches.")
+@click.option(
+    "--all-columns", is_flag=True, help="Print what does not fit the terminal, too."
+)
 @format_options
 def similar(
     collection,
@@ -53,6 +56,7 @@ def similar(
     within_class,
     explain,
     plot,
+    all_columns,
     form,
     keep,
     cache_size,
@@ -87,11 +91,12 @@ def similar(
             right_index=True,
             suffixes=("", "_metadata"),
         ).reset_index()
-    print_table(table, form)
+    needed = ["key", *matches.columns, "label", *where]
+    print_table(table, form, None if all_columns else needed)
     for note in matches.attrs["notes"]:
-        click.echo(f"{note[0].upper()}{note[1:]}.", err=True)
+        echo(f"{note[0].upper()}{note[1:]}.", err=True)
     if plot:
-        click.echo(f"Drew {plot}", err=True)
+        echo(f"Drew {plot}", err=True)
 
 
 @cli.command()
@@ -116,9 +121,9 @@ def neighbors(collection, k, output, vectors, keep, cache_size, **choice):
     with open_keeping(collection, keep, cache_size) as rocks:
         model.set_params(image_shape=rocks.image_shape).fit(rocks)
         n_pictures = gi.write_neighbors(model, output, k, vectors_path=vectors)
-    click.echo(f"{n_pictures:,} pictures, {k} neighbors each, in {output}")
+    echo(f"{n_pictures:,} pictures, {k} neighbors each, in {output}")
     if vectors:
-        click.echo(f"Vectors in {vectors}")
+        echo(f"Vectors in {vectors}")
 
 
 @cli.command()
@@ -147,10 +152,10 @@ def elbow(collection, clusters, features, preset, seed, plot, form):
     print_table(pd.DataFrame({"clusters": clusters, "inertia": inertias}), form)
     best = gi.suggest_elbow(clusters, inertias)
     text = "No clear elbow" if best is None else f"Suggested: {best} clusters"
-    click.echo(f"{text}.", err=form is not None)
+    echo(f"{text}.", err=form is not None)
     if plot:
         gi.visualize.save_figure(gi.Plots.elbow_plot(clusters, inertias), plot)
-        click.echo(f"Drew {plot}", err=True)
+        echo(f"Drew {plot}", err=True)
 
 
 @cli.command("map")
@@ -213,9 +218,9 @@ def map_(
             random_state=seed,
         )
         gi.visualize.save_figure(figure, plot)
-        click.echo(f"Drew {plot}")
+        echo(f"Drew {plot}")
         if animation:
             gi.Plots.embedding_animation(
                 animation, vectors, labels, method, random_state=seed
             )
-            click.echo(f"Drew {animation}")
+            echo(f"Drew {animation}")
