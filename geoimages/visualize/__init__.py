@@ -19,6 +19,9 @@ class Plots:
 
     Every method returns a `matplotlib.figure.Figure` and shows nothing by itself: a
     notebook shows it as the last line of a cell, a script saves it with ``savefig``.
+    Once ``matplotlib.pyplot`` is imported, the figure is also pyplot's current one, so
+    that ``plt.savefig`` and ``plt.gcf`` find it in the same cell. pyplot keeps the last
+    of these figures only, and none once a notebook has shown it: none leak.
     """
 
     plot_matches = staticmethod(plot_matches)

@@ -7,7 +7,7 @@ from sklearn import metrics
 
 from ..evaluate import expected_calibration_error, reliability_curve
 from ..evaluate.statistics import wilson_interval
-from .panels import LINE_COLOR, MUTED_COLOR, Figure, shorten
+from .panels import LINE_COLOR, MUTED_COLOR, new_figure, shorten
 
 _MANY = 10  # classes; more are sorted so that those that are confused stand together
 
@@ -47,7 +47,7 @@ def confusion_matrix(y_true, y_pred, ax=None, *, figsize=None):
         classes, counts = classes[order], counts[np.ix_(order, order)]
     if ax is None:
         side = 2 + max(3.2, 0.27 * n)
-        figure = Figure(figsize=figsize or (side + 0.3, side), layout="constrained")
+        figure = new_figure(figsize=figsize or (side + 0.3, side), layout="constrained")
         ax = figure.subplots()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # The square root makes a few errors among many pictures visible.
@@ -96,7 +96,7 @@ def reliability(y_true, proba, classes, ax=None, *, n_bins=15, figsize=(5, 5)):
         Wilson intervals.
     """
     if ax is None:
-        ax = Figure(figsize=figsize, layout="constrained").subplots()
+        ax = new_figure(figsize=figsize, layout="constrained").subplots()
     curve = reliability_curve(y_true, proba, classes, n_bins)
     error = expected_calibration_error(y_true, proba, classes, n_bins)
     n, p = curve["pictures"], curve["accuracy"]
@@ -155,7 +155,7 @@ def learning_curve(model, *, figsize=(8, 3.4)):
         score = getattr(model, "validation_scores_", None)
     score = [] if score is None else score
     validation_loss = getattr(model, "validation_loss_curve_", [])
-    figure = Figure(figsize=figsize, layout="constrained")
+    figure = new_figure(figsize=figsize, layout="constrained")
     axes = figure.subplots(1, 2 if len(score) else 1, squeeze=False)[0]
     epochs = np.arange(1, len(loss) + 1)
     axes[0].plot(epochs, loss, color=MUTED_COLOR, label="training")

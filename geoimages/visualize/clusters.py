@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from .panels import CANDIDATE_COLOR, LINE_COLOR, MUTED_COLOR, Figure
+from .panels import CANDIDATE_COLOR, LINE_COLOR, MUTED_COLOR, new_figure
 
 _LEAST_BEND = 0.05  # for random rows without clusters it stays below 0.03
 
@@ -91,7 +91,7 @@ def elbow_plot(clusters, inertias, ax=None, *, figsize=(6, 4)):
             f"numbers and {len(inertias)} inertias."
         )
     if ax is None:
-        ax = Figure(figsize=figsize, layout="constrained").subplots()
+        ax = new_figure(figsize=figsize, layout="constrained").subplots()
     order = np.argsort(clusters)
     ax.plot(clusters[order], inertias[order], "o-", color=LINE_COLOR)
     elbow = suggest_elbow(clusters, inertias)

@@ -5,7 +5,7 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from .panels import CANDIDATE_COLOR, LINE_COLOR, MUTED_COLOR, Figure, Gallery, show
+from .panels import CANDIDATE_COLOR, LINE_COLOR, MUTED_COLOR, Gallery, new_figure, show
 
 _MARKERS = "osD^vP*X"
 _COLORS = (
@@ -201,7 +201,7 @@ def comparison(result, measures=None, *, figsize=None):
     per_line = 0.2 + 0.13 * max(len(result.models), len(pairs))
     legend = 0.2 * max(len(result.models), len(pairs))
     size = figsize or (12 if labelled else 7, 2 + legend + per_line * lines)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(figsize=size, layout="constrained")
     width = int(size[0] * 10.5)
     figure.suptitle(
         textwrap.fill(result.verdict, width), fontsize=10, x=0.01, ha="left"
@@ -280,7 +280,7 @@ def side_by_side(candidate, models, metadata, k_candidates=6, *, figsize=None):
     label = gallery.label(candidate) if isinstance(candidate, str) else ""
     columns = 1 + max(map(len, tables.values()))
     size = figsize or (1.55 * columns + 0.4, 1.95 * len(tables) + 0.4)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(tables), columns, squeeze=False)
     caption = ["candidate"]
     caption += gallery.name(candidate) if isinstance(candidate, str) else []

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from skimage.color import lab2rgb
 
-from .panels import MUTED_COLOR, Figure, show
+from .panels import MUTED_COLOR, new_figure, show
 
 
 def _convolution(model):
@@ -25,7 +25,7 @@ def _grid(n, figsize):
     columns = min(12, n)
     lines = math.ceil(n / columns)
     size = figsize or (0.75 * columns + 0.1, 0.75 * lines + 0.1)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(figsize=size, layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for ax in axes[n:]:
         ax.remove()

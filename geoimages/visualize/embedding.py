@@ -12,7 +12,15 @@ from PIL import Image
 from sklearn.utils import check_random_state
 
 from ..files import atomic_path, progress
-from .panels import CLASS_COLORS, LINE_COLOR, Figure, opaque, shorten, shrunk
+from .panels import (
+    CLASS_COLORS,
+    LINE_COLOR,
+    forget,
+    new_figure,
+    opaque,
+    shorten,
+    shrunk,
+)
 from .projection import check_vectors, project_vectors
 
 _NAMES = {"svd": "SVD", "pca": "PCA", "tsne": "t-SNE"}
@@ -325,7 +333,7 @@ def embedding_plot(
     own = ax is None
     if own:
         flat = n_components == 2
-        figure = Figure(figsize=figsize, layout="constrained" if flat else None)
+        figure = new_figure(figsize=figsize, layout="constrained" if flat else None)
         ax = figure.add_subplot(projection=None if flat else "3d")
     elif (n_components == 3) != (ax.name == "3d"):
         raise ValueError(
@@ -456,6 +464,7 @@ def embedding_animation(
         ax.view_init(elev=20, azim=360 * i / n_frames)
         canvas.draw()
         frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    forget(figure)
     with atomic_path(path) as temporary:
         _to_gif(frames, temporary, duration=10 * round(100 / fps))
     return path

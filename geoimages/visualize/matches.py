@@ -8,7 +8,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from ..search import METRICS
-from .panels import CANDIDATE_COLOR, COLUMNS, Figure, Gallery, block_colors, show
+from .panels import CANDIDATE_COLOR, COLUMNS, Gallery, block_colors, new_figure, show
 
 _NO_SHARES = {"similarity", "orientation", "mirrored", "verification", *METRICS}
 _BAR, _GAP = 0.07, 0.05  # height of a bar and the space above it, in inches
@@ -180,7 +180,7 @@ def plot_matches(matches, metadata, candidate=None, *, figsize=None):
     legend_columns = max(1, min(len(blocks), int(width / 1.2)))
     if blocks:
         height += 0.25 + 0.2 * math.ceil(len(blocks) / legend_columns)
-    figure = Figure(figsize=figsize or (width, height), layout="constrained")
+    figure = new_figure(figsize=figsize or (width, height), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.06)
     axes = figure.subplots(lines * len(rows), columns, squeeze=False)
     colors = block_colors(blocks)

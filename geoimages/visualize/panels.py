@@ -1,6 +1,8 @@
 """Shared parts of figures: colors, pictures by key, captioned panels."""
 
 import math
+import sys
+import threading
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from ..pictures.resizing import resize_image
 from ..pictures.scaling import check_scale, on_white
 from ..pictures.validation import infer_image_shape
 
+_NAME = "geoimages"  # of the current figure, to pyplot
 CANDIDATE_COLOR = "#b5402a"
 LINE_COLOR = "#2f5d7c"
 MUTED_COLOR = "#888888"
@@ -40,12 +43,37 @@ COLUMNS = 7  # more panels in a row would be illegible on a page
 
 
 class Figure(matplotlib.figure.Figure):
-    """A figure that notebooks display without pyplot."""
+    """A figure that a notebook shows once, whether or not pyplot is in use."""
 
     def _repr_png_(self):
         file = BytesIO()
         self.savefig(file, format="png", bbox_inches="tight")
         return file.getvalue()
+
+    def _ipython_display_(self):
+        from IPython.display import display
+
+        shown = {"image/png": self._repr_png_(), "text/plain": repr(self)}
+        display(shown, raw=True)
+        forget(self)  # or the end of the cell would show it again
+
+
+def new_figure(**options):
+    """Make a figure, and pyplot's current one where pyplot is in use.
+
+    pyplot keeps the last figure only, so that none leak.
+    """
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is None or threading.current_thread() is not threading.main_thread():
+        return Figure(**options)
+    pyplot.close(_NAME)
+    return pyplot.figure(_NAME, FigureClass=Figure, **options)
+
+
+def forget(figure):
+    """Let pyplot go of a figure."""
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close(figure)
 
 
 def shorten(text, most=18):

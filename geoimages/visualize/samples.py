@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .panels import Figure, show
+from .panels import new_figure, show
 
 
 def sample_sheet(images, labels=None, *, n_per_class=8, random_state=0, figsize=None):
@@ -45,7 +45,7 @@ def sample_sheet(images, labels=None, *, n_per_class=8, random_state=0, figsize=
     classes, counts = np.unique(labels, return_counts=True)
     columns = min(n_per_class, counts.max())
     size = figsize or (1.05 * columns + 1.1, 1.05 * len(classes) + 0.1)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(classes), columns, squeeze=False)
     for row, name, count in zip(axes, classes, counts, strict=True):
         members = np.flatnonzero(labels == name)

@@ -4,7 +4,7 @@ import math
 
 from matplotlib.lines import Line2D
 
-from .panels import CANDIDATE_COLOR, MUTED_COLOR, Figure, Gallery, show
+from .panels import CANDIDATE_COLOR, MUTED_COLOR, Gallery, new_figure, show
 
 
 def trial_sheet(query, left, right, metadata, title="", *, figsize=None):
@@ -50,7 +50,7 @@ def trial_sheet(query, left, right, metadata, title="", *, figsize=None):
     # size as the answers, so that grain is compared at one scale.
     widths = [1] * columns + [0.5] + [1] * columns
     size = figsize or (1.45 * sum(widths) + 0.2, 1.6 * (lines + 1) + 0.6)
-    figure = Figure(figsize=size)
+    figure = new_figure(figsize=size)
     grid = figure.add_gridspec(
         lines + 1,
         len(widths),

@@ -1,7 +1,10 @@
 """Plots draw what they are given, in order, with what a person needs to read them."""
 
+import gc
 import itertools
+import weakref
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -345,6 +348,20 @@ def test_clusters_have_an_elbow_and_random_rows_have_none(dimensions):
         centers = 10 * np.arange(n)[:, None] * (-1) ** np.arange(dimensions)
         X = centers[rng.integers(n, size=500)] + rng.normal(size=(500, dimensions))
         assert elbow(X) == n
+
+
+def test_pyplot_sees_the_last_figure_and_keeps_no_other(tmp_path, capsys):
+    plt.close("all")
+    figures = [weakref.ref(Plots.elbow_plot([1, 2, 4], [16, 2, 1])) for _ in range(25)]
+    assert plt.gcf() is figures[-1]()
+    plt.savefig(tmp_path / "a.png")
+    Plots.elbow_plot([1, 2, 4], [16, 2, 1]).savefig(tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert len(plt.get_fignums()) == 1
+    gc.collect()
+    assert not any(figure() for figure in figures)
+    plt.gcf()._ipython_display_()  # as the last line of a cell does
+    assert not plt.get_fignums()
 
 
 def test_sample_sheet_shows_members_of_each_class(rocks):
