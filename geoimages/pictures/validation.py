@@ -77,6 +77,20 @@ def _times(shape):
     return " × ".join(map(str, shape))
 
 
+def _validate(estimator, X, reset):
+    """Check rows as scikit-learn does, with its errors on one line."""
+    try:
+        return validate_data(estimator, X, reset=reset, dtype="numeric")
+    except ValueError as error:
+        message = str(error)
+        if message.startswith("The feature names"):  # a list, which needs its lines
+            raise
+        if message.startswith("Input X contains"):
+            what = message.split("\n")[0].rstrip(".")
+            message = f"{what}; leave those pictures out, or fill the gaps first."
+        raise ValueError(" ".join(message.split())) from None
+
+
 def check_images(estimator, X, *, reset=True, dtype=np.float32):
     """Check pictures or flat rows and return them as pictures.
 
@@ -140,7 +154,8 @@ def check_images(estimator, X, *, reset=True, dtype=np.float32):
     integers = hasattr(X, "dtypes") and all(
         getattr(dtype, "kind", "") in "iu" for dtype in X.dtypes
     )
-    X = validate_data(estimator, X, reset=reset, dtype="numeric")
+    # Sums in single precision depend on the order of the values in memory.
+    X = np.ascontiguousarray(_validate(estimator, X, reset))
     if reset:
         estimator.image_shape_ = shape or infer_image_shape(X.shape[1], stated)
         estimator.fitted_on_pictures_ = shape is not None or stated is not None

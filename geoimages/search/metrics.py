@@ -44,6 +44,8 @@ _FULL_NAMES = {name: name for name in METRICS} | {
     short: name for name, shorts in _SHORT_NAMES.items() for short in shorts.split()
 }
 BOUNDED_BY_ONE = ("correlation", "cosine")
+_BLIND_TO_SCALE = (*BOUNDED_BY_ONE, "jensenshannon")
+_LARGE = 2.0**300  # its square, times thousands of columns, is in range
 _ONLY_FOR = {
     "p": "minkowski",
     "V": "seuclidean",
@@ -109,6 +111,14 @@ def similarity_from_distance(distance, metric):
     return 1 / (1 + distance)
 
 
+def _check_finite(learned, metric, what):
+    if not np.isfinite(learned).all():
+        raise ValueError(
+            f"{metric} needs the {what} of the columns, which a float cannot hold for "
+            "rows so large or so small; scale the features first."
+        )
+
+
 def learn_metric_params(rows, metric, metric_params=None):
     """Complete a metric's parameters from the stored rows.
 
@@ -142,18 +152,24 @@ def learn_metric_params(rows, metric, metric_params=None):
     }
     scale = 255 if rows.dtype == np.uint8 else 1
     if metric == "seuclidean" and "V" not in params:
-        variance = np.var(rows, axis=0, ddof=1, dtype=np.float64) / scale**2
+        with np.errstate(over="ignore", invalid="ignore"):
+            variance = np.var(rows, axis=0, ddof=1, dtype=np.float64) / scale**2
+        _check_finite(variance, metric, "variances")
         # A column that never varies cannot tell rows apart: leave it unscaled.
         params["V"] = np.where(variance > 0, variance, 1.0)
     if metric == "mahalanobis" and "VI" not in params:
-        covariance = np.atleast_2d(np.cov(rows, rowvar=False, dtype=np.float64))
+        with np.errstate(over="ignore", invalid="ignore"):
+            covariance = np.atleast_2d(np.cov(rows, rowvar=False, dtype=np.float64))
+        _check_finite(covariance, metric, "covariance")
         if np.linalg.matrix_rank(covariance) < len(covariance):
             raise ValueError(
                 f"mahalanobis needs the inverse covariance of {rows.shape[1]} columns, "
                 f"which {rows.shape[0]} rows do not determine; give "
                 "metric_params={'VI': ...} or reduce the columns first."
             )
-        params["VI"] = np.linalg.inv(covariance) * scale**2
+        with np.errstate(over="ignore"):
+            params["VI"] = np.linalg.inv(covariance) * scale**2
+        _check_finite(params["VI"], metric, "inverse covariance")
     return params
 
 
@@ -164,6 +180,19 @@ def without_direction(rows, metric):
     return ~rows.any(axis=1)
 
 
+def _in_range(rows):
+    """Scale rows whose squares leave the range of a float: (n, d) -> (n, d)."""
+    most = np.abs(rows).max(axis=1, initial=0)
+    extreme = ((most > _LARGE) | (most < 1 / _LARGE)) & (most > 0)
+    if not extreme.any():
+        return rows
+    rows = rows.copy()
+    # By powers of two, which round nothing.
+    exponents = np.frexp(most[extreme])[1]
+    rows[extreme] = np.ldexp(rows[extreme], -exponents[:, None])
+    return rows
+
+
 def distances(queries, rows, metric, metric_params=None):
     """Compute all distances: (m, d) and (n, d) float64 -> (m, n) float64.
 
@@ -171,7 +200,10 @@ def distances(queries, rows, metric, metric_params=None):
     zero under cosine) is at distance 1 from every row but an identical one, and
     rounding leaves no distance below 0.
     """
-    out = cdist(queries, rows, metric, **(metric_params or {}))
+    given = queries, rows
+    if metric in _BLIND_TO_SCALE:
+        given = map(_in_range, given)
+    out = cdist(*given, metric, **(metric_params or {}))
     if metric in BOUNDED_BY_ONE:
         flat = without_direction(queries, metric)[:, None]
         flat = flat | without_direction(rows, metric)

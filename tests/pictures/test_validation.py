@@ -200,3 +200,30 @@ def test_single_pictures_are_held_to_the_same_scale(images):
     np.testing.assert_array_equal(resize_image(images[0].astype(int), (2, 2)), small)
     with pytest.raises(ValueError, match=r"array of shape \(4, 4\)"):
         resize_image(images[0, ..., 0], (2, 2))
+
+
+@pytest.mark.parametrize("scale", [1, 255])
+def test_the_order_in_memory_changes_nothing(scale):
+    rows = make_rocks(20, random_state=0)[0].reshape(20, -1)
+    rows = rows if scale == 1 else rows / scale
+    features = ColorFeatures()
+    wanted = features.fit(rows).transform(rows)
+    for other in (np.asfortranarray(rows), pd.DataFrame(np.asfortranarray(rows))):
+        np.testing.assert_array_equal(features.fit(other).transform(other), wanted)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_one_line(images, bad):
+    rows = images.reshape(len(images), -1) / 255
+    rows[1, 7] = bad
+    with pytest.raises(
+        ValueError, match=r"Input X contains (NaN|inf).*leave those"
+    ) as e:
+        PairwiseModel().fit(rows)
+    assert "\n" not in str(e.value)
+
+
+def test_one_row_in_place_of_many_is_one_line(images):
+    with pytest.raises(ValueError, match="Reshape your data") as error:
+        PairwiseModel().fit(images[0].ravel())
+    assert "\n" not in str(error.value)

@@ -271,6 +271,37 @@ def test_mahalanobis_of_too_few_rows_says_so():
         search(rows, rows[:1], 2, "mahalanobis")
 
 
+LEARNED = {"seuclidean", "mahalanobis"}
+
+
+@pytest.mark.parametrize("metric", sorted(set(METRICS) - LEARNED - {"dice"}))
+@pytest.mark.parametrize("exponent", [-318, -210, -160, 160, 300])
+def test_no_finite_rows_are_at_an_undefined_distance(metric, exponent):
+    rows = np.random.default_rng(0).random((30, 6))
+    extreme = rows.copy()
+    extreme[10:] *= 10.0**exponent
+    found = search(extreme, extreme[[2, 15]], 30, metric)
+    for distance, _, _ in found:
+        assert np.isfinite(similarity_from_distance(distance, metric)).all()
+    if metric in ("correlation", "cosine", "jensenshannon") and exponent != -318:
+        wanted = search(rows, rows[[2, 15]], 30, metric)
+        for got, expected in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(got[0], expected[0], atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", sorted(LEARNED))
+def test_what_cannot_be_learned_of_extreme_rows_is_said(metric):
+    rows = np.random.default_rng(0).random((30, 6)) * 1e160
+    with pytest.raises(ValueError, match=f"{metric} needs the .*; scale the features"):
+        search(rows, rows[:1], 3, metric)
+
+
+def test_constant_rows_of_extreme_scales_differ():
+    rows = np.array([[1e200, 1e200], [2e200, 2e200], [1e200, 1e-200]])
+    ((distance, positions, _),) = search(rows, rows[:1], 3, "correlation")
+    assert (distance.tolist(), positions.tolist()) == ([0, 1, 1], [0, 1, 2])
+
+
 def test_an_unknown_metric_names_the_known_ones():
     with pytest.raises(ValueError, match="'manhattan' is not known.*cityblock"):
         search(np.eye(3), np.eye(3), 1, "manhattan")
