@@ -2,7 +2,7 @@
 
 from .search import FaissSearch, InvertedFile
 from .search.clustering import partition
-from .search.faiss_index import check_faiss
+from .search.faiss_factory import check_faiss
 from .search.ivf import check_algorithm, choose_algorithm
 from .search.metrics import check_metric
 from .similarity.updating import UpdatableModel

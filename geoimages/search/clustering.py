@@ -1,4 +1,4 @@
-"""K-means of stored rows: on block averages of pictures, with the exact inertia."""
+"""K-means of stored rows: on block means of pictures, with the exact inertia."""
 
 import warnings
 
@@ -14,7 +14,7 @@ from . import integers
 POOLED_SIDE = 2  # cells along each side of a picture
 _POOLED_STARTS = 4  # on twelve columns a start costs next to nothing
 _ENOUGH = 20_000  # of them show as well which start ends best
-_EXACT_SUMS = 65_536  # times 255 stays below 2**24
+_EXACT_SUMS = 65_536  # times 255 stays below 2**24, whole in single precision
 _SUMMED_BYTES = 1 << 23
 _BLOCK_BYTES = 1 << 26
 _PER_CLUSTER = 25  # rows of each cluster that `partition` learns from
@@ -163,26 +163,26 @@ class Clustering:
     rows : ndarray of shape (n, d), uint8, float32 or float64
         uint8 means 0–255, everything else is taken as it is.
     image_shape : tuple of int, optional
-        (h, w, c) where rows are pictures that may be pooled: then their block averages
-        are parted, which differ between pictures as overall color does. The inertia is
+        (h, w, c) where rows are pictures that may be pooled: then their block means
+        are clustered, which differ between pictures as overall color does. The inertia is
         that of the whole rows.
     n_init : int or "auto", default="auto"
-        Starts of k-means; "auto" is 4 on block averages, else scikit-learn's.
+        Starts of k-means; "auto" is 4 on block means, else scikit-learn's.
     """
 
     def __init__(self, rows, image_shape=None, n_init="auto"):
         self.rows = rows
         self.n_init = n_init
-        self.coarse = None
+        self.pooled = None
         if image_shape is not None and min(image_shape[:2]) > POOLED_SIDE:
-            coarse = pool(rows, image_shape)
-            self._order = _content_order(coarse)
-            self.coarse = coarse[self._order]
-            self._some = self.coarse[:: max(1, len(coarse) // _ENOUGH)]
-            self.n_distinct = _count_distinct(self.coarse)
+            pooled = pool(rows, image_shape)
+            self._order = _content_order(pooled)
+            self.pooled = pooled[self._order]
+            self._some = self.pooled[:: max(1, len(pooled) // _ENOUGH)]
+            self.n_distinct = _count_distinct(self.pooled)
 
     def fit(self, n_clusters, random_state=None):
-        """Part the rows into clusters.
+        """Cluster the rows.
 
         The result does not depend on the order of the rows.
 
@@ -201,7 +201,7 @@ class Clustering:
         """
         if not self._may_pool(n_clusters):
             return self._fit_whole(n_clusters, random_state)
-        labels = self._part(n_clusters, random_state)
+        labels = self._cluster_pooled(n_clusters, random_state)
         ((centers, inertia),) = self._centers([labels], [n_clusters])
         return labels, centers, inertia
 
@@ -217,21 +217,25 @@ class Clustering:
         -------
         inertias : list of float
         """
-        out, parted = dict.fromkeys(clusters), {}
+        out, labels_of = dict.fromkeys(clusters), {}
         for k in progress(out, desc="k-means", unit="model"):
             if self._may_pool(k):
-                parted[k] = self._part(k, random_state)
+                labels_of[k] = self._cluster_pooled(k, random_state)
             else:
                 out[k] = self._fit_whole(k, random_state)[2]
-        found = self._centers(list(parted.values()), list(parted)) if parted else []
-        out |= {k: inertia for k, (_, inertia) in zip(parted, found, strict=True)}
+        found = (
+            self._centers(list(labels_of.values()), list(labels_of))
+            if labels_of
+            else []
+        )
+        out |= {k: inertia for k, (_, inertia) in zip(labels_of, found, strict=True)}
         return [out[k] for k in clusters]
 
     def _may_pool(self, n_clusters):
-        return self.coarse is not None and n_clusters <= self.n_distinct
+        return self.pooled is not None and n_clusters <= self.n_distinct
 
     def _fit_whole(self, n_clusters, random_state):
-        """Part the rows by all their columns."""
+        """Cluster the rows by all their columns."""
         order = _content_order(self.rows)
         kmeans = KMeans(n_clusters, n_init=self.n_init, random_state=random_state)
         kmeans.fit(float_rows(self.rows[order]))
@@ -239,26 +243,26 @@ class Clustering:
         labels[order] = kmeans.labels_
         return labels, kmeans.cluster_centers_, float(kmeans.inertia_)
 
-    def _part(self, n_clusters, random_state):
-        """Part the block averages: labels, (n,) int."""
+    def _cluster_pooled(self, n_clusters, random_state):
+        """Cluster the block means: labels, (n,) int."""
         n_init = _POOLED_STARTS if self.n_init == "auto" else self.n_init
         kmeans = KMeans(n_clusters, n_init=n_init, random_state=random_state)
         # The starts are made on some of the rows, and the best one ends on all.
-        fewer = len(self._some) < len(self.coarse)
+        fewer = len(self._some) < len(self.pooled)
         if fewer and _count_distinct(self._some) >= n_clusters:
             centers = kmeans.fit(self._some).cluster_centers_
             kmeans = KMeans(n_clusters, init=centers, n_init=1)
-        kmeans.fit(self.coarse)
+        kmeans.fit(self.pooled)
         labels = np.empty_like(kmeans.labels_)
         labels[self._order] = kmeans.labels_
         return labels
 
-    def _centers(self, parted, sizes):
+    def _centers(self, labels_of, sizes):
         """Means of clusters and the inertia about them, in one pass over the rows.
 
         Parameters
         ----------
-        parted : list of ndarray of shape (n,), int
+        labels_of : list of ndarray of shape (n,), int
             Labels.
         sizes : list of int
             How many clusters each of them names.
@@ -272,7 +276,7 @@ class Clustering:
         dtype, most = (np.float32, _EXACT_SUMS) if exact else (np.float64, 1024)
         step = max(1, min(most, _SUMMED_BYTES // (8 * self.rows.shape[1])))
         ends = np.cumsum(sizes)
-        labels = np.stack(parted) + (ends - sizes)[:, None]
+        labels = np.stack(labels_of) + (ends - sizes)[:, None]
         sums, total = np.zeros((ends[-1], self.rows.shape[1])), 0
         # Far from 0 the difference of two sums of squares would tell nothing.
         origin = 0 if exact else self.rows[0].astype(dtype)
@@ -291,11 +295,12 @@ class Clustering:
         sums, total = sums / scale, total / scale**2
         count = np.maximum(np.bincount(labels.ravel(), minlength=ends[-1]), 1)
         centers = sums / count[:, None]
+        # Σ |x − c|² = Σ |x|² − n |c|² for the mean c of n rows.
         between = np.einsum("ij,ij->i", sums, centers)
         return [
             # Rounding can leave less than nothing where every row is its own center.
-            (origin + centers[part], max(float(total - between[part].sum()), 0.0))
-            for part in map(slice, ends - sizes, ends)
+            (origin + centers[piece], max(float(total - between[piece].sum()), 0.0))
+            for piece in map(slice, ends - sizes, ends)
         ]
 
 

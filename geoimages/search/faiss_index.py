@@ -1,22 +1,25 @@
 """Search by faiss: its index names a short list, which is then compared exactly."""
 
 import hashlib
-import warnings
-from contextlib import contextmanager
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from .clustering import directions, draw, float_rows
 from .exact import ExactSearch
+from .faiss_factory import (
+    build,
+    check_faiss,
+    default_factory,
+    layers_of,
+    one_thread,
+    reason,
+    require,
+    search_parameters,
+)
 from .metrics import BOUNDED_BY_ONE, check_metric, without_direction
-from .prepared import PRODUCT_METRICS
 from .stored import Stored, check_stored
 
 _BLOCK_BYTES = 1 << 26
-_FEW_ROWS = 10_000  # of which faiss, too, compares all
-_PER_LIST = 40  # rows of each list that its center is learned from
-_FEWEST_LEARNED = 50_000  # rows that an index learns from, where there are
 _N_MEASURED = 256  # queries that recall is measured with
 _TIMES, _MOST_TIMES = 2, 64  # lengths of a short list, in answers
 _STALLED = 0.9  # looking twice as far hardly helps where it leaves more misses
@@ -25,87 +28,6 @@ _PASSES = 4  # short lists, each twice as long, before all rows are compared
 _MANY = 4  # a short list is long where this times its length exceeds the rows
 _NOTHING = np.empty(0, np.int64)
 _VALUES = ("metric", "factory", "times", "nprobe", "efSearch")
-
-
-def _require():
-    """Import what the extra brings."""
-    try:
-        with warnings.catch_warnings():  # its older versions use what is deprecated
-            warnings.simplefilter("ignore", DeprecationWarning)
-            import faiss
-    except ImportError:
-        raise ImportError(
-            "algorithm='faiss' needs faiss; pip install 'geoimages[faiss]'."
-        ) from None
-    return faiss
-
-
-def check_faiss(metric, factory=None, metric_params=None):
-    """Return the full name of a metric, or raise an error where faiss has no such index.
-
-    Parameters
-    ----------
-    metric : str
-        The distance.
-    factory : str, optional
-        A description of an index.
-    metric_params : dict, optional
-        Keywords of the distance.
-
-    Raises
-    ------
-    ImportError
-        If faiss is not installed.
-    ValueError
-        If it has no such distance, or the description is none.
-    """
-    metric = check_metric(metric)
-    weighted = "w" in (metric_params or {})
-    if metric not in PRODUCT_METRICS or weighted:
-        raise ValueError(
-            f"algorithm='faiss' searches by {', '.join(PRODUCT_METRICS)}, without "
-            f"weights; got {'weighted ' * weighted}{metric}; algorithm='partitioned' "
-            "takes any distance."
-        )
-    if factory is not None and (not isinstance(factory, str) or "IDMap" in factory):
-        raise ValueError(
-            "faiss_factory describes an index to faiss, for example 'IVF1024,SQ8', and "
-            f"keys are kept beside it, not by IDMap; got {factory!r}."
-        )
-    _require()
-    return metric
-
-
-def _reason(error):
-    """The last part of what faiss says, on one line."""
-    return " ".join(str(error).split()).rpartition(": ")[2]
-
-
-def default_factory(n):
-    """The index of n rows: "Flat" for a few, else 4 √n lists as faiss advises."""
-    return "Flat" if n < _FEW_ROWS else f"IVF{round(4 * n**0.5)},Flat"
-
-
-@contextmanager
-def _one_thread(faiss):
-    """Let faiss use one thread, here only: graphs depend on how many build them."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)  # of the calling thread; others keep theirs
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
-
-
-def _layers(faiss, index):
-    """An index and those that it is built around, outermost first."""
-    layers = []
-    while index is not None:
-        index = faiss.downcast_index(index)
-        layers.append(index)
-        inner = ("index", "base_index", "storage")
-        index = next((getattr(index, i) for i in inner if hasattr(index, i)), None)
-    return layers
 
 
 class FaissSearch(Stored):
@@ -168,19 +90,26 @@ class FaissSearch(Stored):
         self._exact = exact.prepared(self.metric, quantize=False)
         self._center = None if self.metric in BOUNDED_BY_ONE else self._mean()
         self._ids = self._number(0)
-        faiss = _require()
+        faiss = require()
         try:
-            with _one_thread(faiss):
-                index = self._trained(faiss, check_random_state(random_state))
+            with one_thread(faiss):
+                index = build(
+                    faiss, self.rows.shape[1], self.factory, self._sample, random_state
+                )
                 self._add(index, 0)
         except RuntimeError as error:
             raise ValueError(
                 f"faiss_factory={self.factory!r} is no index for {len(self)} rows of "
-                f"{self.rows.shape[1]} values, says faiss: {_reason(error)}"
+                f"{self.rows.shape[1]} values, says faiss: {reason(error)}"
             ) from None
         self._set(faiss, index)
         if self._parameter:
             setattr(self, self._parameter, 1)
+
+    def _sample(self, n, rng):
+        """Some rows to train on, drawn by their content: (n, d) float32."""
+        drawn = draw(self.rows, n, rng)
+        return self._directions(self.rows[drawn[self._ids[drawn] >= 0]])
 
     def _mean(self):
         """The mean of the rows, in 0–1 units: (d,)."""
@@ -215,26 +144,6 @@ class FaissSearch(Stored):
         ids[held] = np.arange(first, first + held.sum())
         return ids
 
-    def _trained(self, faiss, rng):
-        """Make the index and let it learn from rows drawn by their content."""
-        index = faiss.index_factory(self.rows.shape[1], self.factory, faiss.METRIC_L2)
-        seed, n_learned = int(rng.randint(2**31 - 1)), _FEWEST_LEARNED
-        for layer in _layers(faiss, index):
-            for learner in (layer, getattr(layer, "pq", None)):
-                if hasattr(learner, "cp"):
-                    learner.cp.seed = seed
-                    learner.cp.min_points_per_centroid = 1  # it prints, below 39
-            if isinstance(layer, faiss.IndexIVF):
-                n_learned = max(n_learned, _PER_LIST * layer.nlist)
-        if not index.is_trained:
-            drawn = draw(self.rows, n_learned, rng)
-            index.train(self._directions(self.rows[drawn[self._ids[drawn] >= 0]]))
-        layers = _layers(faiss, index)
-        keeps_ids = isinstance(layers[-1], faiss.IndexIVF) and all(
-            isinstance(layer, faiss.IndexPreTransform) for layer in layers[:-1]
-        )
-        return index if keeps_ids else faiss.IndexIDMap(index)
-
     def _add(self, index, start):
         """Put the rows from a position on into an index."""
         for block in self._blocks(start + np.flatnonzero(self._ids[start:] >= 0)):
@@ -243,7 +152,7 @@ class FaissSearch(Stored):
     def _set(self, faiss, index):
         """Keep the index, and what follows from it and the numbers of its rows."""
         self._faiss, self._index = faiss, index
-        self._layers = _layers(faiss, index)
+        self._layers = layers_of(faiss, index)
         self._held = np.flatnonzero(self._ids >= 0)
         self._held_ids = self._ids[self._held]
         rest = np.flatnonzero(self._ids < 0)
@@ -283,12 +192,12 @@ class FaissSearch(Stored):
         for name in _VALUES:
             setattr(engine, name, values["faiss"][name])
         engine._ids, engine._center = arrays["faiss_ids"], arrays.get("faiss_center")
-        faiss = _require()
+        faiss = require()
         try:
             index = faiss.deserialize_index(index)
         except RuntimeError as error:
             raise ValueError(
-                f"faiss {faiss.__version__} cannot read the index ({_reason(error)}); "
+                f"faiss {faiss.__version__} cannot read the index ({reason(error)}); "
                 "install the version that it was saved with, or a later one."
             ) from None
         n_columns, held = engine.rows.shape[1], engine._ids[engine._ids >= 0]
@@ -339,13 +248,13 @@ class FaissSearch(Stored):
         faiss = self._faiss
         engine = FaissSearch.__new__(FaissSearch)
         engine.__dict__.update(self.__dict__)
-        engine._exact = exact
+        engine._exact = exact.prepared(self.metric, quantize=False)
         first = self._ids.max(initial=-1) + 1
         engine._ids = np.append(self._ids[kept], engine._number(len(kept), first))
         gone = np.delete(self._ids, kept)
         gone = gone[gone >= 0]
         try:
-            with _one_thread(faiss):
+            with one_thread(faiss):
                 index = faiss.clone_index(self._index)
                 if len(gone) and index.remove_ids(gone) != len(gone):
                     return None
@@ -368,22 +277,6 @@ class FaissSearch(Stored):
         rows : ndarray of shape (len(positions), d)
         """
         return self._exact.take(positions)
-
-    def _options(self, value):
-        """Search parameters of all layers: `value` for ``nprobe`` or ``efSearch``."""
-        faiss, options = self._faiss, None
-        for layer in reversed(self._layers):
-            if isinstance(layer, faiss.IndexIVF):
-                options = faiss.SearchParametersIVF(nprobe=value)
-            elif isinstance(layer, faiss.IndexHNSW):
-                options = faiss.SearchParametersHNSW(efSearch=value)
-            elif options and isinstance(layer, faiss.IndexPreTransform):
-                options = faiss.SearchParametersPreTransform(index_params=options)
-            elif options and isinstance(layer, faiss.IndexRefine):
-                options = faiss.IndexRefineSearchParameters(
-                    k_factor=layer.k_factor, base_index_params=options
-                )
-        return options
 
     def search(self, queries, k, metric, exclude=None, n_orientations=1, n_jobs=None):
         """Find the k nearest rows among those that faiss names for each candidate.
@@ -448,11 +341,11 @@ class FaissSearch(Stored):
     def _name(self, queries, width, value):
         """Let faiss name rows: (m, t, d) -> squared distances and ids, (m, t, width)."""
         m, t, d = queries.shape
-        with _one_thread(self._faiss):
+        with one_thread(self._faiss):
             squares, ids = self._index.search(
                 self._directions(queries.reshape(-1, d)),
                 width,
-                params=self._options(value),
+                params=search_parameters(self._faiss, self._layers, value),
             )
         return squares.reshape(m, t, width), ids.reshape(m, t, width)
 

@@ -322,7 +322,7 @@ class InvertedFile(Stored):
         return recall
 
     def recall_curve(self, k, metric, random_state=0):
-        """Measure what part of the true neighbors is found, on the rows themselves.
+        """Measure the recall by the number of clusters searched, on the rows themselves.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Rows that are lossless turns of others, kept once."""
+"""Rows that are lossless rotations of others, kept once."""
 
 import numpy as np
 
@@ -17,18 +17,18 @@ def is_mapped(rows):
 
 
 def _rotate_rows(rows, image_shape, quarters):
-    """Turn flat square pictures counter-clockwise: (n, d) -> (n, d)."""
+    """Rotate flat square pictures counter-clockwise: (n, d) -> (n, d)."""
     if quarters == 0:
         return rows
     pictures = rows.reshape(len(rows), *image_shape)
-    turned = np.rot90(pictures, quarters, axes=(1, 2))
-    return np.ascontiguousarray(turned).reshape(rows.shape)
+    rotated = np.rot90(pictures, quarters, axes=(1, 2))
+    return np.ascontiguousarray(rotated).reshape(rows.shape)
 
 
 class RotatedRows:
-    """Flat square pictures, of which each that is a turn of another is not kept.
+    """Flat square pictures, of which rotations of each other are kept once.
 
-    It is read like an array of shape (n, d): rows are turned when they are asked for.
+    It is read like an array of shape (n, d): rows are rotated when they are asked for.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class RotatedRows:
     source : ndarray of shape (n,), int
         Which of them each row shows.
     quarters : ndarray of shape (n,), int
-        By how many quarters it is turned, counter-clockwise.
+        By how many quarters it is rotated, counter-clockwise.
     """
 
     def __init__(self, base, image_shape, source, quarters):
@@ -92,12 +92,12 @@ class RotatedRows:
             return _rotate_rows(self.base[[source]], self.image_shape, quarters)[0]
         out = self.base[source]
         for k in (1, 2, 3):
-            turned = quarters == k
-            out[turned] = _rotate_rows(out[turned], self.image_shape, k)
+            rotated = quarters == k
+            out[rotated] = _rotate_rows(out[rotated], self.image_shape, k)
         return out
 
     def comparer(self, compare, queries):
-        """Compare with queries, by turning the queries instead of the rows.
+        """Compare with queries, by rotating the queries instead of the rows.
 
         Parameters
         ----------
@@ -124,13 +124,13 @@ class RotatedRows:
             ]
         )
         asked = np.array(asked).reshape(4, len(queries))
-        return lambda part: compared[
-            self.source[part, None], asked[self.quarters[part]]
+        return lambda piece: compared[
+            self.source[piece, None], asked[self.quarters[piece]]
         ]
 
 
 def deduplicate_rotations(rows, image_shape):
-    """Keep of pictures that are lossless quarter turns of each other only the first.
+    """Keep of pictures that are lossless rotations of each other only the first.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def deduplicate_rotations(rows, image_shape):
     Returns
     -------
     rows : RotatedRows or ndarray
-        The rows as they are where they are not square, or few are turns of others.
+        The rows as they are where they are not square, or few are rotations of others.
     """
     square = image_shape[0] == image_shape[1] > 1
     if not square or rows.dtype != np.uint8 or len(rows) < 2:
@@ -178,24 +178,26 @@ def deduplicate_rotations(rows, image_shape):
 
 
 def _signatures(rows, image_shape):
-    """Number pictures so that turns of one have the same: (n,) int."""
+    """Number pictures so that rotations of one have the same: (n,) int."""
     rng = np.random.default_rng(0)
     mask = rng.integers(0, 256, (1, rows.shape[1]), dtype=np.uint8)
     masks = np.concatenate([_rotate_rows(mask, image_shape, k) for k in range(4)])
     products = integers.products_with(masks)
     signature = products(rows).astype(np.int64)
+    # A product of the rotated picture is one of the picture with a mask rotated back:
+    # rotations permute the four products of a picture.
     signature.sort(axis=1)
     return np.unique(signature, axis=0, return_inverse=True)[1].ravel()
 
 
 def _find_quarters(rows, members, originals, image_shape):
-    """The turn that makes each original its member, −1 where none does: (n,)."""
+    """The quarters that make each original its member, −1 where none do: (n,)."""
     out = np.full(len(members), -1, np.int8)
     step = max(1, _BLOCK_BYTES // (4 * rows.shape[1]))
     for start in range(0, len(members), step):
         these = slice(start, start + step)
         wanted, base = rows[members[these]], rows[originals[these]]
-        for k in (3, 2, 1, 0):  # the smallest turn wins
+        for k in (3, 2, 1, 0):  # the smallest rotation wins
             same = (_rotate_rows(base, image_shape, k) == wanted).all(axis=1)
             out[these][same] = k
     return out

@@ -15,12 +15,13 @@ from geoimages import KMeansModel, PairwiseModel, RockFeatures, load, make_rocks
 from geoimages.search import (
     ExactSearch,
     FaissSearch,
+    faiss_factory,
     faiss_index,
     load_index,
     save_index,
 )
 
-faiss = faiss_index._require()  # without the warnings of its older versions
+faiss = faiss_factory.require()  # without the warnings of its older versions
 METRICS = ["correlation", "cosine", "euclidean", "sqeuclidean"]
 INDEXES = ["Flat", "IVF16,Flat", "IVF16,SQ8", "PCA12,IVF16,Flat", "HNSW16", "PQ8x4"]
 N = 600
@@ -287,9 +288,9 @@ def test_a_target_sets_the_lists_searched(grouped):
 
 
 def test_the_default_index_follows_the_number_of_rows():
-    assert faiss_index.default_factory(9_999) == "Flat"
-    assert faiss_index.default_factory(10_000) == "IVF400,Flat"
-    assert faiss_index.default_factory(1_000_000) == "IVF4000,Flat"
+    assert faiss_factory.default_factory(9_999) == "Flat"
+    assert faiss_factory.default_factory(10_000) == "IVF400,Flat"
+    assert faiss_factory.default_factory(1_000_000) == "IVF4000,Flat"
 
 
 CHANGED = [

@@ -1,0 +1,149 @@
+"""The indexes of faiss: how they are built, and told how far to look."""
+
+import warnings
+from contextlib import contextmanager
+
+from sklearn.utils import check_random_state
+
+from .metrics import check_metric
+from .prepared import PRODUCT_METRICS
+
+_FEW_ROWS = 10_000  # of which faiss, too, compares all
+_PER_LIST = 40  # rows of each list that its center is learned from
+_FEWEST_LEARNED = 50_000  # rows that an index learns from, where there are
+
+
+def require():
+    """Import what the extra brings."""
+    try:
+        with warnings.catch_warnings():  # its older versions use what is deprecated
+            warnings.simplefilter("ignore", DeprecationWarning)
+            import faiss
+    except ImportError:
+        raise ImportError(
+            "algorithm='faiss' needs faiss; pip install 'geoimages[faiss]'."
+        ) from None
+    return faiss
+
+
+def check_faiss(metric, factory=None, metric_params=None):
+    """Return the full name of a metric, or raise an error where faiss has no such index.
+
+    Parameters
+    ----------
+    metric : str
+        The distance.
+    factory : str, optional
+        A description of an index.
+    metric_params : dict, optional
+        Keywords of the distance.
+
+    Raises
+    ------
+    ImportError
+        If faiss is not installed.
+    ValueError
+        If it has no such distance, or the description is none.
+    """
+    metric = check_metric(metric)
+    weighted = "w" in (metric_params or {})
+    if metric not in PRODUCT_METRICS or weighted:
+        raise ValueError(
+            f"algorithm='faiss' searches by {', '.join(PRODUCT_METRICS)}, without "
+            f"weights; got {'weighted ' * weighted}{metric}; algorithm='partitioned' "
+            "takes any distance."
+        )
+    if factory is not None and (not isinstance(factory, str) or "IDMap" in factory):
+        raise ValueError(
+            "faiss_factory describes an index to faiss, for example 'IVF1024,SQ8', and "
+            f"keys are kept beside it, not by IDMap; got {factory!r}."
+        )
+    require()
+    return metric
+
+
+def reason(error):
+    """The last part of what faiss says, on one line."""
+    return " ".join(str(error).split()).rpartition(": ")[2]
+
+
+def default_factory(n):
+    """The index of n rows: "Flat" for a few, else 4 √n lists as faiss advises."""
+    return "Flat" if n < _FEW_ROWS else f"IVF{round(4 * n**0.5)},Flat"
+
+
+@contextmanager
+def one_thread(faiss):
+    """Let faiss use one thread, here only: graphs depend on how many build them."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # of the calling thread; others keep theirs
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def layers_of(faiss, index):
+    """An index and those that it is built around, outermost first."""
+    layers = []
+    while index is not None:
+        index = faiss.downcast_index(index)
+        layers.append(index)
+        inner = ("index", "base_index", "storage")
+        index = next((getattr(index, i) for i in inner if hasattr(index, i)), None)
+    return layers
+
+
+def build(faiss, n_columns, factory, sample, random_state):
+    """Build an index and train it.
+
+    Parameters
+    ----------
+    faiss : module
+    n_columns : int
+    factory : str
+        As `faiss.index_factory` takes it.
+    sample : callable
+        (n, random state) -> n rows to train on.
+    random_state : int, RandomState or None
+        Seed of what the index learns.
+
+    Returns
+    -------
+    index : faiss.Index
+        It takes ids, but no rows yet.
+    """
+    rng = check_random_state(random_state)
+    index = faiss.index_factory(n_columns, factory, faiss.METRIC_L2)
+    seed, n_learned = int(rng.randint(2**31 - 1)), _FEWEST_LEARNED
+    for layer in layers_of(faiss, index):
+        for learner in (layer, getattr(layer, "pq", None)):
+            if hasattr(learner, "cp"):
+                learner.cp.seed = seed
+                learner.cp.min_points_per_centroid = 1  # it prints, below 39
+        if isinstance(layer, faiss.IndexIVF):
+            n_learned = max(n_learned, _PER_LIST * layer.nlist)
+    if not index.is_trained:
+        index.train(sample(n_learned, rng))
+    *outer, inner = layers_of(faiss, index)
+    keeps_ids = isinstance(inner, faiss.IndexIVF) and all(
+        isinstance(layer, faiss.IndexPreTransform) for layer in outer
+    )
+    return index if keeps_ids else faiss.IndexIDMap(index)
+
+
+def search_parameters(faiss, layers, value):
+    """Tell each layer of an index how far to look: ``nprobe`` or ``efSearch``."""
+    options = None
+    for layer in reversed(layers):
+        if isinstance(layer, faiss.IndexIVF):
+            options = faiss.SearchParametersIVF(nprobe=value)
+        elif isinstance(layer, faiss.IndexHNSW):
+            options = faiss.SearchParametersHNSW(efSearch=value)
+        elif options and isinstance(layer, faiss.IndexPreTransform):
+            options = faiss.SearchParametersPreTransform(index_params=options)
+        elif options and isinstance(layer, faiss.IndexRefine):
+            options = faiss.IndexRefineSearchParameters(
+                k_factor=layer.k_factor, base_index_params=options
+            )
+    return options
