@@ -112,6 +112,26 @@ def info(collection, as_json):
 
 
 @cli.command()
+@click.argument("file", type=click.Path())
+def verify(file):
+    """Check every checksum of a collection, a model or an index."""
+    from pathlib import Path
+
+    if Path(file).is_dir():
+        gi.search.load_index(file, verify=True)
+    elif Path(file).suffix == ".skops":
+        gi.load(file)
+    else:
+        with gi.Collection(file) as rocks:
+            problems = rocks.verify()
+        for problem in problems:
+            click.echo(problem)
+        if problems:
+            raise click.ClickException(f"{file} is damaged.")
+    click.echo(f"{file} is whole.")
+
+
+@cli.command()
 @COLLECTION
 @click.option("--clear", is_flag=True, help="Delete the files; they cost time only.")
 @format_options

@@ -16,13 +16,19 @@ from ..pictures.reading import read_image
 from ..pictures.resizing import resize_image
 from ..pictures.validation import input_for
 from .cache import FeatureCache
+from .checking import check_layout, check_lengths, crc_of_attributes, crc_of_pictures
 from .html import collection_html
 from .lineage import lineage_of
 from .selection import matching
-from .tables import LEDGER, read_column
+from .tables import LEDGER, as_text, name_of, read_column
 from .writing import FORMAT, FORMAT_VERSION, write_arrays, write_source
 
 _BLOCK_BYTES = 1 << 24
+# What h5py raises for a damaged file.
+_DAMAGED = (
+    *(ValueError, LookupError, TypeError, AttributeError, OverflowError),
+    *(OSError, RuntimeError, MemoryError),
+)
 
 
 class Collection:
@@ -106,27 +112,48 @@ class Collection:
         self.cache, self._keeps = FeatureCache(self.path, cache_size), mode == "r+"
         try:
             self._open()
-        except (KeyError, ValueError) as error:
+        except _DAMAGED as error:
             self._file.close()
             raise ValueError(
-                f"{self.path} is not a collection of geoimages ({error.args[0]}); make "
-                "one with 'geoimages etl'."
+                f"{self.path} is not a whole collection of geoimages "
+                f"({error.args[0] if error.args else type(error).__name__}); make one "
+                "with 'geoimages etl'."
             ) from None
 
     def _open(self):
         """Read everything but the pictures."""
-        if self._file.attrs.get("format") == FORMAT:
-            if self._file.attrs["format_version"] > FORMAT_VERSION:
-                raise ValueError("it was written by a newer version")
-            self._datasets, self._split = [self._file["images"]], None
-            self.keys = self._file["keys"].asstr()[:].astype(str)
-            self.labels = self._file["labels"].asstr()[:].astype(str)
+        check_layout(self._file)
+        self._attributes = {
+            name: as_text(value) if isinstance(value, bytes | str) else value.item()
+            for name, value in self._file.attrs.items()
+            if isinstance(value, bytes | str | np.generic)
+        }
+        self._checksums = None
+        if self._attributes.get("format") == FORMAT:
+            self._open_own()
         else:
             self._open_original()
         self._scales = [_in_255(dataset) for dataset in self._datasets]
         self.image_shape = tuple(int(side) for side in self._datasets[0].shape[1:])
         self._starts = np.cumsum([0, *map(len, self._datasets)])
         self._position = {key: i for i, key in enumerate(self.keys.tolist())}
+        if len(self._position) < len(self.keys):
+            raise ValueError("a key stands twice")
+        self._unchecked = np.full(len(self), self._checksums is not None)
+
+    def _open_own(self):
+        """Open the layout that `writing` writes."""
+        if self._attributes["format_version"] > FORMAT_VERSION:
+            raise ValueError("it was written by a newer version")
+        check_lengths(self._file)
+        if self._attributes["format_version"] > 1:
+            crc = self._attributes.pop("crc32")
+            if crc != crc_of_attributes(self._attributes):
+                raise ValueError("its attributes are damaged")
+            self._checksums = read_column(self._file["checksums/images"])
+        self._datasets, self._split = [self._file["images"]], None
+        self.keys = read_column(self._file["keys"])
+        self.labels = read_column(self._file["labels"])
 
     def _open_original(self):
         """Open the layout of the proof of concept: X_Train_Orig, Y_Train_Orig, …"""
@@ -142,7 +169,11 @@ class Collection:
             x = self._file[names[f"x_{part}_orig"]]
             if x.ndim != 4:
                 raise ValueError(f"{x.name} has {x.ndim} axes instead of 4")
+            if x.shape[3] not in (3, 4) or 0 in x.shape:
+                raise ValueError(f"{x.name} has the shape {x.shape}")
             self._datasets.append(x)
+            if x.shape[1:] != self._datasets[0].shape[1:]:
+                raise ValueError(f"{x.name} holds pictures of another shape")
             keys += [f"{part}.{i}" for i in range(len(x))]
             self._split += [part] * len(x)
             y = names.get(f"y_{part}_orig")
@@ -315,7 +346,7 @@ class Collection:
     @property
     def fit(self):
         """How pictures of another shape were brought to this one."""
-        return str(self._file.attrs.get("fit", "crop"))
+        return self._attributes.get("fit", "crop")
 
     def _positions(self, item):
         """Turn what stands in brackets into positions."""
@@ -370,12 +401,60 @@ class Collection:
                 # HDF5 takes kilobytes for each chunk of what it reads at once.
                 these = slice(start, min(start + self._block, stop))
                 inside = wanted[these] - self._starts[i]
-                out[these] = _read_rows(dataset, inside, self._scales[i])
+                try:
+                    out[these] = _read_rows(dataset, inside, self._scales[i])
+                except (OSError, RuntimeError) as error:  # a packed chunk is damaged
+                    raise ValueError(
+                        f"Pictures of {self.path} cannot be read ({error}); make the "
+                        "collection again with 'geoimages etl'."
+                    ) from None
+                self._check(out[these], wanted[these])
         if len(wanted) != positions.size or not np.array_equal(
             back.ravel(), np.arange(positions.size)
         ):
             out = out[back.ravel()]
         return out[0] if single else out
+
+    def _check(self, images, positions):
+        """Hold pictures against their checksums, where that was not done before."""
+        new = self._unchecked[positions]
+        if not new.any():
+            return
+        if not new.all():  # else they need no copy
+            images, positions = images[new], positions[new]
+        wrong = positions[crc_of_pictures(images) != self._checksums[positions]]
+        if len(wrong):
+            raise ValueError(
+                f"{self.path} is damaged: the picture {str(self.keys[wrong[0]])!r} has "
+                f"another checksum ({len(wrong)} of {len(positions)} read together); "
+                "make the collection again with 'geoimages etl'."
+            )
+        self._unchecked[positions] = False
+
+    def verify(self):
+        """Read everything and hold it against its checksums.
+
+        Returns
+        -------
+        problems : list of str
+            What is damaged, one line each; empty where all is whole, or the file has no
+            checksums (version 1, and the layout of the proof of concept).
+        """
+        problems = []
+        for start in range(0, len(self), self._block):
+            try:
+                positions = np.arange(start, min(start + self._block, len(self)))
+                self._unchecked[positions] = self._checksums is not None
+                self[positions]
+            except ValueError as error:
+                problems.append(str(error))
+        for group in ("pictures", "metadata", "ledger"):
+            for name, column in self._file.get(group, {}).items():
+                try:
+                    read_column(column)
+                except ValueError as error:
+                    problems.append(f"{group}/{name}: {error}")
+        return problems
 
     def mapped(self):
         """Map the pictures from the file instead of reading them.
@@ -406,9 +485,13 @@ class Collection:
             with open(self.path, "rb") as file:
                 if not os.path.samestat(os.fstat(file.fileno()), self._opened):
                     return None
-                return np.memmap(file, np.uint8, "r", start, shape)
+                images = np.memmap(file, np.uint8, "r", start, shape)
         except OSError:  # it has been removed, say
             return None
+        for first in range(0, len(self), self._block):
+            positions = np.arange(first, min(first + self._block, len(self)))
+            self._check(images[positions[0] : positions[-1] + 1], positions)
+        return images
 
     def __iter__(self):
         for start in range(0, len(self), self._block):
@@ -425,7 +508,7 @@ class Collection:
         for name, column in self._file.get("pictures", {}).items():
             columns[name] = read_column(column)
         for column in self._metadata_columns():
-            columns[column.attrs["name"]] = read_column(column)
+            columns[name_of(column)] = read_column(column)
         if self._split:
             columns["split"] = np.array(self._split)
         columns["lineage"] = lineage_of(self.keys.tolist())
@@ -452,7 +535,7 @@ class Collection:
         """Rows of the metadata table that fit no picture."""
         if "unmatched" not in self._file:
             return []
-        return self._file["unmatched"].asstr()[:].tolist()
+        return read_column(self._file["unmatched"]).tolist()
 
     def where(self, **columns):
         """Return the positions of the pictures with the given values.
@@ -580,8 +663,8 @@ class Collection:
             f"({about['bytes'] / 1e6:.1f} MB)"
         ]
         lines += [f"  {name}: {n:,}" for name, n in sorted(about["classes"].items())]
-        if self._file.attrs.get("labels_from"):
-            lines.append(f"  classes {self._file.attrs['labels_from']}")
+        if "labels_from" in self._attributes:
+            lines.append(f"  classes {self._attributes['labels_from']}")
         if status:
             lines.append(
                 f"{len(ledger):,} files seen: "
@@ -596,7 +679,7 @@ class Collection:
         if resized:
             lines.append(
                 f"{resized:,} brought to this size by {self.fit}"
-                + self._file.attrs.get("size_because", "")
+                + self._attributes.get("size_because", "")
             )
         lines += self._describe_metadata()
         if self.unmatched:
@@ -612,7 +695,7 @@ class Collection:
         """A line for each column of the metadata."""
         lines = []
         for column in self._metadata_columns():
-            name, values = column.attrs["name"], pd.Series(read_column(column))
+            name, values = name_of(column), pd.Series(read_column(column))
             if values.dtype.kind == "f" and values.notna().any():
                 told = f"numbers, {values.min():g} to {values.max():g}"
             else:

@@ -8,6 +8,8 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from .checking import crc_of
+
 TEXT = h5py.string_dtype("utf-8")
 LEDGER = {
     "path": TEXT,
@@ -69,9 +71,10 @@ class Columns:
         for name in names:
             column = np.concatenate(self.packed[name])
             is_text = column.dtype.kind == "O"
-            group.create_dataset(
+            write_column(
+                group,
                 name,
-                data=_encoded(column) if is_text else column,
+                _encoded(column) if is_text else column,
                 maxshape=(None,),
                 chunks=(4096,),
                 # A hash hardly shrinks, and a text is short.
@@ -79,11 +82,44 @@ class Columns:
             )
 
 
+def write_column(group, name, values, named=None, **options):
+    """Write a column with its checksum; `named` is its name, where that is no path."""
+    column = group.create_dataset(name, data=values, **options)
+    if named is not None:
+        column.attrs["name"] = np.bytes_(named.encode())
+    column.attrs["crc32"] = crc_of(values, named or name)
+
+
+def as_text(value):
+    """Decode what may be bytes."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def name_of(column):
+    """The name of a column, which a slash in it keeps from being that of the dataset."""
+    return as_text(column.attrs.get("name", column.name.rpartition("/")[2]))
+
+
 def read_column(column):
-    """Read a column of text or numbers."""
-    if h5py.check_string_dtype(column.dtype):
-        return column.asstr()[:].astype(str)
-    return column[:]
+    """Read a column of text or numbers, and hold it against its checksum.
+
+    Raises
+    ------
+    ValueError
+        If it has another.
+    """
+    try:
+        values, name = column[:], name_of(column)
+        crc = column.attrs.get("crc32")
+    except (OSError, RuntimeError, LookupError, TypeError) as error:
+        raise ValueError(f"{column.name} is damaged: {error}") from None
+    if crc is not None and crc != crc_of(values, name):
+        raise ValueError(f"{name!r} is damaged: it has another checksum")
+    if values.dtype.kind == "S":
+        return np.char.decode(values, "utf-8")
+    if values.dtype.kind == "O":
+        return np.array([value.decode() for value in values], str)
+    return values
 
 
 def _as_numbers(texts, decimal):
@@ -201,10 +237,9 @@ class Metadata:
             column = taken.iloc[:, i]
             is_number = pd.api.types.is_numeric_dtype(column)
             if is_number and not pd.api.types.is_bool_dtype(column):
-                numbers = column.to_numpy(np.float64, na_value=np.nan)
-                dataset = group.create_dataset(str(i), data=numbers)
+                values = column.to_numpy(np.float64, na_value=np.nan)
             else:
                 texts = column.astype(object).where(column.notna(), "").astype(str)
-                dataset = group.create_dataset(str(i), data=texts, dtype=TEXT)
-            dataset.attrs["name"] = name  # a slash would be a path in the file
-        file["unmatched"] = np.array(self.unmatched, dtype=TEXT)
+                values = _encoded(texts)
+            write_column(group, str(i), values, named=name)
+        write_column(file, "unmatched", _encoded(self.unmatched))

@@ -14,13 +14,14 @@ import numpy as np
 from ..files import atomic_path, progress
 from ..pictures.reading import ImageReadError, read_image
 from ..pictures.resizing import FITS, check_size, resize_image
+from .checking import crc_of_attributes, crc_of_pictures
 from .lineage import ROTATIONS, lineage_of
 from .sampling import sample_groups
 from .sources import labels_in_names, open_source
-from .tables import LEDGER, PICTURES, TEXT, Columns, Metadata
+from .tables import LEDGER, PICTURES, TEXT, Columns, Metadata, write_column
 
 FORMAT = "geoimages.collection"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had no checksums
 _WRITE_BYTES = 1 << 21
 _LOOKED_AT = 100  # files, to choose a size
 _MOST_ALIKE = 0.5  # share of a size that makes the others exceptions
@@ -52,7 +53,7 @@ class _Writer:
         self.ledger = Columns(LEDGER)
         capacity = max(1, _WRITE_BYTES // int(np.prod(image_shape)))
         self.block = np.empty((capacity, *image_shape), np.uint8)
-        self.filled = 0
+        self.filled, self.checksums = 0, []
 
     def add(self, image, **row):
         self.block[self.filled] = image
@@ -65,7 +66,9 @@ class _Writer:
         start = len(self.images)
         self.images.resize(start + self.filled, axis=0)
         if self.filled:
-            self.images[start:] = self.block[: self.filled]
+            images = self.block[: self.filled]
+            self.images[start:] = images
+            self.checksums.append(crc_of_pictures(images))
             self.filled = 0
 
     def finish(self, **attributes):
@@ -73,12 +76,18 @@ class _Writer:
         self.pictures.write(self.file, ("keys", "labels"))
         self.pictures.write(self.file.create_group("pictures"), PICTURES)
         self.ledger.write(self.file.create_group("ledger"), LEDGER)
-        self.file.attrs.update(
-            format=FORMAT,
-            format_version=FORMAT_VERSION,
-            created_by=f"geoimages {version('geoimages')}",
-            **attributes,
-        )
+        checksums = np.concatenate([np.empty(0, np.uint32), *self.checksums])
+        write_column(self.file.create_group("checksums"), "images", checksums)
+        attributes |= {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "created_by": f"geoimages {version('geoimages')}",
+        }
+        attributes = {name: value for name, value in attributes.items() if value != ""}
+        for name, value in attributes.items():
+            is_text = isinstance(value, str)
+            self.file.attrs[name] = np.bytes_(value.encode()) if is_text else value
+        self.file.attrs["crc32"] = crc_of_attributes(attributes)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoimages import Collection, ConvNetClassifier, holdout, save
+from geoimages import Collection, ConvNetClassifier, PairwiseModel, holdout, save
 from geoimages.cli import cli, main
 from geoimages.cli.shorthands import make_features
 
@@ -170,6 +170,22 @@ def test_a_word_has_one_meaning(run, rocks, name, share):
 
     by_name, by_share = distances("--features", name), distances("--color", share)
     pd.testing.assert_series_equal(by_name, by_share, rtol=1e-4)
+
+
+def test_verify(run, rock_zip, tmp_path):
+    path = tmp_path / "rocks.h5"
+    run("etl", rock_zip, "-o", path)
+    assert run("verify", path) == (0, f"{path} is whole.\n", "")
+    data = bytearray(path.read_bytes())
+    with Collection(path) as rocks:
+        data[rocks.mapped().offset + 5000] ^= 1
+    path.write_bytes(data)
+    code, out, err = run("verify", path)
+    assert (code, "has another checksum" in out) == (2, True)
+    assert err == f"Error: {path} is damaged.\n"
+    save(PairwiseModel().fit(np.eye(5)), tmp_path / "a.skops")
+    assert run("verify", tmp_path / "a.skops")[0] == 0
+    assert run("verify", rock_zip)[0] == 2
 
 
 def test_features_are_kept_beside_the_collection(run, rock_zip, tmp_path):

@@ -86,7 +86,7 @@ def test_the_layout_of_the_proof_of_concept(images, tmp_path):
 
 @pytest.mark.parametrize(
     "case",
-    ["parts", "scattered", "compressed", "float", "userblock", "chunks", "unwritten"],
+    ["parts", "scattered", "compressed", "float", "userblock", "chunks"],
 )
 def test_what_cannot_be_mapped_is_read(images, case, always, tmp_path):
     pictures, labels = images
@@ -107,11 +107,6 @@ def test_what_cannot_be_mapped_is_read(images, case, always, tmp_path):
             file["between"] = np.arange(100)
             dataset.resize(60, axis=0)
             dataset[30:] = pictures[30:]
-        elif case == "unwritten":
-            file["images"].resize(61, axis=0)
-            for name in ("keys", "labels"):
-                file[name].resize(61, axis=0)
-                file[name][60] = "dark"
     if case in ("parts", "float", "userblock"):
         with h5py.File(path, "w", userblock_size=512 * (case == "userblock")) as file:
             if case == "parts":
