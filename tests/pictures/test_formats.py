@@ -198,6 +198,10 @@ REFUSED = {  # what Pillow gets wrong, or does not know
     "signed 8 bits": (L.view(np.int8), {}),
     "signed 16 bits": (DEEP.view(np.int16), {}),
     "integers over 16 bits": (DEEP.astype(np.int32) + 65536, {}),
+    "integers that are small with their bytes swapped": (
+        np.full((HIGH, WIDE), 1 << 24, np.int32),
+        {},
+    ),
     "float over 1": ((L / 127).astype(np.float32), {}),
     "float RGB": ((RGB / 255).astype(np.float32), {}),
     "half floats": ((L / 255).astype(np.float16), {}),
