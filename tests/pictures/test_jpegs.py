@@ -1,5 +1,6 @@
 """JPEGs have Pillow's pixels, and are refused where libjpeg warns of damage."""
 
+import itertools
 import zipfile
 from io import BytesIO
 
@@ -180,6 +181,16 @@ def test_overwritten_files_of_the_archive_are_refused(real_data):
         np.testing.assert_array_equal(read_image(data), by_pillow(data))
     damaged = [read_or_reason(overwrite(data, rng))[0] for data in files]
     assert sum(image is None for image in damaged) >= 190
+
+
+def test_a_progressive_file_that_lost_a_first_scan_is_refused():
+    """Refinements then have nothing to refine, of which libjpeg warns."""
+    data = encode(noise(), progressive=True)
+    starts = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xc4"]
+    files = [data[:a] + data[b:] for a, b in itertools.pairwise(starts[1:])]
+    kept_by_pillow = [file for file in files if by_pillow(file) is not None]
+    reasons = [read_or_reason(file)[1] for file in kept_by_pillow]
+    assert reasons.count("undecodable") >= 4
 
 
 def test_a_bomb_of_scans_is_refused_unseen():
