@@ -8,6 +8,7 @@ import pandas as pd
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 
+from ..files import progress
 from ..pictures.validation import is_collection
 from .trials import Trial, Trials, digest, pairs_table
 
@@ -88,11 +89,16 @@ def _differing(models, queries, quotas, k):
     for start in range(0, len(queries), step):
         block = queries[start : start + step]
         unfilled = [pair for pair in quotas if len(found[pair]) < quotas[pair]]
-        answers = {
-            name: _answers(name, models[name], block, k)
-            for name in models
-            if any(name in pair for pair in unfilled)
-        }
+        wanted = [name for name in models if any(name in pair for pair in unfilled)]
+        answers = {name: [] for name in wanted}
+        parts = [block[i : i + 16] for i in range(0, len(block), 16)]
+        bar = progress(
+            [(name, part) for name in wanted for part in parts],
+            desc="drawing trials",
+            unit="block",
+        )
+        for name, part in bar:
+            answers[name] += _answers(name, models[name], part, k)
         for pair in unfilled:
             answered = zip(block, *(answers[name] for name in pair), strict=True)
             for query, one, other in answered:

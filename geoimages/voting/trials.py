@@ -160,9 +160,14 @@ class Trials:
                 Trial(**row | {side: tuple(row[side]) for side in ("left", "right")})
                 for row in about["trials"]
             ]
-            pairs = {(one, two): counts for one, two, *counts in about["pairs"]}
+            if not all(isinstance(text, str) for text in _texts(about["trials"])):
+                raise ValueError("a key or a name in it is no text")
+            pairs = {
+                (str(one), str(two)): list(map(int, counts))
+                for one, two, *counts in about["pairs"]
+            }
             return cls(trials, pairs_table(pairs))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"These are no trials of geoimages ({error}).") from None
 
     def save(self, path):
@@ -223,6 +228,13 @@ class Trials:
                 pair = pair[::-1] if pair[::-1] in counts else pair
                 counts[pair] = np.add(counts.get(pair, 0), more)
         return cls([trial for part in parts for trial in part], pairs_table(counts))
+
+
+def _texts(rows):
+    """All keys and names of trials as they are read, one after the other."""
+    for row in rows:
+        for name, value in row.items():
+            yield from value if name in ("left", "right") else [value]
 
 
 def digest(rows):

@@ -3,6 +3,8 @@
 import contextlib
 import math
 import numbers
+import os
+import secrets
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +37,10 @@ _SCHEMA = (
     f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
+_IMPLIED = {
+    "sqlite_autoindex_trials_1": None,
+    "sqlite_sequence": "CREATE TABLE sqlite_sequence(name,seq)",
+}
 _ADD_TRIALS = "INSERT OR IGNORE INTO trials (id, added, json) VALUES (?, ?, ?)"
 _COLUMNS = ("vote", "trial", "voter", "choice", "time", "seconds")
 
@@ -52,24 +58,25 @@ def _trials_row(trials):
 
 
 @contextlib.contextmanager
-def _opened(path, mode="rw", write=False):
+def _opened(path, *, write=False, create=False):
     """Connect for one piece of work, which is written whole or not at all.
 
     A rollback journal and not a write-ahead log: that leaves one file, to copy and to
     share on a network drive, where a log does not work.
     """
+    uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+    options = {"uri": True, "timeout": 30, "isolation_level": None}
     try:
-        with contextlib.closing(
-            sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}",
-                uri=True,
-                timeout=30,
-                isolation_level=None,
-            )
-        ) as db:
+        with contextlib.closing(sqlite3.connect(uri, **options)) as db:
+            db.execute("PRAGMA trusted_schema = OFF")
             db.execute("PRAGMA synchronous = EXTRA")
             if write:
                 db.execute("BEGIN IMMEDIATE")
+            if create:
+                for statement in _SCHEMA:
+                    db.execute(statement)
+            else:
+                _check_schema(db, path)
             yield db
             if write:
                 db.execute("COMMIT")
@@ -79,13 +86,16 @@ def _opened(path, mode="rw", write=False):
         raise ValueError(f"{path} is not a file of votes ({error}).") from None
 
 
-def _is_new(db, path):
-    """Whether a file is empty; raises a ValueError where it is not ours."""
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+def _check_schema(db, path):
+    """Raise a ValueError unless a file holds our tables and nothing else.
+
+    A view under the name of a table may never end, and a trigger may change votes.
+    """
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if not (tables or application or version):
-        return True
+    found = dict(db.execute("SELECT name, sql FROM sqlite_master").fetchall())
+    if not (found or application or version):
+        raise ValueError(f"{path} is empty; it holds no trials.")
     if application != _APPLICATION_ID:
         raise ValueError(f"{path} is a database of another program, not of votes.")
     if version > _SCHEMA_VERSION:
@@ -93,7 +103,39 @@ def _is_new(db, path):
             f"{path} was written by a newer geoimages (its version is {version}, known "
             f"is {_SCHEMA_VERSION}); update geoimages."
         )
-    return False
+    expected = {statement.split()[2]: statement for statement in _SCHEMA[:3]} | _IMPLIED
+    differ = [
+        name for name in expected | found if found.get(name) != expected.get(name)
+    ]
+    if differ or len(found) != len(expected):
+        raise ValueError(
+            f"{path} is not a file of votes as geoimages writes it: {differ[0]!r} in it "
+            "is missing or something else."
+        )
+
+
+def _create(path, row):
+    """Make a file under another name and name it once it is whole; not over another."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with _opened(temporary, write=True, create=True) as db:
+            db.execute(_ADD_TRIALS, row)
+        if path.exists() and not path.stat().st_size:
+            os.replace(temporary, path)
+        else:
+            _name_new(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _name_new(temporary, path):
+    """Give a file its name; FileExistsError where another process was faster."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        os.rename(temporary, path)
 
 
 def check_voter(voter):
@@ -142,10 +184,8 @@ class Votes:
                 f"No votes at {self.path}; draw trials first (geoimages vote, or "
                 "blind_trials and then record_votes(path, trials))."
             )
-        with _opened(self.path) as db:
-            if _is_new(db, self.path):
-                raise ValueError(f"{self.path} is empty; it holds no trials.")
-        self._parts = {}
+        with _opened(self.path):
+            self._parts = {}
 
     def __repr__(self):
         table = self.table
@@ -224,8 +264,15 @@ class Votes:
         with _opened(self.path) as db:
             query = f"SELECT {', '.join(_COLUMNS)} FROM votes ORDER BY vote"
             rows = db.execute(query).fetchall()
-        table = pd.DataFrame(rows, columns=list(_COLUMNS)).astype({"seconds": float})
-        table["time"] = pd.to_datetime(table["time"], utc=True)
+        table = pd.DataFrame(rows, columns=list(_COLUMNS))
+        strange = set(table["trial"]) - {trial.name for trial in self.trials}
+        try:
+            table = table.astype({"seconds": float, "trial": str, "voter": str})
+            table["time"] = pd.to_datetime(table["time"], utc=True)
+        except (ValueError, TypeError):
+            strange = True
+        if strange or not table["choice"].isin(CHOICES).all():
+            raise ValueError(f"{self.path} holds votes that geoimages did not write.")
         return table.set_index("vote")
 
     @property
@@ -303,9 +350,10 @@ def record_votes(path, trials=None):
         raise FileNotFoundError(
             f"{path} cannot be written: its folder does not exist; create it first."
         )
-    with _opened(path, mode="rwc", write=True) as db:
-        if _is_new(db, path):
-            for statement in _SCHEMA:
-                db.execute(statement)
+    if not path.exists() or not path.stat().st_size:
+        with contextlib.suppress(FileExistsError):
+            _create(path, row)
+            return Votes(path)
+    with _opened(path, write=True) as db:
         db.execute(_ADD_TRIALS, row)
     return Votes(path)

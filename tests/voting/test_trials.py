@@ -155,6 +155,10 @@ def test_files_that_are_no_trials(models, tmp_path):
         json.dumps(about | {"format": "x"}),
         json.dumps(about | {"format_version": 2}),
         json.dumps(about | {"trials": [{"name": "a"}]}),
+        json.dumps(about | {"trials": [about["trials"][0] | {"left": [1, 2]}]}),
+        json.dumps(about | {"trials": [about["trials"][0] | {"query": None}]}),
+        json.dumps(about | {"pairs": [["one", "two", "x", 0]]}),
+        "[" * 100_000,
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match="a.json: These are no trials"):

@@ -177,6 +177,96 @@ def test_foreign_files_are_refused_and_left_alone(tmp_path):
         assert path.read_bytes() == before
 
 
+VIEW = """CREATE VIEW {} AS WITH RECURSIVE up(n) AS (SELECT 1 UNION ALL SELECT n + 1
+FROM up) SELECT n AS place, n AS vote, 'x' AS id, 'x' AS trial, '' AS json FROM up"""
+
+
+@pytest.mark.parametrize(
+    ("statements", "name"),
+    [
+        (["DROP TABLE trials", VIEW.format("trials")], "trials"),
+        (["DROP TABLE votes", VIEW.format("votes")], "votes"),
+        ([VIEW.format("extra")], "extra"),
+        (
+            [
+                "CREATE TRIGGER turn AFTER INSERT ON votes BEGIN "
+                "UPDATE votes SET choice = 'left'; END"
+            ],
+            "turn",
+        ),
+        (["DROP INDEX votes_of_a_voter"], "votes_of_a_voter"),
+    ],
+)
+def test_views_and_triggers_are_refused(votes, statements, name):
+    trial = next(iter(votes.trials)).name
+    with contextlib.closing(sqlite3.connect(votes.path)) as db, db:
+        for statement in statements:
+            db.execute(statement)
+    for ask in (
+        lambda: Votes(votes.path),
+        lambda: votes.trials,
+        lambda: votes.record(trial, "ann", "right"),
+        lambda: record_votes(votes.path, draw(1)),
+    ):
+        with pytest.raises(ValueError, match=f"as geoimages writes it: '{name}'"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("x", "ann", "left", "2026-01-01T00:00:00+00:00", 1),
+        (None, "ann", "left", "yesterday", 1),
+        (None, "ann", "left", "2026-01-01T00:00:00+00:00", "long"),
+    ],
+)
+def test_votes_that_nobody_cast_are_refused(votes, row):
+    row = (row[0] or next(iter(votes.trials)).name, *row[1:])
+    with contextlib.closing(sqlite3.connect(votes.path)) as db, db:
+        db.execute(
+            "INSERT INTO votes (trial, voter, choice, time, seconds) VALUES (?,?,?,?,?)",
+            row,
+        )
+    with pytest.raises(ValueError, match="a.votes holds votes that geoimages did not"):
+        votes.table  # noqa: B018
+
+
+FULL = """
+import resource, sys
+from geoimages.voting import record_votes, Trials
+trials = Trials.load(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+try:
+    record_votes(sys.argv[2], trials)
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits files as Unix does")
+def test_a_file_that_could_not_be_made_whole_is_not_there(tmp_path):
+    draw().save(tmp_path / "a.json")
+    command = [sys.executable, "-c", FULL, tmp_path / "a.json", tmp_path / "a.votes"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "cannot be read or written" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    votes = record_votes(tmp_path / "a.votes", draw())
+    assert len(votes.trials) == 13
+
+
+def test_of_two_that_make_one_file_both_find_their_trials(tmp_path, monkeypatch):
+    path, link = tmp_path / "a.votes", os.link
+
+    def slow(*names):  # another process is faster
+        monkeypatch.setattr(os, "link", link)
+        record_votes(path, draw(1, n_trials=4, repeats=0))
+        link(*names)
+
+    monkeypatch.setattr(os, "link", slow)
+    assert len(record_votes(path, draw()).trials) == 17
+    assert [file.name for file in tmp_path.iterdir()] == ["a.votes"]
+
+
 def test_files_that_are_not_there(tmp_path):
     path = tmp_path / "a #1?.votes"
     with pytest.raises(FileNotFoundError, match="draw trials first"):
