@@ -1,4 +1,4 @@
-"""How good a classifier or a similarity model is, and which of several is better."""
+"""Evaluation of classifiers and similarity models, and model comparison."""
 
 from .classification import (
     DISTURBANCES,

@@ -1,4 +1,4 @@
-"""How far a classifier can be trusted: clean, disturbed, and by its own probabilities."""
+"""Accuracy, robustness and calibration of classifiers."""
 
 from io import BytesIO
 
@@ -36,29 +36,29 @@ DISTURBANCES = {
     "JPEG 30": lambda x, rng: np.stack([_recompress(image) for image in x]),
     "grey": lambda x, rng: np.repeat(x.mean(axis=3, keepdims=True), 3, axis=3),
 }
-"""The eight disturbances, each a function of uint8 pictures and a RandomState."""
+"""The eight corruptions, each a function of uint8 pictures and a RandomState."""
 
 
 def disturbances(images, random_state=0):
-    """Disturb pictures in eight ways, one at a time.
+    """Corrupt pictures in eight ways, one at a time.
 
-    A quarter turn; × 1.2; × 0.8; red × 1.1 and blue × 0.9; Gaussian noise of σ = 10;
-    Gaussian blur of σ = 1 px; JPEG at quality 30; grey, the mean of the channels. All on
-    uint8 pixels, rounded and clipped.
+    Rotation by 90°; brightness × 1.2; × 0.8; red × 1.1 and blue × 0.9; Gaussian noise
+    of σ = 10; Gaussian blur of σ = 1 px; JPEG at quality 30; grey, the mean of the
+    channels. All on uint8 pixels, rounded and clipped.
 
     Parameters
     ----------
     images : ndarray of shape (n, height, width, 3 or 4), uint8
-        Pictures; a fourth channel, the mask, is rotated with the picture and else kept.
+        Pictures; a fourth channel, the mask, is rotated with them and otherwise kept.
     random_state : int, RandomState or None, default=0
         Seed of the noise.
 
     Yields
     ------
     name : str
-        The disturbance.
+        The corruption.
     disturbed : ndarray of shape (n, height, width, 3 or 4), uint8
-        The pictures; a quarter turn swaps height and width.
+        The corrupted pictures; the rotation swaps height and width.
 
     Raises
     ------
@@ -89,14 +89,14 @@ def disturbances(images, random_state=0):
 
 
 def disturbance_table(model, images, y, random_state=0):
-    """Score a classifier on pictures as they are and disturbed in eight ways.
+    """Score a classifier on clean pictures and under eight corruptions.
 
     Parameters
     ----------
     model : classifier
         Fitted on pictures of this shape.
     images : ndarray of shape (n, height, width, 3 or 4), uint8
-        Pictures. A quarter turn is left out where they are not square.
+        Pictures. The rotation is left out if they are not square.
     y : array-like of shape (n,)
         Their classes.
     random_state : int, RandomState or None, default=0
@@ -105,8 +105,8 @@ def disturbance_table(model, images, y, random_state=0):
     Returns
     -------
     table : DataFrame
-        Index ``disturbance``: ``none``, the eight, and their ``mean`` and ``worst``;
-        column ``accuracy``.
+        Index ``disturbance``: ``none``, the eight corruptions, and their ``mean`` and
+        ``worst``; column ``accuracy``.
     """
     check_consistent_length(images, y)
     accuracy = {"none": accuracy_score(y, model.predict(images))}
@@ -156,7 +156,7 @@ def classification_report(y_true, y_pred):
 
 
 def reliability_curve(y_true, proba, classes, n_bins=15):
-    """Compare how sure a classifier is with how often it is right.
+    """Compute accuracy against confidence, for a reliability diagram.
 
     Parameters
     ----------
@@ -165,15 +165,15 @@ def reliability_curve(y_true, proba, classes, n_bins=15):
     proba : ndarray of shape (n, n_classes)
         Predicted probabilities.
     classes : array-like of shape (n_classes,)
-        The classes of the columns.
+        Class of each column of `proba`.
     n_bins : int, default=15
-        Bins of equal width in [0, 1].
+        Number of bins of equal width in [0, 1].
 
     Returns
     -------
     curve : DataFrame
-        A row for each bin that holds pictures: ``confidence`` (mean highest
-        probability), ``accuracy`` and ``pictures``.
+        One row per non-empty bin: ``confidence`` (mean highest probability),
+        ``accuracy`` and ``pictures``.
 
     References
     ----------
@@ -201,7 +201,7 @@ def expected_calibration_error(y_true, proba, classes, n_bins=15):
     Returns
     -------
     error : float
-        In [0, 1]; 0 where every probability can be believed.
+        In [0, 1]; 0 is perfect calibration.
 
     References
     ----------

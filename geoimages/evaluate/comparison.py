@@ -1,4 +1,4 @@
-"""Which of several similarity models is better, by how much, how sure, at what cost."""
+"""Comparison of similarity models: scores, paired tests, overlap, costs."""
 
 import time
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ _PAIRS += ["p_value", "p_corrected"]
 
 @dataclass(repr=False)
 class Comparison:
-    """What `compare` found.
+    """Result of `compare`.
 
     Attributes
     ----------
@@ -43,8 +43,8 @@ class Comparison:
         ``model``, ``measure``, ``mean`` over the queries, ``low`` and ``high``, the
         ends of its interval. No rows without labels.
     per_query : DataFrame
-        Index ``(query, label)``, columns ``(measure, model)``: the scores side by
-        side. NaN for a query to which no stored picture is relevant.
+        Index ``(query, label)``, columns ``(measure, model)``. NaN for a query without
+        relevant stored pictures.
     differences : DataFrame
         For each pair and measure: ``model``, ``other``, ``measure``, ``difference``
         (the mean of `model` less that of `other`), ``low`` and ``high``, ``p_value``
@@ -55,17 +55,17 @@ class Comparison:
         rank-biased overlap with p = 0.9), ``mean``, ``low`` and ``high``: how much
         their answers overlap.
     costs : DataFrame
-        Index ``model``; ``fit_s``, seconds to fit, NaN for models that were fitted
-        before; ``query_ms``, the median time of queries asked one at a time;
-        ``batch_ms``, that of a query in a batch.
+        Index ``model``; ``fit_s``, seconds to fit, NaN for models already fitted;
+        ``query_ms``, the median time of single queries; ``batch_ms``, the time per
+        query in a batch.
     verdict : str
-        Which model is better and how sure that is, in plain English.
+        Which model is better, with intervals, in plain English.
     measure : str
-        The measure that the verdict is about.
+        The measure of the verdict.
     n_queries : int
-        Number of queries that count.
+        Number of queries scored.
     confidence : float
-        How often such intervals hold the true value.
+        Confidence level of the intervals.
     """
 
     models: list
@@ -80,14 +80,14 @@ class Comparison:
     confidence: float = 0.95
 
     def table(self):
-        """Return the mean scores: a row for each measure, a column for each model."""
+        """Return the mean scores, one row per measure and one column per model."""
         table = self.scores.pivot_table(
             index="measure", columns="model", values="mean", sort=False
         )
         return table.rename_axis(index=None, columns=None)
 
     def _parts(self):
-        """The tables that a summary shows, with their headings."""
+        """Yield the headings and tables of a summary."""
         if len(self.scores):
             yield f"Mean scores, {self.n_queries:,} queries", self.table()
         overlap = self.overlap.assign(
@@ -117,15 +117,15 @@ class Comparison:
 
 
 def _named(models):
-    """The models by name, as text."""
+    """Check the models and return them by name."""
     if not isinstance(models, dict) or len(models) < 2:
         raise TypeError(
-            "models must be a dict of two or more, {'name': model}, got "
+            "models must be a dict of two or more {'name': model}, got "
             + (f"{len(models)}." if isinstance(models, dict) else f"{models!r}.")
         )
     named = {str(name): model for name, model in models.items()}
     if len(named) < len(models):
-        raise ValueError(f"Each model needs a name of its own, got {list(models)!r}.")
+        raise ValueError(f"Each model needs a unique name, got {list(models)!r}.")
     return named
 
 
@@ -134,8 +134,8 @@ def _fitted(models, X, y):
     seconds = dict.fromkeys(models, np.nan)
     if X is None and y is not None:
         raise ValueError(
-            "y is for fitting, but there is no X; give the pictures to fit on as X=, or "
-            "leave it out."
+            "y is for fitting, but there is no X; pass the pictures to fit on as X=, or "
+            "leave y out."
         )
     if X is not None:
         if y is not None:
@@ -169,7 +169,7 @@ def _stored_labels(models):
 
 
 def _check_measure(measure, ks, full, has_labels):
-    """The measure that the verdict is about."""
+    """Return the measure of the verdict."""
     known = measure_names(ks, full)
     if measure is not None and measure not in known:
         raise ValueError(
@@ -183,7 +183,7 @@ def _check_measure(measure, ks, full, has_labels):
 
 
 def _timed(model, queries, k):
-    """How long queries take, one at a time and together, in milliseconds."""
+    """Time queries, one at a time and in a batch, in milliseconds."""
 
     def seconds(chosen):
         query = queries.take(chosen)
@@ -204,12 +204,12 @@ def _timed(model, queries, k):
 
 
 def _pair_columns(pairs):
-    """Pairs (model, other, measure) as the first columns of a table."""
+    """Move (model, other, measure) to the first columns of a table."""
     return pd.DataFrame(pairs, columns=["model", "other", "measure"])
 
 
 def _overlap(answers, units, ks, options):
-    """How much the answers of each pair of models overlap."""
+    """Overlap of the answers of each pair of models."""
     values = {}
     for a, b in combinations(answers, 2):
         for k in ks:
@@ -289,24 +289,24 @@ def compare(
         As in `retrieval_scores`: a number of stored pictures to draw, keys of stored
         pictures, or pixels. By default every stored picture.
     labels : array-like of shape (m,), optional
-        The queries' labels; not needed for stored pictures that have them, nor for a
-        collection. Without labels there are only overlap and costs.
+        The queries' labels; not needed for labeled stored pictures or a collection.
+        Without labels, only overlap and costs are computed.
     X : DataFrame, Collection or array-like, optional
         Pictures to fit the models on, as ``fit`` takes them.
     y : array-like of shape (n,), optional
         Their labels; those of a collection by default.
     ks : tuple of int, default=(1, 5, 10)
-        Numbers of answers to look at.
+        Numbers of answers to score.
     groups : optional
         As in `retrieval_scores`; lists are in the order of the first model's keys.
     measure : str, optional
-        What the verdict is about; by default the precision at the largest of `ks`.
-        Choose it before you look.
+        The measure of the verdict; by default the precision at the largest of `ks`.
+        Choose it before looking at results.
     full : bool, default=True
         Whether to rank all stored pictures, as in `retrieval_scores`.
     confidence : float, default=0.95
-        How often the intervals hold the true value. A difference is called sure where
-        its corrected p-value is below 1 − `confidence`.
+        Confidence level of the intervals. A difference is significant if its corrected
+        p-value is below 1 − `confidence`.
     n_resamples, n_permutations : int
         Bootstrap samples of the intervals, and sign permutations of the tests.
     random_state : int, RandomState or None, default=0
@@ -323,21 +323,21 @@ def compare(
     NotFittedError
         If there is no `X` and a model is not fitted.
     TypeError
-        If `models` is no dict of similarity models.
+        If `models` is not a dict of similarity models.
     ValueError
-        If the models store different pictures, there is but one query, `measure` needs
-        labels that are missing, or `ks` asks for more pictures than there are.
+        If the models store different pictures, there is only one query, `measure`
+        needs labels that are missing, or `ks` exceeds the number of pictures.
 
     Notes
     -----
-    What is excluded from the answers, and how many answers a model is asked for, is as
-    in `retrieval_scores`. Intervals and tests take the stored pictures as they are and
-    hold for other queries. P-values are corrected for the number of pairs, not of
-    measures, which are views of one answer. Features that learn from labels have seen
-    those of the stored pictures: ask such models held-out queries.
+    Exclusions and the number of answers requested are as in `retrieval_scores`.
+    Intervals and tests generalize to other queries to the same stored pictures.
+    P-values are corrected for the number of pairs, not of measures, which are strongly
+    correlated. Features learned from labels have seen those of the stored pictures:
+    evaluate such models on held-out queries.
 
-    Times are those of this machine at this moment, after one query to warm up;
-    features that a collection has cached cost nothing to fit.
+    Times are measured on this machine after one warm-up query; features cached in a
+    collection cost nothing to fit.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Groups of pictures, of which one must not answer for another: lineages and others."""
+"""Groups of pictures excluded from each other's answers: lineages and others."""
 
 import numpy as np
 import pandas as pd
@@ -12,9 +12,9 @@ class Groups:
     Parameters
     ----------
     stored : ndarray of shape (n,), int
-        Codes of the stored pictures' groups; -1 is a group of its own.
+        Group codes of the stored pictures; -1 is a group of its own.
     queries : ndarray of shape (m,), int
-        Codes of the queries' groups.
+        Group codes of the queries.
     """
 
     def __init__(self, stored, queries):
@@ -35,7 +35,7 @@ class Groups:
 
 
 def encode(stored, queries):
-    """Number two lists of values alike: (n,), (m,) -> codes; -1 for None, NaN and ""."""
+    """Encode two lists consistently: (n,), (m,) -> codes; -1 for None, NaN and ""."""
     values = [np.asarray(part).astype(object) for part in (stored, queries)]
     values = np.concatenate(values)
     values[values == ""] = None
@@ -51,9 +51,9 @@ def lineage_groups(keys, names, own):
     keys : Index of shape (n,)
         Keys of the stored pictures.
     names : Index of shape (m,) or None
-        Keys of the queries, where they have some.
+        Keys of the queries, if any.
     own : ndarray of shape (m,), int
-        Position of each query among the stored pictures; -1 where it is not one.
+        Position of each query among the stored pictures; -1 if not stored.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def lineage_groups(keys, names, own):
 
 
 def stated_groups(groups, keys, names, own):
-    """Read the groups that a user states.
+    """Read the groups given by the user.
 
     Parameters
     ----------
@@ -114,9 +114,9 @@ def stated_groups(groups, keys, names, own):
 
 
 def sampling_units(groupings):
-    """Number queries so that those of one group share it: list of Groups -> (m,) int.
+    """Number the sampling units of queries: list of Groups -> (m,) int.
 
-    The last grouping in which a query has a group decides.
+    Queries of one group share a number; the last grouping with a group decides.
     """
     units = np.arange(len(groupings[0].queries))
     for groups in groupings:

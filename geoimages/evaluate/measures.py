@@ -1,15 +1,15 @@
-"""Measures of rankings: which answers are relevant in, a score a query out.
+"""Measures of rankings: relevance of answers in, one score per query out.
 
-``relevant`` is (m, depth) bool, the best answer first; where fewer answers came than
-asked for, the rest is False. ``n_relevant`` is (m,) int, how many relevant pictures there
-are to find. A query without any has no score (NaN).
+``relevant`` is (m, depth) bool, the best answer first, padded with False where fewer
+answers were returned. ``n_relevant`` is (m,) int, the number of relevant pictures. A
+query without relevant pictures has no score (NaN).
 """
 
 import numpy as np
 
 
 def _per_relevant(values, n_relevant):
-    """values / n_relevant, NaN where nothing is relevant: (m,)."""
+    """Return values / n_relevant, NaN where nothing is relevant: (m,)."""
     n_relevant = np.asarray(n_relevant, float)
     return np.divide(
         values, n_relevant, out=np.full(len(n_relevant), np.nan), where=n_relevant > 0
@@ -17,7 +17,7 @@ def _per_relevant(values, n_relevant):
 
 
 def _within(relevant, depth):
-    """Leave of each row its first answers only: (m, d), (m,) -> (m, max depth)."""
+    """Truncate each row to its own depth: (m, d), (m,) -> (m, max depth)."""
     depth = np.asarray(depth)
     relevant = relevant[:, : depth.max(initial=0)]
     return relevant & (np.arange(relevant.shape[1]) < depth[:, None])
@@ -35,11 +35,11 @@ def precision_at_k(relevant, n_relevant, k):
     Parameters
     ----------
     relevant : ndarray of shape (m, depth), bool
-        Which answers are relevant.
+        Relevance of the answers.
     n_relevant : ndarray of shape (m,), int
-        How many there are to find.
+        Number of relevant pictures.
     k : int
-        Number of answers looked at.
+        Number of answers scored.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def precision_at_k(relevant, n_relevant, k):
 
 
 def recall_at_k(relevant, n_relevant, k):
-    """Return the share of all that is relevant that the first k answers hold.
+    """Return the share of relevant pictures found among the first k answers.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def recall_at_k(relevant, n_relevant, k):
 
 
 def r_precision(relevant, n_relevant):
-    """Return the precision at R, the number of relevant pictures there are.
+    """Return the precision at R, the number of relevant pictures.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def r_precision(relevant, n_relevant):
 
 
 def average_precision(relevant, n_relevant):
-    """Return the mean precision at the places of all relevant pictures.
+    """Return the mean of the precisions at the ranks of all relevant pictures.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def map_at_r(relevant, n_relevant):
 
 
 def ndcg_at_k(relevant, n_relevant, k):
-    """Return the discounted gain of the first k answers, 1 for the best order.
+    """Return the normalized discounted cumulative gain of the first k answers.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def ndcg_at_k(relevant, n_relevant, k):
     Returns
     -------
     scores : ndarray of shape (m,)
-        A relevant answer gains 1 / log2(1 + its place).
+        A relevant answer gains 1 / log2(1 + rank).
 
     References
     ----------
@@ -175,12 +175,12 @@ def ndcg_at_k(relevant, n_relevant, k):
 
 
 def jaccard(a, b):
-    """Return how much of two answers is the same, in any order.
+    """Return the Jaccard index of two sets of answers.
 
     Parameters
     ----------
     a, b : ndarray of shape (m, k), int
-        What each of two models answered; -1 where fewer answers came.
+        Answers of two models; -1 pads shorter answers.
 
     Returns
     -------
@@ -199,21 +199,21 @@ def jaccard(a, b):
 
 
 def rank_biased_overlap(a, b, p=0.9):
-    """Return how much two rankings agree, the first answers counting most.
+    """Return the rank-biased overlap (RBO) of two rankings.
 
     Parameters
     ----------
     a, b : ndarray of shape (m, k), int
-        What each of two models answered, the best first; -1 where fewer came.
+        Answers of two models, the best first; -1 pads shorter answers.
     p : float, default=0.9
-        How patient a reader is: the chance to look at one more answer. With 0.9, the
-        first ten have 86 % of the weight.
+        Persistence: the probability of looking at one more answer. With 0.9, the first
+        ten have 86 % of the weight.
 
     Returns
     -------
     scores : ndarray of shape (m,)
-        In [0, 1], extrapolated from the first k, or the longer answer where both are
-        shorter, as if they agreed as much ever after; 1 for two empty answers.
+        In [0, 1], extrapolated from the first k (or from the longer answer if both are
+        shorter) assuming constant agreement; 1 for two empty answers.
 
     References
     ----------
@@ -228,7 +228,7 @@ def rank_biased_overlap(a, b, p=0.9):
     """
     k = a.shape[1]
     row, place, other = shared(a, b)
-    # A shared answer counts from the depth on at which both have named it.
+    # A shared answer counts from the depth at which both rankings contain it.
     overlap = np.zeros((len(a), k))
     np.add.at(overlap, (row, np.maximum(place, other)), 1)
     ranks = np.arange(1, k + 1)
@@ -241,9 +241,9 @@ def rank_biased_overlap(a, b, p=0.9):
 
 
 def shared(a, b):
-    """Find the answers that both models gave: (m, k), (m, k) -> (rows, places, places).
+    """Find the shared answers: (m, k), (m, k) -> (rows, ranks in a, ranks in b).
 
-    The rows are ascending; the places are those in `a` and in `b`.
+    The rows are ascending.
     """
     width = max(a.max(initial=0), b.max(initial=0)) + 1
     first, second = (np.flatnonzero(answers >= 0) for answers in (a, b))

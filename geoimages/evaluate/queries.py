@@ -1,4 +1,4 @@
-"""Ask a similarity model many queries, and exclude what gives the answer away."""
+"""Run many queries through a similarity model, with exclusions against leakage."""
 
 import numbers
 
@@ -16,27 +16,27 @@ _MOST_QUERIES = 32  # as fast as 512 in exact search; second stages show progres
 
 
 def check_similarity_model(model, name=None):
-    """Raise an error unless the model is a fitted one that finds neighbors."""
+    """Raise an error unless the model is a fitted similarity model."""
     called = type(model).__name__ if name is None else f"{name!r}"
     if not hasattr(model, "kneighbors") or isinstance(model, type):
         raise TypeError(
-            f"{called} is no similarity model; give one such as PairwiseModel() or "
+            f"{called} is not a similarity model; pass one such as PairwiseModel() or "
             "KMeansModel()."
         )
     check_is_fitted(
         model,
         ["keys_", "y_"],
         msg=f"{called} is not fitted; call fit(X, y) first"
-        + (", or give compare X=, the pictures to fit it on." if name else "."),
+        + (", or pass compare the pictures to fit it on, X=." if name else "."),
     )
 
 
 def ranks_consistently(model):
-    """Whether a model's first answers are the same however many it is asked for.
+    """Whether a model's first answers do not depend on the number requested.
 
-    That is known of exact search without a second stage. Any other model is asked for
-    just the number of answers that is scored: an approximate search that is asked for
-    more looks further, and its first answers get better.
+    This holds for exact search without a second stage. Other models must be given the
+    k that is scored: with a larger k, an approximate search looks further, and its
+    first answers improve.
     """
     exact = getattr(model, "algorithm_", None) == "exact"
     return exact and getattr(model, "thumbnails_", None) is None
@@ -56,12 +56,11 @@ class Queries:
     queries : int, None, list of str, DataFrame, Collection or ndarray
         As in `geoimages.retrieval_scores`.
     labels : array-like of shape (m,), optional
-        Their labels; those of a collection, and of stored keys the stored ones, by
-        default.
+        Their labels; by default those of the collection or of the stored keys.
     groups : optional
         As in `geoimages.retrieval_scores`.
     random_state : int, RandomState or None
-        Seed of the draw where `queries` is a number.
+        Seed of the sample if `queries` is a number.
     y : ndarray of shape (n,), optional
         Labels of the stored pictures; the model's by default.
 
@@ -76,10 +75,10 @@ class Queries:
     labels : ndarray of shape (m,) or None
         Their labels.
     n_relevant : ndarray of shape (m,), int
-        Stored pictures of the query's label, without the excluded ones.
+        Number of stored pictures with the query's label, without the excluded ones.
     units : ndarray of shape (m,), int
-        Queries with the same number are no independent samples: they are of one group
-        or one lineage.
+        Sampling units: queries with the same number belong to one group or lineage and
+        are not independent.
     """
 
     def __init__(self, model, queries, labels, groups, random_state, y=None):
@@ -90,8 +89,8 @@ class Queries:
         names = self._read(queries)
         if len(self) < 2:
             raise ValueError(
-                f"How sure a score is cannot be told from {len(self)} "
-                f"{'query' if len(self) == 1 else 'queries'}; give two or more."
+                f"An interval cannot be computed from {len(self)} "
+                f"{'query' if len(self) == 1 else 'queries'}; pass two or more."
             )
         own = np.full(len(self), -1)
         if names is not None:
@@ -113,7 +112,7 @@ class Queries:
         return len(self.names)
 
     def _drawn(self, n, random_state):
-        """Draw n stored pictures, or take all of them: their keys."""
+        """Draw the keys of n stored pictures, or take all of them."""
         if not _are_keys(self.keys):
             raise ValueError(
                 "Queries can be drawn from the stored pictures only where their keys are "
@@ -145,14 +144,14 @@ class Queries:
             if queries.ndim not in (2, 4):
                 raise ValueError(
                     f"queries of shape {queries.shape} are neither flat rows "
-                    "(m, n_features) nor pictures (m, height, width, channels); of a "
-                    "single query it cannot be told how sure a score is."
+                    "(m, n_features) nor pictures (m, height, width, channels); pass "
+                    "two or more queries."
                 )
             names = np.arange(len(queries))
         self._queries, self.names = queries, pd.Index(names, name="query")
         if self.names.has_duplicates:
             twice = self.names[self.names.duplicated()][0]
-            raise ValueError(f"Each query stands once; {twice!r} stands twice.")
+            raise ValueError(f"Queries must be unique; {twice!r} is repeated.")
         return self.names if named else None
 
     def _label(self, labels, own):
@@ -172,7 +171,7 @@ class Queries:
         if self.y is None:
             raise ValueError(
                 "The queries have labels, but the stored pictures have none; call "
-                "fit(X, y) with one label a picture."
+                "fit(X, y) with one label per picture."
             )
         self._stored_code, self._query_code = encode(self.y, labels)
         if not np.isin(
@@ -186,7 +185,7 @@ class Queries:
 
     def _count(self):
         """Count what is excluded from each query's answers, and what is relevant."""
-        # What the model excludes by itself, and what has to be taken out of its answer.
+        # What the model excludes itself, and what must be removed from its answer.
         self._excluded = np.zeros(len(self), int)
         self._taken_out = np.zeros(len(self), int)
         self.n_relevant = np.zeros(len(self), int)
@@ -205,7 +204,7 @@ class Queries:
                 self.n_relevant[i] -= same.sum()
 
     def index(self):
-        """The index of a table with a row a query: names, and labels if known."""
+        """Index of a table with one row per query: names, and labels if known."""
         if self.labels is None:
             return self.names
         return pd.MultiIndex.from_arrays(
@@ -213,7 +212,7 @@ class Queries:
         )
 
     def take(self, chosen):
-        """Some queries as a model takes them: positions (b,) -> keys or pixels."""
+        """Return queries as model input: positions (b,) -> keys or pixels."""
         if self._by_key:
             return [str(name) for name in self.names[chosen]]
         if is_collection(self._queries):
@@ -241,24 +240,24 @@ class Queries:
             start += same.sum()
 
     def ask(self, model, depth, desc="asking"):
-        """Yield what a model answers, a block of queries at a time.
+        """Yield the answers of a model, one block of queries at a time.
 
         Parameters
         ----------
         model : similarity model
             Fitted on the same keys.
         depth : int or ndarray of shape (m,)
-            Answers wanted; all that there are where there are fewer.
+            Number of answers requested; fewer if fewer are stored.
         desc : str
-            What the progress bar says.
+            Description of the progress bar.
 
         Yields
         ------
         queries : ndarray of shape (b,), int
-            Which queries these are.
+            Positions of the queries.
         positions : ndarray of shape (b, d), int
-            The pictures found, as places in ``keys``, the best first; -1 where fewer
-            were found.
+            Positions of the answers in ``keys``, the best first; -1 pads shorter
+            answers.
         distances : ndarray of shape (b, d)
             Their distances.
         """

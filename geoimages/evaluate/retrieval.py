@@ -1,4 +1,4 @@
-"""How good a similarity model's answers are, and what an approximate search misses."""
+"""Retrieval scores of similarity models, and the recall of approximate search."""
 
 import numbers
 from dataclasses import dataclass
@@ -21,16 +21,14 @@ class RetrievalScores:
     Attributes
     ----------
     scores : DataFrame
-        A row for each class and measure, the class ``all`` first: ``class``,
-        ``measure``, ``mean`` over the queries, ``low`` and ``high`` (ends of the
-        interval of the mean; NaN where one query or group is all there is) and
-        ``queries``, their number.
+        One row per class and measure, the class ``all`` first: ``class``, ``measure``,
+        ``mean`` over the queries, ``low`` and ``high`` (the interval of the mean; NaN
+        for a single query or group) and ``queries``, their number.
     per_query : DataFrame
-        Index ``(query, label)``, a column for each measure (the index ``query`` where
-        there are no labels). NaN for a query to which
-        no stored picture is relevant; means leave it out.
+        Index ``(query, label)``, or ``query`` without labels; one column per measure.
+        NaN for a query without relevant stored pictures; means ignore it.
     confidence : float
-        How often such intervals hold the true mean.
+        Confidence level of the intervals.
     """
 
     scores: pd.DataFrame
@@ -38,7 +36,7 @@ class RetrievalScores:
     confidence: float = 0.95
 
     def table(self):
-        """Return the means as a table: a row for each class, a column a measure."""
+        """Return the means as a table, one row per class and one column per measure."""
         table = self.scores.pivot_table(
             index="class", columns="measure", values="mean", sort=False
         ).rename_axis(columns=None)
@@ -68,7 +66,7 @@ class RetrievalScores:
 
 
 def check_ks(ks, n_stored):
-    """Return ks as a sorted tuple of integers from 1 to the number of pictures."""
+    """Validate ks and return it as a sorted tuple."""
     ks = [ks] if isinstance(ks, numbers.Number) else list(ks)
     whole = [isinstance(k, numbers.Integral) and not isinstance(k, bool) for k in ks]
     if not ks or not all(whole) or min(ks) < 1:
@@ -82,13 +80,13 @@ def check_ks(ks, n_stored):
 
 
 def measure_names(ks, full):
-    """The measures in the order they are shown."""
+    """Names of the measures, in display order."""
     at_k = [f"{name}@{k}" for name in ("precision", "recall", "nDCG") for k in ks]
     return at_k + (["R-precision", "MAP@R", "mAP"] if full else [])
 
 
 def score_queries(queries, model, ks, full):
-    """Ask a model and score its answers.
+    """Run queries through a model and score its answers.
 
     Parameters
     ----------
@@ -104,9 +102,9 @@ def score_queries(queries, model, ks, full):
     Returns
     -------
     scores : dict of str to ndarray of shape (m,)
-        By measure, as `measure_names` orders them; empty without labels.
+        By measure, in the order of `measure_names`; empty without labels.
     answers : ndarray of shape (m, max(ks)), int
-        The pictures found.
+        Positions of the answers.
     """
     answers = np.full((len(queries), max(ks)), -1)
     scores = {}
@@ -157,23 +155,22 @@ def mean_table(values, units, options, bounds=(0, 1)):
 
 
 def check_units(units):
-    """Raise an error where the queries are too few or too much alike for intervals."""
+    """Raise an error if the queries are too few, or not independent, for intervals."""
     if not len(units):
         raise ValueError(
-            "No stored picture that is not excluded has the label of a query, so there "
-            "is nothing to find; give queries of larger classes, or other groups."
+            "No query has a relevant stored picture that is not excluded; pass queries "
+            "of larger classes, or other groups."
         )
     if len(np.unique(units)) < 2:
         found = f"All {len(units)} queries are of one group or one lineage"
-        found = found if len(units) > 1 else "Only one query has something to find"
+        found = found if len(units) > 1 else "Only one query has relevant pictures"
         raise ValueError(
-            f"{found}, so how sure a score is cannot be told; give queries of two or "
-            "more."
+            f"{found}, so an interval cannot be computed; pass queries of two or more."
         )
 
 
 def _scored(per_query, queries, confidence, n_resamples, random_state):
-    """Add means with intervals, of all queries and of each class."""
+    """Add means with intervals, over all queries and per class."""
     options = {
         "confidence": confidence,
         "n_resamples": n_resamples,
@@ -209,7 +206,7 @@ def retrieval_scores(
     n_resamples=2000,
     random_state=0,
 ):
-    """Score what a similarity model finds by whether the labels are the same.
+    """Score the answers of a similarity model; those with the query's label are relevant.
 
     Parameters
     ----------
@@ -219,55 +216,55 @@ def retrieval_scores(
         A number of stored pictures to draw, keys of stored pictures, or pixels (rows
         or pictures, two or more). By default every stored picture.
     labels : array-like of shape (m,), optional
-        The queries' labels. Not needed for stored pictures, nor for a collection.
+        The queries' labels. Not needed for stored pictures or a collection.
     ks : tuple of int, default=(1, 5, 10)
-        Numbers of answers to look at.
+        Numbers of answers to score.
     groups : Series, dict, array-like or tuple, optional
-        What gives a query away, for example its drill hole: by key for all stored
-        pictures and queries; or for the stored pictures in the order of ``keys_``,
-        where the queries are among them; or two lists, of the stored pictures and of
-        the queries. None, NaN and "" are a group of their own.
+        Groups that leak the answer to a query, for example drill holes: by key for all
+        stored pictures and queries; or for the stored pictures in the order of
+        ``keys_``, if the queries are among them; or two lists, of the stored pictures
+        and of the queries. None, NaN and "" are a group of their own.
     full : bool, default=True
-        Whether to rank all stored pictures, which R-precision, MAP@R and mAP need.
-        Without, only the first ``max(ks)`` answers are looked at, which is faster, by
-        far where the model verifies every picture that it ranks (`rerank`).
+        Whether to rank all stored pictures, as R-precision, MAP@R and mAP require.
+        Otherwise only the first ``max(ks)`` answers are computed, which is faster, and
+        much faster for models that re-rank (`rerank`).
     confidence : float, default=0.95
-        How often the intervals hold the true mean.
+        Confidence level of the intervals.
     n_resamples : int, default=2000
-        Bootstrap samples of the queries, for the intervals.
+        Number of bootstrap samples for the intervals.
     random_state : int, RandomState or None, default=0
-        Seed of all draws.
+        Seed of all random draws.
 
     Returns
     -------
     scores : RetrievalScores
-        ``scores``, a DataFrame of each measure over all queries and over those of each
-        class, and ``per_query``.
+        ``scores``, a DataFrame of each measure over all queries and per class, and
+        ``per_query``.
 
     Raises
     ------
     NotFittedError
         If the model is not fitted.
     TypeError
-        If it is no similarity model.
+        If it is not a similarity model.
     KeyError
         If a key is not among the stored ones.
     ValueError
-        If labels are missing, one query is all there is, or `ks` asks for more
-        pictures than there are.
+        If labels are missing, there is only one query, or `ks` exceeds the number of
+        pictures.
 
     Notes
     -----
-    Excluded from the answers of a query, and from what is relevant to it, are its own
-    picture, rotated copies of it, and its own group. Keys tell the first two: those of
-    a list, a DataFrame (its index) or a Collection; rows and pictures of a plain array
-    have none, so give `groups`. The intervals hold for new queries to the same stored
-    pictures; queries of one group are drawn together.
+    The query's own picture, its rotated copies and its group are excluded from the
+    answers and from the relevant pictures. The first two are identified by key: those
+    of a list, a DataFrame (its index) or a Collection; plain arrays have no keys, so
+    pass `groups`. The intervals generalize to new queries to the same stored pictures;
+    queries of one group are resampled together.
 
-    An approximate model (partitioned, faiss, k-means, or any foreign one) is asked for
-    just as many answers as are scored: max(ks) for the measures at k, R for
-    R-precision and MAP@R, all for mAP. Asked for all, it looks everywhere, so that its
-    mAP is that of exact search; MAP@R and the measures at k show what it misses.
+    An approximate model (partitioned, faiss, k-means, or a third-party one) returns
+    exactly as many answers as are scored: max(ks) for the measures at k, R for
+    R-precision and MAP@R, all for mAP. To rank all pictures it searches everything, so
+    its mAP is that of exact search; MAP@R and the measures at k show what it misses.
 
     Examples
     --------
@@ -288,9 +285,9 @@ def retrieval_scores(
         raise ValueError(
             "retrieval_scores compares labels: "
             + (
-                "give the queries', labels=, one for each."
+                "pass those of the queries, labels=, one for each."
                 if model.y_ is not None
-                else "fit the model with them, fit(X, y), and give the queries'."
+                else "fit the model with them, fit(X, y), and pass those of the queries."
             )
         )
     scores, _ = score_queries(queries, model, ks, full)
@@ -313,17 +310,17 @@ class _EveryCluster:
 
 
 def _exact_model(model):
-    """The same fitted model, searching everything."""
+    """Return the same fitted model, set to search everything."""
     if "clusters_searched" not in model.get_params(deep=False):
         raise ValueError(
-            f"{type(model).__name__} has no setting that makes it search everything; "
-            "give the exact model to compare it with, exact=PairwiseModel().fit(...)."
+            f"{type(model).__name__} has no exact mode; "
+            "pass the exact model to compare it with, exact=PairwiseModel().fit(...)."
         )
     return _EveryCluster(model)
 
 
 def _first_k(queries, model, k):
-    """The pictures found, -1 where fewer were, and their distances: two of (m, k)."""
+    """Return the answers, padded with -1, and their distances: two of (m, k)."""
     found, distance = np.full((len(queries), k), -1), np.full((len(queries), k), np.nan)
     for block, positions, distances in queries.ask(model, k):
         width = positions.shape[1]
@@ -342,12 +339,12 @@ def recall_against_exact(
     n_resamples=2000,
     random_state=0,
 ):
-    """Return the share of the true nearest pictures that an approximate search finds.
+    """Return the recall of an approximate search against exact search.
 
     Parameters
     ----------
     model : KMeansModel
-        Fitted; or another model that does not search everything.
+        Fitted; or another approximate model.
     queries : int, list of str, DataFrame, Collection or array-like, optional
         As in `retrieval_scores`.
     k : int, default=10
@@ -362,14 +359,14 @@ def recall_against_exact(
     Returns
     -------
     scores : RetrievalScores
-        One measure, ``recall@k of exact``: of the k nearest pictures, how many were
-        found. A tie with the k-th nearest counts as found; a re-ranked answer
-        (`rerank`) must hold the same pictures.
+        One measure, ``recall@k of exact``: the share of the k nearest neighbors that
+        is found. A tie with the k-th nearest counts as found; a re-ranked answer
+        (`rerank`) must contain the same pictures.
 
     Raises
     ------
-    As `retrieval_scores`; ValueError, too, if the two models store different keys or
-    measure different distances.
+    As `retrieval_scores`; also ValueError if the two models store different keys or
+    compute different distances.
 
     Examples
     --------
@@ -396,13 +393,13 @@ def recall_against_exact(
     hits[row, place] = True
     if all(getattr(m, "thumbnails_", None) is None for m in (model, exact)):
         ours, theirs = distance[row, place], true_distance[row, of_true]
-        # Two engines may round a distance differently.
+        # Two engines may round distances differently.
         differ = ~np.isclose(ours, theirs, rtol=1e-4, atol=1e-6)
         if differ.any():
             raise ValueError(
-                "model and exact measure different distances, "
+                "model and exact compute different distances, "
                 f"{ours[differ][0]:.6g} and {theirs[differ][0]:.6g} of the same two "
-                "pictures; give both the same features, dist_metric and orientation."
+                "pictures; use the same features, dist_metric and orientation."
             )
         farthest = true_distance.max(axis=1, where=true >= 0, initial=-np.inf)
         farthest = farthest[:, None] + 1e-9 * np.maximum(1, np.abs(farthest[:, None]))
@@ -421,7 +418,7 @@ def check_same_keys(models):
         theirs = set(other.keys_.tolist())
         if theirs != keys:
             raise ValueError(
-                "Models can be compared only on the same pictures, but "
+                "Models can only be compared on the same pictures, but "
                 f"{first!r} and {name!r} share {len(keys & theirs)} keys of "
-                f"{len(keys)} and {len(theirs)}; fit them on the same ones."
+                f"{len(keys)} and {len(theirs)}; fit them on the same pictures."
             )

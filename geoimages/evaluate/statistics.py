@@ -1,4 +1,4 @@
-"""How sure a mean over queries is, and whether two models truly differ."""
+"""Confidence intervals and significance tests."""
 
 import numbers
 
@@ -6,21 +6,21 @@ import numpy as np
 from scipy.stats import norm, permutation_test, t
 from sklearn.utils import check_consistent_length, check_random_state
 
-_BLOCK = 1 << 22  # numbers drawn at a time
+_BLOCK = 1 << 22  # values drawn at a time
 
 
 def wilson_interval(share, n, confidence=0.95):
-    """Return the Wilson score interval of a share.
+    """Return the Wilson score interval of a proportion.
 
     Parameters
     ----------
     share : float or array-like
-        The share seen, 0–1.
+        The observed proportion, 0–1.
     n : float or array-like
         Number of independent trials; need not be whole, as that of
         `scipy.stats.binomtest` must be.
     confidence : float, default=0.95
-        How often such intervals hold the true share.
+        Confidence level.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def _by_group(values, groups):
     if len(sizes) < 2:
         of_what = "query" if groups is None else f"group of {len(values)} queries"
         raise ValueError(
-            f"One {of_what} cannot tell how sure a mean is; give two or more."
+            f"An interval cannot be computed from one {of_what}; pass two or more."
         )
     return sums, sizes
 
@@ -86,19 +86,19 @@ def bootstrap_interval(
     Parameters
     ----------
     values : array-like of shape (n,) or (n, m)
-        A score for each query; m scores are drawn together.
+        One score per query; m scores are resampled together.
     groups : array-like of shape (n,), optional
-        Queries of one group, for example of one drill hole, are drawn together: they
-        are no independent samples.
+        Queries of one group, for example of one drill hole, are resampled together, as
+        they are not independent.
     confidence : float, default=0.95
-        How often such an interval holds the true mean.
+        Confidence level.
     n_resamples : int, default=2000
-        How often the queries are drawn.
+        Number of bootstrap samples.
     bounds : tuple of float, optional
-        The least and the most a score can be. Where every query scores one of them, the
-        interval is the exact one for n draws of a coin; without, it has no width.
+        Minimum and maximum of a score. If every query scores one of them, the exact
+        binomial interval is returned; without bounds it would have width 0.
     random_state : int, RandomState or None, default=0
-        Seed of the draws.
+        Seed of the resampling.
 
     Returns
     -------
@@ -113,8 +113,8 @@ def bootstrap_interval(
 
     Notes
     -----
-    The percentile interval, widened for few queries as Student's t is against the
-    normal distribution ("expanded percentile").
+    The expanded percentile interval: for few queries it is widened in the ratio of
+    Student's t to the normal distribution.
 
     References
     ----------
@@ -155,28 +155,28 @@ def bootstrap_interval(
 def paired_permutation_test(
     differences, *, groups=None, n_permutations=9999, random_state=0
 ):
-    """Test by random signs whether a mean difference may be chance.
+    """Test a mean paired difference by a sign-flip permutation test.
 
-    If two models are equally good, each query's difference could as well have had the
-    other sign.
+    Under the null hypothesis that two models are equally good, the sign of each query's
+    difference is random.
 
     Parameters
     ----------
     differences : array-like of shape (n,) or (n, m)
-        For each query the score of one model less that of the other; m comparisons are
-        drawn together.
+        Per query, the score of one model minus that of the other; m comparisons are
+        permuted together.
     groups : array-like of shape (n,), optional
         Queries of one group change their sign together.
     n_permutations : int, default=9999
-        How often the signs are drawn. Where there are no more combinations than that,
-        each is taken once and the result is exact.
+        Number of random sign flips. If there are no more combinations than that, all
+        are enumerated and the result is exact.
     random_state : int, RandomState or None, default=0
-        Seed of the draws.
+        Seed of the permutations.
 
     Returns
     -------
     p_value : float or ndarray of shape (m,)
-        Two-sided, in (0, 1]. It cannot be less than 1 / (`n_permutations` + 1).
+        Two-sided, in (0, 1]; at least 1 / (`n_permutations` + 1).
 
     Raises
     ------
@@ -199,11 +199,11 @@ def paired_permutation_test(
     scale = np.maximum(np.abs(sums).sum(axis=0), np.finfo(float).tiny)
 
     def statistic(signs, axis):
-        # Rounded: equal sums in another order differ in the last digits.
+        # Rounded, because sums in another order differ in the last digits.
         return np.round(np.abs(signs @ sums) / scale, 12)
 
     p_value = permutation_test(
-        (np.ones(len(sums)),),  # of one sample, signs are what is permuted
+        (np.ones(len(sums)),),  # for one sample, SciPy permutes the signs
         statistic,
         permutation_type="samples",
         vectorized=True,
@@ -216,7 +216,7 @@ def paired_permutation_test(
 
 
 def holm(p_values):
-    """Correct p-values for multiple comparisons.
+    """Correct p-values for multiple comparisons by Holm's method.
 
     Parameters
     ----------
@@ -226,8 +226,7 @@ def holm(p_values):
     Returns
     -------
     corrected : ndarray of shape (m,)
-        If those below 0.05 are called differences, the chance that any of them is none
-        stays below 0.05.
+        Rejecting those below α keeps the family-wise error rate at or below α.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""A comparison in plain English: which model is better, and how sure that is."""
+"""The verdict of a comparison in plain English."""
 
 
 def _chance(p_value):
@@ -14,18 +14,18 @@ def _listed(parts):
 
 
 def labeled_verdict(scores, differences, measure, n_queries, confidence):
-    """Say which model is better.
+    """Describe which model is better.
 
     Parameters
     ----------
     scores, differences : DataFrame
-        Of a `Comparison`.
+        Tables of a `Comparison`.
     measure : str
-        What it is about.
+        The measure to report.
     n_queries : int
-        Number of queries that count.
+        Number of queries scored.
     confidence : float
-        A difference is sure where its corrected p-value is below one less this.
+        A difference is significant if its corrected p-value is below 1 − `confidence`.
 
     Returns
     -------
@@ -51,32 +51,32 @@ def labeled_verdict(scores, differences, measure, n_queries, confidence):
         else:
             unsure.append(
                 f"{text}: the true difference lies between {low:.3f} and {high:.3f}, "
-                f"and one as large as this comes {_chance(p_value)}"
+                f"and one this large occurs {_chance(p_value)}"
             )
     intervals = f"{100 * confidence:g} % intervals"
     if not unsure:
-        each = "Such a lead comes" if len(sure) == 1 else "The least sure lead comes"
+        each = "Such a lead" if len(sure) == 1 else "The least significant lead"
         return (
             f"{best} is better: its {measure} is {means[best]:.3f}, ahead of "
             f"{_listed(sure)} ({n_queries:,} queries, {intervals}). {each} "
-            f"{_chance(max(p_values))}."
+            f"occurs {_chance(max(p_values))}."
         )
     return (
-        f"{n_queries:,} queries ({intervals}) cannot tell whether {best} ({measure} "
+        f"{n_queries:,} queries ({intervals}) do not show whether {best} ({measure} "
         f"{means[best]:.3f}) is better than {'; or than '.join(unsure)}."
-        + (f" It is ahead of {_listed(sure)}, surely." if sure else "")
+        + (f" It is significantly ahead of {_listed(sure)}." if sure else "")
     )
 
 
 def unlabeled_verdict(overlap, k, n_queries):
-    """Say how much the answers overlap, all that can be told without labels."""
+    """Describe the overlap of the answers, for lack of labels."""
     rows = overlap[overlap["measure"] == f"Jaccard@{k}"]
     parts = [
         f"{row.model} and {row.other} {row.mean:.2f} ({row.low:.2f} to {row.high:.2f})"
         for row in rows.itertuples()
     ]
     return (
-        f"Without labels it cannot be told which is better, only how much their first "
-        f"{k} answers overlap (Jaccard, 1 = the same pictures; {n_queries:,} queries): "
+        f"Without labels there are no scores, only the overlap of the first "
+        f"{k} answers (Jaccard, 1 = the same pictures; {n_queries:,} queries): "
         f"{_listed(parts)}."
     )

@@ -1,4 +1,4 @@
-"""Blind votes: which of two answers people prefer."""
+"""Blind votes on the answers of two models."""
 
 from .design import blind_trials
 from .preferences import Preference, preference

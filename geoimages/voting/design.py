@@ -12,7 +12,7 @@ from ..files import progress
 from ..pictures.validation import is_collection
 from .trials import Trial, Trials, digest, pairs_table
 
-_GAP = 10  # trials between one and its repeat, where there are as many
+_GAP = 10  # minimum number of trials between one and its repeat, if possible
 
 
 def _check_models(models):
@@ -24,30 +24,30 @@ def _check_models(models):
     for name, model in models.items():
         if not hasattr(model, "predict") or isinstance(model, type):
             raise TypeError(
-                f"{name!r} is no similarity model; give one such as PairwiseModel() or "
-                "KMeansModel()."
+                f"{name!r} is not a similarity model; pass one such as PairwiseModel() "
+                "or KMeansModel()."
             )
     if not all(isinstance(name, str) and name for name in models):
-        raise ValueError(f"Models are named by text, got {list(models)!r}.")
+        raise ValueError(f"Names of models must be strings, got {list(models)!r}.")
 
 
 def _check_queries(queries):
     queries = queries.keys if is_collection(queries) else queries
     if isinstance(queries, str):
-        raise TypeError(f"queries is a list of keys, got the text {queries!r}.")
+        raise TypeError(f"queries must be a list of keys, got the string {queries!r}.")
     keys = np.asarray(queries)
     names = keys.tolist() if keys.ndim == 1 else []
     if not names or not all(isinstance(name, str) for name in names):
         got = repr(names[:3]) if keys.ndim == 1 else type(queries).__name__
         raise TypeError(
-            "queries must be keys of the fitted pictures, as text, and at least one; "
+            "queries must be keys (strings) of the fitted pictures, at least one; "
             f"got {got}."
         )
     return list(dict.fromkeys(names))
 
 
 def _answers(name, model, queries, k):
-    """The keys that a model finds for each query: list of tuples."""
+    """Return the keys of a model's answers to each query: list of tuples."""
     try:
         table = model.predict(queries, k_candidates=k)
     except NotFittedError:
@@ -68,13 +68,13 @@ def _answers(name, model, queries, k):
 
 
 def _quotas(n_trials, n_pairs, n_queries, rng):
-    """How many trials each pair gets; they differ by one at most."""
+    """Number of trials of each pair; they differ by at most one."""
     if n_trials is None:
         return np.full(n_pairs, n_queries)
     whole = isinstance(n_trials, numbers.Integral)
     if not whole or not n_pairs <= n_trials <= n_pairs * n_queries:
         raise ValueError(
-            f"n_trials={n_trials!r} is not a whole number from {n_pairs}, one for each "
+            f"n_trials={n_trials!r} must be an integer from {n_pairs}, one for each "
             f"pair of models, to {n_pairs * n_queries}, one for each pair and query."
         )
     share, rest = divmod(n_trials, n_pairs)
@@ -112,7 +112,7 @@ def _differing(models, queries, quotas, k):
 
 
 def _in_order(found, rng):
-    """Rows (query, left, right, left model, right model) in the order of showing."""
+    """Rows (query, left, right, left model, right model) in display order."""
     queues = []
     for pair, rows in found.items():
         # Of every two trials one is swapped: each model is left as often as right.
@@ -131,7 +131,7 @@ def _in_order(found, rng):
 
 
 def _with_repeats(rows, share, rng):
-    """(position of the row, whether it is a repeat) in the order of showing."""
+    """(position of the row, whether it is a repeat) in display order."""
     gap = min(_GAP, len(rows) // 2)
     early = len(rows) - gap
     again = rng.permutation(early)[: round(share * len(rows))]
@@ -149,11 +149,10 @@ def blind_trials(
     """Draw balanced, blinded side-by-side trials of similarity models.
 
     Every pair of models gets the same number of trials (one more for some where
-    `n_trials` does not divide), each model stands left and right equally often (± 1),
+    `n_trials` is not divisible), each model appears left and right equally often (± 1),
     and queries, sides and order are random. Whoever stops early has still seen each
-    pair about equally often. Where two models give the same pictures in the same order
-    there is nothing to vote on: the query is left out for that pair, another takes its
-    place while there are any, and `Trials.pairs` counts it.
+    pair about equally often. If two models give identical answers, the query is skipped
+    for that pair, replaced by another if possible, and counted in `Trials.pairs`.
 
     Parameters
     ----------
@@ -161,17 +160,16 @@ def blind_trials(
         Two or more fitted similarity models by name; ``predict(keys, k_candidates=k)``
         must give a ranked table.
     queries : list of str or Collection
-        Keys that all models know, to draw from; a collection stands for all of its
-        own.
+        Keys stored in all models, to draw from; a collection means all of its keys.
     k : int, default=5
-        Pictures on a side.
+        Pictures per side.
     n_trials : int, optional
-        Number of trials, repeats not counted. By default one for each query and pair.
+        Number of trials without repeats. By default one for each query and pair.
     repeats : float, default=0.1
-        Share of the trials that are shown once more, later and with sides swapped, to
-        measure how consistent a voter is. They count for nothing else.
+        Share of the trials that are repeated later with sides swapped, only to measure
+        the consistency of voters.
     random_state : int, RandomState or None, default=None
-        Seed of the draw.
+        Seed of the design.
 
     Returns
     -------
@@ -184,7 +182,7 @@ def blind_trials(
     NotFittedError
         If a model is not fitted.
     TypeError
-        If a model is none, or queries are no keys.
+        If `models` or `queries` have the wrong type.
     ValueError
         If there are fewer than two models, `n_trials` or `repeats` is out of range, or
         the models agree on every query.
@@ -202,7 +200,7 @@ def blind_trials(
     """
     _check_models(models)
     if not 0 <= repeats <= 1:
-        raise ValueError(f"repeats is a share from 0 to 1, got {repeats!r}.")
+        raise ValueError(f"repeats must be a share from 0 to 1, got {repeats!r}.")
     queries, rng = _check_queries(queries), check_random_state(random_state)
     queries = [queries[i] for i in rng.permutation(len(queries))]
     pairs = list(combinations(models, 2))
@@ -213,8 +211,8 @@ def blind_trials(
     rows = _in_order(found, rng)
     if not rows:
         raise ValueError(
-            f"On all {len(queries)} queries the models give the same pictures in the "
-            "same order; there is nothing to vote on."
+            f"The models give identical answers to all {len(queries)} queries; there "
+            "is nothing to vote on."
         )
     order = _with_repeats(rows, repeats, rng)
     prefix = digest([rows, order])

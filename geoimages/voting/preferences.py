@@ -1,4 +1,4 @@
-"""What people's votes say: shares, a ranking, and how many more votes it takes."""
+"""Analysis of votes: shares, a ranking, and the number of votes needed."""
 
 import json
 import math
@@ -26,33 +26,32 @@ _NEEDED = (
 
 @dataclass(frozen=True, repr=False)
 class Preference:
-    """What votes say; made by `preference`.
+    """Result of `preference`.
 
     Attributes
     ----------
     pairs : DataFrame
-        Index (first, second). ``votes`` that count (skips and repeats do not),
-        ``first_won``, ``ties``, ``second_won``, ``queries``; ``share``, the part of
-        the votes for the first, ties as half; ``lower`` and ``upper``, its Wilson
-        interval; ``p_value`` of the sign test and ``p_corrected`` (Holm); ``winner``,
-        empty where it cannot be told; ``more_needed``, the further queries to vote on,
-        each as often as so far, to tell the share seen from chance; ``identical``, the
-        share of the queries on which both models gave the same answer (NaN where the
-        trials are not known).
+        Index (first, second). ``votes`` counted (without skips and repeats),
+        ``first_won``, ``ties``, ``second_won``, ``queries``; ``share`` of the votes for
+        the first, ties as half; ``lower`` and ``upper``, its Wilson interval;
+        ``p_value`` of the sign test and ``p_corrected`` (Holm); ``winner``, empty if
+        not significant; ``more_needed``, the number of further queries, with as many
+        votes each as so far, to make the observed share significant; ``identical``, the
+        share of the queries with identical answers (NaN if the trials are not known).
     ranking : DataFrame
         Index ``model``, best first. ``strength``, the log odds against an average
-        rival; ``lower`` and ``upper``, its bootstrap interval; ``won``, the chance of
-        winning a vote against an average rival; ``first``, the share of the bootstrap
-        samples in which it leads.
+        model; ``lower`` and ``upper``, its bootstrap interval; ``won``, the probability
+        of winning a vote against an average model; ``first``, the share of the
+        bootstrap samples in which it leads.
     voters : DataFrame
         Index ``voter``. ``votes``, ``ties``, ``skips``; ``left``, the share of the
         decided votes for the left side (a half is expected); ``repeats`` answered and
-        ``consistent``, the share answered as the first time; ``seconds``, the median.
+        ``consistent``, the share of them answered the same; ``seconds``, the median.
     agreement : DataFrame
-        Index (voter, other). ``trials`` both answered, ``same``, the share answered
-        the same, and Cohen's ``kappa`` (0 is chance; NaN where neither varies).
+        Index (voter, other). ``trials`` answered by both, ``same``, the share answered
+        the same, and Cohen's ``kappa`` (0 is chance; NaN if neither varies).
     verdict : str
-        All that in plain English.
+        Summary in plain English.
     """
 
     pairs: pd.DataFrame
@@ -72,7 +71,7 @@ class Preference:
         return f"<p><b>{escape(self.verdict)}</b></p>{html}"
 
     def as_dict(self):
-        """Return everything as lists and numbers, fit for JSON.
+        """Return all tables as JSON-serializable data.
 
         Returns
         -------
@@ -94,8 +93,8 @@ def _read(votes):
         missing = [name for name in _NEEDED if name not in votes]
         if missing:
             raise ValueError(
-                f"A table of votes has the columns {', '.join(_NEEDED)}, as Votes.table "
-                f"has; {', '.join(missing)} is missing."
+                f"A table of votes needs the columns {', '.join(_NEEDED)}, as in "
+                f"Votes.table; {', '.join(missing)} is missing."
             )
         unknown = votes["choice"][~votes["choice"].isin(CHOICES)]
         if len(unknown):
@@ -127,10 +126,10 @@ def _oriented(table, models):
 
 
 def _independent(score, group):
-    """How many independent votes the grouped ones are worth.
+    """Effective number of independent votes (a design effect).
 
-    Votes on one query are alike, so their share varies more than that of as many
-    queries; never fewer than the groups, never more than the votes.
+    Votes on one query are correlated, so their share varies more than that of as many
+    queries; the result is between the number of groups and the number of votes.
     """
     n, share = len(score), score.mean()
     off = (score - share).groupby(group.to_numpy()).sum()
@@ -186,7 +185,7 @@ def _pairs_table(votes, models, unit, confidence, power, looked):
     table = table.rename_axis(["first", "second"]).assign(p_corrected=math.nan)
     tested = table["p_value"].notna()
     table.loc[tested, "p_corrected"] = holm(table.loc[tested, "p_value"])
-    # More votes and more queries must speak for the same model.
+    # The majorities of votes and of queries must agree.
     clear = (table["p_corrected"] < 1 - confidence) & (
         table["ahead"] == np.sign(table["share"] - 0.5)
     )
@@ -200,7 +199,7 @@ def _pairs_table(votes, models, unit, confidence, power, looked):
 
 
 def _identical(pair, looked):
-    """Share of the queries on which two models gave the same answer."""
+    """Share of the queries to which two models gave identical answers."""
     if looked is None:
         return math.nan
     for name in (pair, pair[::-1]):
@@ -289,30 +288,29 @@ def _agreement_table(votes):
 def preference(
     votes, *, unit="query", confidence=0.95, power=0.8, n_resamples=2000, random_state=0
 ):
-    """Tell from votes which model people prefer, and how sure that is.
+    """Estimate from votes which model people prefer.
 
-    A tie is half a vote for each. Skips and repeats do not count here; each voter's
-    last vote on a trial does. Votes on one query are alike, so intervals and tests take
-    the query as the unit: a Wilson interval on as many independent votes as the votes
-    are worth (a design effect), a sign test on which model got more votes of each
-    query, corrected for the number of pairs (Holm), and a bootstrap over queries for
-    the Bradley–Terry ranking.
+    A tie is half a vote for each. Skips and repeats do not count; of several votes by
+    a voter on a trial, the last counts. Votes on one query are correlated, so the query
+    is the sampling unit: a Wilson interval on the effective number of votes (a design
+    effect), a sign test on which model got more votes for each query, corrected for
+    the number of pairs (Holm), and a bootstrap over queries for the Bradley–Terry
+    ranking.
 
     Parameters
     ----------
     votes : Votes or DataFrame
         The votes, or a table like `Votes.table`.
     unit : {"query", "voter"}, default="query"
-        What the answer is to hold for: other queries like these, judged by these
-        voters, or other voters like these, judging these queries. The latter takes many
-        voters.
+        The population to generalize to: other queries judged by these voters, or other
+        voters judging these queries. The latter needs many voters.
     confidence : float, default=0.95
-        Of the intervals, and one less the level of the tests.
+        Confidence level of the intervals, and 1 − the level of the tests.
     power : float, default=0.8
-        Chance of finding a preference, for the number of votes that are needed.
+        Power of the test, for the number of votes needed.
     n_resamples : int, default=2000
-        Bootstrap samples of the ranking. Its intervals are rough, and somewhat narrow,
-        below about 30 queries.
+        Number of bootstrap samples of the ranking. Its intervals are approximate, and
+        somewhat narrow, below about 30 queries.
     random_state : int, RandomState or None, default=0
         Seed of the bootstrap.
 
@@ -327,7 +325,7 @@ def preference(
     TypeError
         If `votes` is neither.
     ValueError
-        If an option is unknown or out of range, or a table holds no votes or lacks a
+        If an option is unknown or out of range, or a table has no votes or lacks a
         column.
 
     References
@@ -354,7 +352,7 @@ def preference(
     sides are balanced, so this blurs the result and does not shift it.
     """
     if unit not in ("query", "voter"):
-        raise ValueError(f"unit is 'query' or 'voter', got {unit!r}.")
+        raise ValueError(f"unit must be 'query' or 'voter', got {unit!r}.")
     for name, value in (("confidence", confidence), ("power", power)):
         if not 0 < value < 1:
             raise ValueError(f"{name} must be between 0 and 1, got {value!r}.")

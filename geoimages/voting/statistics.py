@@ -1,4 +1,4 @@
-"""How many votes tell a preference from chance, and a ranking from pairs."""
+"""Power analysis of votes, and Bradley–Terry rankings."""
 
 import math
 
@@ -10,7 +10,7 @@ _PRIOR_SPREAD = 3.0  # standard deviation of a log strength, a weak prior
 
 
 def votes_needed(share, *, ties=0.0, confidence=0.95, power=0.8, comparisons=1):
-    """Return how many votes it takes to tell a preference from chance.
+    """Return the number of votes needed to detect a preference.
 
     Parameters
     ----------
@@ -19,16 +19,16 @@ def votes_needed(share, *, ties=0.0, confidence=0.95, power=0.8, comparisons=1):
     ties : float, default=0.0
         Share of the votes that are ties, below 1.
     confidence : float, default=0.95
-        One less the level of the two-sided sign test.
+        1 − the level of the two-sided sign test.
     power : float, default=0.8
-        Chance of finding the preference.
+        Probability of detecting the preference.
     comparisons : int, default=1
-        Pairs of models tested at once, each at a stricter level (Bonferroni).
+        Number of pairs of models tested (Bonferroni correction).
 
     Returns
     -------
     n : int or inf
-        Votes, including ties. Infinite for a share of a half.
+        Votes, including ties. Infinite for a share of 0.5.
 
     References
     ----------

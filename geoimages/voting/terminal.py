@@ -37,27 +37,27 @@ def _check_pictures(trials, collection):
 
 
 def vote_in_terminal(votes, collection, voter, picture_path, *, ask=input, show=print):
-    """Show one trial after the other as a picture file and record the answers.
+    """Show trials one by one as a picture file and record the votes.
 
-    The file is replaced whole, so a viewer that follows it shows the trial being asked
-    about. An answer is recorded before the next question: whoever stops, or is
-    stopped, goes on there another time. ``b`` asks about the trial before again, and
-    the new answer replaces the old one.
+    The file is replaced atomically, so a viewer that follows it shows the current
+    trial. A vote is recorded before the next trial is shown, so voting can be
+    interrupted and resumed at any time. ``b`` goes back to the previous trial, and the
+    new vote replaces the old one.
 
     Parameters
     ----------
     votes : Votes
-        What `record_votes` returned.
+        As returned by `record_votes`.
     collection : Collection
         The pictures.
     voter : str
         Name of the voter.
     picture_path : str or path-like
-        The picture file to write, ``.png`` by custom.
+        The picture file to write, usually ``.png``.
     ask : callable, default=input
-        Takes a question and returns the answer. An EOFError means to quit.
+        Called with a question, returns the answer. An EOFError means quit.
     show : callable, default=print
-        Takes a line to show.
+        Called with a line to print.
 
     Returns
     -------

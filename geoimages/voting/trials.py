@@ -1,4 +1,4 @@
-"""Blinded side-by-side trials: which of two answers is better, without the names."""
+"""Blind side-by-side trials of two models' answers."""
 
 import hashlib
 import json
@@ -17,18 +17,18 @@ _FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Trial:
-    """One question to a voter, which side is more like the query.
+    """One blind trial: which side is more similar to the query?
 
     Parameters
     ----------
     name : str
-        What votes call it.
+        Name of the trial.
     query : str
         Key of the query.
     left, right : tuple of str
-        Keys found, best first.
+        Keys of the answers, best first.
     left_model, right_model : str
-        Who found them. Not shown.
+        The models that gave them. Not shown.
     repeat_of : str
         Name of the trial that this one repeats with sides swapped, or empty. Not
         shown.
@@ -44,10 +44,10 @@ class Trial:
 
 
 class Trials:
-    """Side-by-side trials in the order in which they are shown.
+    """Side-by-side trials in display order.
 
-    Made by `blind_trials`. Nothing that is printed names the models; `revealed` does.
-    (In the file they are hidden from a glance, not from somebody who looks for them.)
+    Created by `blind_trials`. Nothing printed names the models; `revealed` does. (In
+    the file they are obscured, not encrypted.)
 
     Parameters
     ----------
@@ -100,12 +100,12 @@ class Trials:
 
     @property
     def table(self):
-        """What a voter may see of each trial."""
+        """The trials as shown to voters."""
         return self.revealed[["query", "left", "right"]]
 
     @property
     def revealed(self):
-        """What is known of each trial, with ``left_model``, ``right_model`` and more.
+        """The trials with ``left_model`` and ``right_model``.
 
         ``repeat_of`` names the trial that it repeats, or is empty.
         """
@@ -114,7 +114,7 @@ class Trials:
         return table.set_index("name").rename_axis("trial")
 
     def to_json(self):
-        """Return the trials as text, which `from_json` reads.
+        """Return the trials as text for `from_json`.
 
         Returns
         -------
@@ -134,7 +134,7 @@ class Trials:
 
     @classmethod
     def from_json(cls, text):
-        """Return the trials that a text of `to_json` holds.
+        """Return the trials from the text of `to_json`.
 
         Parameters
         ----------
@@ -168,10 +168,10 @@ class Trials:
             }
             return cls(trials, pairs_table(pairs))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ValueError(f"These are no trials of geoimages ({error}).") from None
+            raise ValueError(f"These are not trials of geoimages ({error}).") from None
 
     def save(self, path):
-        """Write the trials to a JSON file, whole or not at all.
+        """Write the trials to a JSON file, atomically.
 
         Parameters
         ----------
@@ -211,7 +211,7 @@ class Trials:
 
     @classmethod
     def joined(cls, parts):
-        """Return the trials of several sets, one set after the other.
+        """Concatenate several sets of trials.
 
         Parameters
         ----------
@@ -238,7 +238,7 @@ def _texts(rows):
 
 
 def digest(rows):
-    """Eight hexadecimal digits that stand for a content."""
+    """Hash rows to eight hexadecimal digits."""
     text = json.dumps(rows, ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

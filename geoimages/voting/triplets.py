@@ -1,4 +1,4 @@
-"""Votes as triplets: the query is more like a than like b."""
+"""Triplets (anchor, positive, negative) from votes."""
 
 import numbers
 
@@ -9,43 +9,43 @@ from .votes import Votes
 
 
 def _triplets_of(query, winner, loser):
-    """All (query, nearer, farther) of one vote."""
+    """All triplets (query, positive, negative) of one vote."""
     nearer = [key for key in winner if key not in loser]
     farther = [key for key in loser if key not in winner]
     return [(query, near, far) for near in nearer for far in farther]
 
 
 def triplets_from_votes(votes, *, per_vote=None, random_state=None):
-    """Turn votes into "the query is more like a than like b".
+    """Convert votes to triplets (anchor, positive, negative).
 
-    A vote for a side says that what only this side shows is nearer to the query than
-    what only the other side shows; pictures on both sides say nothing, and neither do
-    ties, skips and repeats. A vote that was changed counts as last cast.
+    The query is the anchor. Pictures shown only on the preferred side are positives,
+    those only on the other side negatives; pictures on both sides, ties, skips and
+    repeats are ignored. A changed vote counts as last cast.
 
     Parameters
     ----------
     votes : Votes
         The votes.
     per_vote : int, optional
-        Triplets drawn from each vote, so that each weighs the same where weights are
-        not taken; drawn with replacement where a vote has fewer. By default all, up to
-        k² of a vote.
+        Triplets sampled from each vote, so that all votes have equal weight where
+        sample weights are not supported; with replacement if a vote has fewer. By
+        default all, up to k² per vote.
     random_state : int, RandomState or None, default=None
-        Seed of the draw.
+        Seed of the sample.
 
     Returns
     -------
     triplets : ndarray of shape (m, 3), str
-        Keys of the query, of the nearer and of the farther picture.
+        Keys of the query, the positive and the negative.
     weights : ndarray of shape (m,), float64
-        One over the number of triplets of the same vote: each vote weighs 1.
+        1 / the number of triplets of the vote, so that each vote has weight 1.
 
     Raises
     ------
     TypeError
-        If `votes` are no Votes.
+        If `votes` is not a `Votes`.
     ValueError
-        If `per_vote` is no number of triplets.
+        If `per_vote` is not positive.
 
     See Also
     --------
@@ -54,7 +54,7 @@ def triplets_from_votes(votes, *, per_vote=None, random_state=None):
 
     Examples
     --------
-    A vote for (b, c) over (b, d) says that c is nearer than d.
+    A vote for (b, c) over (b, d) gives the positive c and the negative d.
 
     >>> from geoimages.voting.triplets import _triplets_of
     >>> _triplets_of("a", ("b", "c"), ("b", "d"))

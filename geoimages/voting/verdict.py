@@ -1,4 +1,4 @@
-"""What votes say, in plain English."""
+"""The result of votes in plain English."""
 
 import math
 
@@ -6,17 +6,17 @@ from scipy.stats import binomtest
 
 from .statistics import votes_needed
 
-_MANY = 100_000  # votes nobody will cast
+_MANY = 100_000  # more votes than anyone will cast
 
 
 def _percent(share):
-    """A share as people write it: never 0 or 100 % of what is neither."""
+    """Format a share in percent, without rounding to 0 or 100 %."""
     extreme = 0 < share < 0.005 or 0.995 < share < 1
     return f"{100 * share:.1f} %" if extreme else f"{100 * share:.0f} %"
 
 
 def _pair_sentences(pair, row, unit, confidence, power, n_pairs):
-    """What is said of one pair."""
+    """Yield the sentences on one pair."""
     first, second = pair
     if not row["votes"]:
         needed = votes_needed(
@@ -105,7 +105,7 @@ def _voter_sentences(voters, agreement):
 
 
 def verdict(tables, unit, confidence, power, n_resamples):
-    """Say what the four tables of a `Preference` show, a line for each subject."""
+    """Describe the four tables of a `Preference`, one line per subject."""
     pairs, ranking, voters, agreement = tables
     lines = [
         " ".join(_pair_sentences(pair, row, unit, confidence, power, len(pairs)))

@@ -1,4 +1,4 @@
-"""People's votes on side-by-side trials, kept in one SQLite file."""
+"""Votes on side-by-side trials, stored in one SQLite file."""
 
 import contextlib
 import math
@@ -14,7 +14,7 @@ import pandas as pd
 from .trials import Trials
 
 CHOICES = ("left", "right", "tie", "skip")
-"""What a voter may answer."""
+"""The possible votes."""
 
 _APPLICATION_ID = 0x67656F76  # "geov"
 _SCHEMA_VERSION = 1
@@ -59,10 +59,10 @@ def _trials_row(trials):
 
 @contextlib.contextmanager
 def _opened(path, *, write=False, create=False):
-    """Connect for one piece of work, which is written whole or not at all.
+    """Connect for one transaction.
 
-    A rollback journal and not a write-ahead log: that leaves one file, to copy and to
-    share on a network drive, where a log does not work.
+    A rollback journal instead of a write-ahead log leaves a single file, which can be
+    copied and shared on a network drive, where a log does not work.
     """
     uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
     options = {"uri": True, "timeout": 30, "isolation_level": None}
@@ -100,8 +100,8 @@ def _check_schema(db, path):
         raise ValueError(f"{path} is a database of another program, not of votes.")
     if version > _SCHEMA_VERSION:
         raise ValueError(
-            f"{path} was written by a newer geoimages (its version is {version}, known "
-            f"is {_SCHEMA_VERSION}); update geoimages."
+            f"{path} was written by a newer geoimages (its version is {version}, this "
+            f"one knows {_SCHEMA_VERSION}); update geoimages."
         )
     expected = {statement.split()[2]: statement for statement in _SCHEMA[:3]} | _IMPLIED
     differ = [
@@ -139,7 +139,7 @@ def _name_new(temporary, path):
 
 
 def check_voter(voter):
-    """Return a voter's name without blanks around it, or raise a ValueError."""
+    """Return a voter's name stripped of whitespace, or raise a ValueError."""
     name = voter.strip() if isinstance(voter, str) else ""
     if not name:
         raise ValueError(f"voter must be a name, got {voter!r}.")
@@ -147,22 +147,22 @@ def check_voter(voter):
 
 
 class Votes:
-    """A file of trials and of the votes on them.
+    """A file of trials and votes.
 
-    Each vote is on the disk when `record` returns: a process that dies between two
-    votes loses none. Several people and several processes may vote at once.
+    Each vote is on disk when `record` returns, so a crash between two votes loses none.
+    Several people and processes can vote concurrently.
 
     Parameters
     ----------
     path : str or path-like
-        A file that `record_votes` made.
+        A file created by `record_votes`.
 
     Attributes
     ----------
     path : Path
         The file.
     trials : Trials
-        All trials of the file, in the order in which they are shown.
+        All trials of the file, in display order.
 
     Raises
     ------
@@ -173,8 +173,8 @@ class Votes:
 
     See Also
     --------
-    record_votes : Opens or makes such a file.
-    preference : What the votes say.
+    record_votes : Opens or creates such a file.
+    preference : Analyzes the votes.
     """
 
     def __init__(self, path):
@@ -208,7 +208,7 @@ class Votes:
         return parts[0] if len(parts) == 1 else Trials.joined(parts)
 
     def record(self, trial, voter, choice, seconds=None):
-        """Keep one vote; a later one of the same voter on the same trial replaces it.
+        """Record a vote, replacing an earlier one by the same voter on the same trial.
 
         Parameters
         ----------
@@ -217,8 +217,8 @@ class Votes:
         voter : str
             Name of the voter.
         choice : {"left", "right", "tie", "skip"}
-            The side that is more like the query; tie where none is, skip where the
-            voter cannot say.
+            The side more similar to the query; tie if neither is, skip if the voter
+            cannot decide.
         seconds : float, optional
             Time taken.
 
@@ -227,7 +227,7 @@ class Votes:
         KeyError
             If there is no such trial.
         ValueError
-            If the choice or the time is none, or the voter has no name.
+            If the choice, the time or the name of the voter is invalid.
         OSError
             If the file cannot be written, for example because it is locked.
         """
@@ -256,7 +256,7 @@ class Votes:
 
     @property
     def history(self):
-        """Every vote ever cast, oldest first: DataFrame.
+        """All votes ever cast, oldest first, as a DataFrame.
 
         Index ``vote``; ``trial``, ``voter``, ``choice``, ``time`` (UTC) and
         ``seconds``.
@@ -277,9 +277,9 @@ class Votes:
 
     @property
     def table(self):
-        """The votes that count, each voter's last on each trial: DataFrame.
+        """The votes that count, each voter's last on each trial, as a DataFrame.
 
-        What `history` holds and, of the trial, ``query``, ``left_model``,
+        The columns of `history` and the trial's ``query``, ``left_model``,
         ``right_model`` and ``repeat_of``.
         """
         last = self.history.drop_duplicates(["voter", "trial"], keep="last")
@@ -297,7 +297,7 @@ class Votes:
         Returns
         -------
         trials : list of Trial
-            In the order in which they are shown.
+            In display order.
         """
         with _opened(self.path) as db:
             query = "SELECT DISTINCT trial FROM votes WHERE voter = ?"
@@ -306,15 +306,15 @@ class Votes:
 
 
 def record_votes(path, trials=None):
-    """Open a file of votes, or make one.
+    """Open or create a file of votes.
 
     Parameters
     ----------
     path : str or path-like
-        The file, ``.votes`` by custom.
+        The file, usually ``.votes``.
     trials : Trials, optional
-        What `blind_trials` drew. A new file needs them; a file that is there takes
-        them up behind its own, once.
+        As returned by `blind_trials`. Required for a new file; an existing file appends
+        them once.
 
     Returns
     -------
@@ -323,9 +323,9 @@ def record_votes(path, trials=None):
     Raises
     ------
     FileNotFoundError
-        If there is no such file and no trials to begin with, or no such folder.
+        If there is no such file and `trials` is None, or the folder does not exist.
     ValueError
-        If the file is something else; it is left as it is.
+        If the file is something else; it is not changed.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A/B: which model is better, by how much, how sure, at what cost."""
+"""Model comparison: scores, paired tests, overlap, costs and the verdict."""
 
 import numpy as np
 import pandas as pd
@@ -140,14 +140,14 @@ def test_the_order_of_keys_does_not_matter(pictures):
     wanted = retrieval_scores(a, groups=pd.Series(groups, index=keys))
     got = result.per_query.xs("b", axis=1, level="model")
     pd.testing.assert_frame_equal(got, wanted.per_query, check_names=False)
-    assert "comes by chance more often than not" in result.verdict
+    assert "occurs by chance more often than not" in result.verdict
 
 
 def test_without_labels_there_are_overlap_and_costs_only(models, queries):
     result = compare(models, queries[0])
     assert len(result.scores) == len(result.differences) == 0
     assert list(result.per_query.index) == list(range(40))
-    assert "Without labels it cannot be told which is better" in result.verdict
+    assert "Without labels there are no scores" in result.verdict
     assert "pixels and kmeans 0." in result.verdict
     assert "40 queries" in result.verdict
     assert result.costs["query_ms"].notna().all()
@@ -193,12 +193,12 @@ def test_the_verdict_says_who_is_ahead(reversed_):
     told = labeled_verdict(scores(b=0.5, a=0.7), pd.DataFrame([row]), "mAP", 1000, 0.95)
     assert told == (
         "a is better: its mAP is 0.700, ahead of b (0.500) by 0.200 (0.150 to 0.250) "
-        "(1,000 queries, 95 % intervals). Such a lead comes by chance less than once in "
+        "(1,000 queries, 95 % intervals). Such a lead occurs by chance less than once in "
         "1,000 times."
     )
 
 
-def test_the_verdict_says_when_it_can_not_be_told():
+def test_the_verdict_says_when_nothing_is_significant():
     rows = [
         difference("a", "b", 0.01, 0.02, 0.3),
         difference("a", "c", 0.3, 0.02, 0.001),
@@ -208,10 +208,10 @@ def test_the_verdict_says_when_it_can_not_be_told():
         scores(a=0.51, b=0.5, c=0.21), pd.DataFrame(rows), "mAP", 100, 0.9
     )
     assert told == (
-        "100 queries (90 % intervals) cannot tell whether a (mAP 0.510) is better than b "
-        "(0.500): the true difference lies between -0.010 and 0.030, and one as large as "
-        "this comes by chance about once in 3 times. It is ahead of c (0.210) by 0.300 "
-        "(0.280 to 0.320), surely."
+        "100 queries (90 % intervals) do not show whether a (mAP 0.510) is better than b "
+        "(0.500): the true difference lies between -0.010 and 0.030, and one this large "
+        "occurs by chance about once in 3 times. It is significantly ahead of c (0.210) "
+        "by 0.300 (0.280 to 0.320)."
     )
 
 
@@ -228,9 +228,9 @@ class TestMistakes:
             compare({"a": models["pixels"]}, *queries)
         with pytest.raises(TypeError, match="dict of two or more"):
             compare(list(models.values()), *queries)
-        with pytest.raises(TypeError, match="'b' is no similarity model"):
+        with pytest.raises(TypeError, match="'b' is not a similarity model"):
             compare({"a": models["pixels"], "b": "kmeans"}, *queries)
-        with pytest.raises(ValueError, match=r"name of its own, got \[1, '1'\]"):
+        with pytest.raises(ValueError, match=r"unique name, got \[1, '1'\]"):
             compare({1: models["pixels"], "1": models["kmeans"]}, *queries)
 
     def test_a_model_that_is_not_fitted(self, models, queries):
@@ -250,7 +250,7 @@ class TestMistakes:
             compare({"pixels": models["pixels"], "other": other}, *queries)
 
     def test_one_query(self, models, queries):
-        with pytest.raises(ValueError, match="from 1 query; give two or more"):
+        with pytest.raises(ValueError, match="from 1 query; pass two or more"):
             compare(models, queries[0][:1], queries[1][:1])
 
     def test_one_group(self, models, queries):

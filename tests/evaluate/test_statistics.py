@@ -158,9 +158,11 @@ def test_holm_keeps_the_chance_of_any_false_alarm():
 class TestMistakes:
     @pytest.mark.parametrize("ask", [bootstrap_interval, paired_permutation_test])
     def test_too_few(self, ask):
-        with pytest.raises(ValueError, match="One query cannot tell.*two or more"):
+        with pytest.raises(
+            ValueError, match="computed from one query; pass two or more"
+        ):
             ask([0.5])
-        with pytest.raises(ValueError, match="One group of 3 queries"):
+        with pytest.raises(ValueError, match="one group of 3 queries"):
             ask([0.5, 0.2, 0.1], groups=["a"] * 3)
 
     def test_scores_that_are_none(self):

@@ -355,7 +355,7 @@ def test_votes_of_a_file(tmp_path):
 def test_what_cannot_be_told(tmp_path):
     table = counted(3, 0, 3)
     for options, message in (
-        ({"unit": "class"}, "unit is 'query' or 'voter', got 'class'"),
+        ({"unit": "class"}, "unit must be 'query' or 'voter', got 'class'"),
         ({"confidence": 95}, "confidence must be between 0 and 1, got 95"),
         ({"power": 0}, "power must be between 0 and 1, got 0"),
         ({"n_resamples": 0}, "n_resamples must be 1 or more, got 0"),
@@ -364,7 +364,7 @@ def test_what_cannot_be_told(tmp_path):
             preference(table, **options)
     with pytest.raises(ValueError, match="holds no votes"):
         preference(table.iloc[:0])
-    with pytest.raises(ValueError, match="has the columns .*; choice is missing"):
+    with pytest.raises(ValueError, match="needs the columns .*; choice is missing"):
         preference(table.drop(columns="choice"))
     with pytest.raises(ValueError, match="choice='up' is not one of left, right, tie"):
         preference(table.assign(choice="up"))
