@@ -40,6 +40,7 @@ from .evaluate import reliability_curve as reliability_curve
 from .evaluate import retrieval_scores as retrieval_scores
 from .features import ColorFeatures as ColorFeatures
 from .features import ConvFeatures as ConvFeatures
+from .features import FisherFeatures as FisherFeatures
 from .features import HOGFeatures as HOGFeatures
 from .features import PatternFeatures as PatternFeatures
 from .features import PretrainedFeatures as PretrainedFeatures

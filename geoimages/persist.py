@@ -22,6 +22,7 @@ TRUSTED = (
     "geoimages.features.blocks.HOGFeatures",
     "geoimages.features.blocks.TextureFeatures",
     "geoimages.features.convolution.ConvFeatures",
+    "geoimages.features.fisher.FisherFeatures",
     "geoimages.features.pattern.PatternFeatures",
     "geoimages.features.pretrained.PretrainedFeatures",
     "geoimages.features.rock.RockFeatures",

@@ -2,6 +2,7 @@
 
 from .blocks import ColorFeatures, HOGFeatures, TextureFeatures
 from .convolution import ConvFeatures
+from .fisher import FisherFeatures
 from .pattern import PatternFeatures
 from .pretrained import PretrainedFeatures
 from .rock import RockFeatures
@@ -9,6 +10,7 @@ from .rock import RockFeatures
 __all__ = [
     "ColorFeatures",
     "ConvFeatures",
+    "FisherFeatures",
     "HOGFeatures",
     "PatternFeatures",
     "PretrainedFeatures",

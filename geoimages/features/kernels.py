@@ -17,6 +17,8 @@ References
    learning", AISTATS 2011; Coates & Ng, "The importance of encoding versus training
    with sparse coding and vector quantization", ICML 2011 (the soft threshold).
 .. [5] Bigun & Granlund, "Optimal orientation detection of linear symmetry", ICCV 1987.
+.. [6] Perronnin, Sanchez & Mensink, "Improving the Fisher kernel for large-scale image
+   classification", ECCV 2010.
 """
 
 import numpy as np
@@ -556,3 +558,69 @@ def pooled_responses(
         np.maximum(total - signed, 0) / 2,
     )
     return np.hstack([np.sqrt(positive), np.sqrt(negative), np.sqrt(np.sqrt(power))])
+
+
+# ---- Fisher vectors
+
+
+def halve_colors(images, mask=None):
+    """Average 2 x 2 blocks of colors by `halve`: (n, h, w, c) -> (n, h // 2, w // 2, c),
+    mask.
+    """
+    planes = [halve(images[..., c], mask) for c in range(images.shape[3])]
+    return np.stack([plane for plane, _ in planes], axis=3), planes[0][1]
+
+
+def normal_patches(images, size, stride, floor=PATCH_FLOOR):
+    """Patches less their mean color and contrast, and both behind: (n, h, w, c) -> (n,
+    m, size * size * c + c + 1).
+
+    The contrast is the logarithm of what each patch is divided by.
+    """
+    n, channels = len(images), images.shape[3]
+    patches = extract_patches(images, size, stride)
+    patches = patches.reshape(n, -1, size * size, channels)
+    mean = patches.mean(axis=2, keepdims=True)
+    patches = (patches - mean).reshape(n, -1, size * size * channels)
+    variance = np.einsum("ijk,ijk->ij", patches, patches) / patches.shape[2]
+    deviation = np.sqrt(variance + np.float32(floor))[..., None]
+    return np.concatenate(
+        [patches / deviation, mean[:, :, 0], np.log(deviation)], axis=2
+    )
+
+
+def fisher_vectors(rows, inside, weights, means, precisions):
+    """Improved Fisher vectors [6]_ of m rows a picture: (n, m, d), (n, m) bool, (k,),
+    (k, d) twice -> (n, 2 k d).
+
+    With the posteriors q of a mixture of Gaussians, the gradients by mean and deviation
+    are the averages of ``q (x - mean) / deviation / sqrt(weight)`` and of ``q ((x -
+    mean)^2 / variance - 1) / sqrt(2 weight)``. Both follow from the sums of q, q x and
+    q x^2. Signed square roots and a length of 1 make them comparable.
+    """
+    n, d = len(rows), rows.shape[2]
+    flat = rows.reshape(-1, d)
+    squares = flat * flat
+    # log N(x) but for the terms that all Gaussians share
+    bias = (
+        np.log(weights) + (np.log(precisions) - means * means * precisions).sum(1) / 2
+    )
+    logit = flat @ (means * precisions).T - squares @ (precisions.T / 2) + bias
+    logit -= logit.max(axis=1, keepdims=True)
+    posterior = np.exp(logit)
+    posterior /= posterior.sum(axis=1, keepdims=True)
+    share = inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
+    posterior *= share.reshape(-1, 1).astype(np.float32)
+    posterior = posterior.reshape(n, -1, len(weights)).transpose(0, 2, 1)
+    zeroth = posterior.sum(axis=2)[..., None]
+    first, second = posterior @ rows, posterior @ squares.reshape(rows.shape)
+    by_mean = (first - means * zeroth) * np.sqrt(precisions)
+    by_deviation = (
+        second - 2 * means * first + means**2 * zeroth
+    ) * precisions - zeroth
+    by_deviation *= np.float32(np.sqrt(0.5))
+    out = np.stack([by_mean, by_deviation], axis=1) / np.sqrt(weights)[:, None]
+    out = out.reshape(n, -1)
+    out = np.sign(out) * np.sqrt(np.abs(out))
+    length = np.linalg.norm(out, axis=1, keepdims=True)
+    return out / np.maximum(length, np.float32(1e-12))

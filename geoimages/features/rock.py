@@ -4,6 +4,7 @@ import numpy as np
 
 from .blocks import ColorFeatures, HOGFeatures, TextureFeatures
 from .convolution import ConvFeatures
+from .fisher import FisherFeatures
 from .weighted import VARIES, WeightedFeatures, tone_scale
 
 
@@ -21,6 +22,8 @@ class RockFeatures(WeightedFeatures):
         Weight of each block (1, 1, 0 and 0.7 by default); 0 omits it.
     tone : float, default=1.0
         Weight of the tone. Lower it where the light differs from picture to picture.
+    fisher : float, default=0.0
+        Weight of the Fisher vectors, which serve photographs of 64 pixels and more.
     n_filters : int, default=48
         Filters of the `conv` block.
     working_side : int, default=128
@@ -49,7 +52,8 @@ class RockFeatures(WeightedFeatures):
 
     See Also
     --------
-    ColorFeatures, TextureFeatures, HOGFeatures, ConvFeatures : The blocks.
+    ColorFeatures, TextureFeatures, HOGFeatures, ConvFeatures, FisherFeatures :
+        The blocks.
 
     Notes
     -----
@@ -77,7 +81,7 @@ class RockFeatures(WeightedFeatures):
     True
     """
 
-    _weighted = ("tone", "color", "texture", "hog", "conv")
+    _weighted = ("tone", "color", "texture", "hog", "conv", "fisher")
 
     def __init__(
         self,
@@ -87,6 +91,7 @@ class RockFeatures(WeightedFeatures):
         conv=0.7,
         *,
         tone=1.0,
+        fisher=0.0,
         n_filters=48,
         working_side=128,
         image_shape=None,
@@ -101,6 +106,7 @@ class RockFeatures(WeightedFeatures):
         self.hog = hog
         self.conv = conv
         self.tone = tone
+        self.fisher = fisher
         self.n_filters = n_filters
         self.random_state = random_state
 
@@ -112,6 +118,7 @@ class RockFeatures(WeightedFeatures):
             "conv": ConvFeatures(
                 self.n_filters, stride=3, random_state=self.random_state
             ),
+            "fisher": FisherFeatures(random_state=self.random_state),
         }
 
     def _weigh(self, weights, rows, deviation, images):

@@ -15,6 +15,7 @@ from geoimages import (
     Collection,
     ColorFeatures,
     ConvFeatures,
+    FisherFeatures,
     HOGFeatures,
     RockFeatures,
     TextureFeatures,
@@ -25,6 +26,7 @@ FEATURES = [
     pytest.param(ColorFeatures(), id="color"),
     pytest.param(TextureFeatures(), id="texture"),
     pytest.param(HOGFeatures(), id="hog"),
+    pytest.param(FisherFeatures(4, 8, n_patches=2000), id="fisher"),
     pytest.param(ConvFeatures(8, random_state=0), id="conv"),
     pytest.param(RockFeatures(hog=0.5, n_filters=8), id="rock"),
 ]

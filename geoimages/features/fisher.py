@@ -1,0 +1,200 @@
+"""FisherFeatures: how the patches of a picture differ from those of all pictures."""
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from sklearn.utils import check_random_state
+
+from ..pictures import averages, color
+from . import kernels
+from .base import PictureFeatures, split_mask, spread
+
+_MOST_PICTURES = 1000
+_TONE = 4  # numbers a patch that normalization takes away: mean color, contrast
+
+
+class FisherFeatures(PictureFeatures):
+    """Describe pictures by Fisher vectors of their patches.
+
+    Patches of several scales are taken in CIELAB, normalized in contrast and projected
+    by PCA; their mean color and log contrast are kept beside. A mixture of Gaussians
+    models the patches of all pictures. The columns are the gradients of its likelihood
+    by the means and the variances, averaged over the patches of one picture.
+
+    Parameters
+    ----------
+    n_components : int, default=64
+        Gaussians of the mixture.
+    n_dimensions : int, default=32
+        Numbers that describe a patch, mean color and contrast included.
+    patch_size : int, default=8
+        Side of a patch, in pixels.
+    stride : int, default=4
+        Step between patches, in pixels.
+    n_patches : int, default=20000
+        Patches that PCA and mixture are learned from.
+    working_side : int, default=128
+        Longer side, in pixels, that larger pictures are averaged down to.
+    image_shape : tuple of int, optional
+        (height, width, channels) of flat rows; pictures bring their own.
+    random_state : int, RandomState or None, default=0
+        Seed of the patches and of the mixture.
+    n_jobs : int, optional
+        Threads, as in joblib.
+
+    Attributes
+    ----------
+    projection_ : ndarray of shape (patch_size * patch_size * 3 + 4, n_dimensions)
+        What normalized patches, mean color and log contrast are multiplied by.
+    center_ : ndarray of shape (n_dimensions,)
+        What is subtracted then.
+    weights_, means_, precisions_ : ndarray of shape (n_components, ...)
+        The mixture: shares, centers and inverse variances.
+    feature_names_ : ndarray of shape (n_features_out,)
+        Names of the columns.
+    image_shape_ : tuple of int
+        Shape of the fitted pictures.
+    n_features_in_ : int
+        Values in a fitted row.
+
+    Notes
+    -----
+    Scales are 1, 2 and 4 pixels, as far as a patch fits. A fourth channel is a mask: only
+    patches that lie on rock count. Columns are signed square roots, and rows have
+    length 1 (0 where no patch lies on rock). There are 2 · n_components · n_dimensions of
+    them, whatever the size of the pictures.
+
+    References
+    ----------
+    Perronnin, Sánchez and Mensink (2010). Improving the Fisher kernel for large-scale
+    image classification. ECCV.
+
+    Cimpoi, Maji, Kokkinos, Mohamed and Vedaldi (2014). Describing textures in the wild.
+    CVPR.
+
+    Examples
+    --------
+    >>> from geoimages import FisherFeatures, make_rocks
+    >>> images, _ = make_rocks(60, random_state=0)
+    >>> FisherFeatures(n_components=8).fit_transform(images).shape
+    (60, 512)
+    """
+
+    def __init__(
+        self,
+        n_components=64,
+        n_dimensions=32,
+        *,
+        patch_size=8,
+        stride=4,
+        n_patches=20_000,
+        working_side=128,
+        image_shape=None,
+        random_state=0,
+        n_jobs=None,
+    ):
+        super().__init__(
+            working_side=working_side, image_shape=image_shape, n_jobs=n_jobs
+        )
+        self.n_components = n_components
+        self.n_dimensions = n_dimensions
+        self.patch_size = patch_size
+        self.stride = stride
+        self.n_patches = n_patches
+        self.random_state = random_state
+
+    def _learn(self, images):
+        size, n_values = self.patch_size, self.patch_size**2 * 3
+        if not 2 <= size <= kernels.MINIMUM_SIDE:
+            raise ValueError(
+                f"patch_size must be 2 to {kernels.MINIMUM_SIDE} px, got {size!r}."
+            )
+        if not _TONE < self.n_dimensions <= n_values:
+            raise ValueError(
+                f"n_dimensions must be {_TONE + 1} to {n_values}, got "
+                f"{self.n_dimensions!r}."
+            )
+        if self.n_components < 1 or self.stride < 1:
+            raise ValueError(
+                f"n_components and stride must be 1 or more, got {self.n_components!r} "
+                f"and {self.stride!r}."
+            )
+        rng = check_random_state(self.random_state)
+        patches = self._sample_patches(images, rng)
+        normal, tone = patches[:, :n_values], patches[:, n_values:]
+        covariance = np.cov(normal, rowvar=False, ddof=0)
+        values, vectors = np.linalg.eigh(covariance)
+        kept = slice(-1, -1 - (self.n_dimensions - _TONE), -1)
+        # Components of unit variance, beside color and contrast of unit variance.
+        scale = 1 / np.sqrt(np.maximum(values[kept], 1e-6))
+        projection = np.zeros((n_values + _TONE, self.n_dimensions))
+        projection[:n_values, :-_TONE] = vectors[:, kept] * scale
+        tone_scale = 1 / np.maximum(tone.std(axis=0, dtype=np.float64), 1e-3)
+        projection[n_values:, -_TONE:] = np.diag(tone_scale)
+        self.projection_ = projection.astype(np.float32)
+        rows = patches @ self.projection_
+        self.center_ = rows.mean(axis=0)
+        rows -= self.center_
+        mixture = GaussianMixture(
+            min(self.n_components, len(rows)),
+            covariance_type="diag",
+            tol=1e-2,
+            reg_covar=1e-2,
+            max_iter=50,
+            random_state=rng,
+        )
+        with (
+            warnings.catch_warnings()
+        ):  # the last digits of the likelihood do not matter
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mixture.fit(rows)
+        self.weights_ = mixture.weights_.astype(np.float32)
+        self.means_ = mixture.means_.astype(np.float32)
+        self.precisions_ = mixture.precisions_.astype(np.float32)
+
+    def _sample_patches(self, images, rng):
+        """Draw patches on rock: (m, patch_size * patch_size * 3 + 4)."""
+        images = images[spread(len(images), _MOST_PICTURES)]
+        step = kernels.chunk_length(*images.shape[1:3])
+        each = -(-self.n_patches // len(images))
+        found = []
+        for start in range(0, len(images), step):
+            rgb, mask = split_mask(images[start : start + step])
+            rgb, mask = averages.at_most(rgb, self.working_side, mask)
+            rgb, mask = kernels.at_least(rgb, mask=mask)
+            patches, inside = self._patches(color.srgb_to_lab(rgb), mask)
+            patches = (
+                patches[inside] if inside.any() else patches.reshape(inside.size, -1)
+            )
+            most = each * min(step, len(images) - start)
+            found.append(patches[rng.permutation(len(patches))[:most]])
+        return np.concatenate(found)
+
+    def _patches(self, lab, mask):
+        """Patches of all scales, (n, m, k), and whether they lie on rock, (n, m)."""
+        patches, inside = [], []
+        for scale in (1, 2, 4):
+            if scale > 1:
+                lab, mask = kernels.halve_colors(lab, mask)
+            if min(lab.shape[1:3]) < self.patch_size:
+                break
+            patches.append(kernels.normal_patches(lab, self.patch_size, self.stride))
+            inside.append(
+                np.ones(patches[-1].shape[:2], bool)
+                if mask is None
+                else kernels.extract_patches(
+                    mask[..., None], self.patch_size, self.stride
+                ).all(axis=2)
+            )
+        return np.concatenate(patches, axis=1), np.concatenate(inside, axis=1)
+
+    def _columns(self, rgb, lab, mask):
+        patches, inside = self._patches(lab, mask)
+        rows = patches @ self.projection_ - self.center_
+        return {
+            "fisher": kernels.fisher_vectors(
+                rows, inside, self.weights_, self.means_, self.precisions_
+            )
+        }
