@@ -2,8 +2,10 @@
 
 Half of the candidates are pictures of the collection that were changed, half are not in
 it. The logistic regression on the logarithm of the best verification is learned on
-drawn rocks; its two numbers stand in ``geoimages/features/verification.py``. It is
-checked on the archive's dev part, or on other drawn rocks without it.
+drawn rocks: on pictures of their own, on some of so little contrast that many are
+alike, and on tiles of common scenes, which overlap. Its two numbers stand in
+``geoimages/features/verification.py``. It is checked on the archive's dev part, where
+there is one.
 """
 
 import numpy as np
@@ -24,77 +26,84 @@ from geoimages.features.verification import LEAST, match_probability
 from .changes import CHANGES, changed
 from .data import archive, temporary
 
-_EACH = 60  # candidates a change, and as many that are not there for each
+_BINS = [-1, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 2]
 
 
-def best_verifications(images, random_state=0):
-    """(verification of the best match, whether it is the same picture) of candidates."""
-    rng = np.random.default_rng(random_state)
+def _calm():
+    """Drawn rocks of any contrast down to a fiftieth."""
+    images = make_rocks(2000, random_state=0)[0].astype(np.float32)
+    mean = images.mean(axis=(1, 2), keepdims=True)
+    contrast = np.random.default_rng(0).uniform(np.log(0.02), 0, len(images))
+    images = mean + np.exp(contrast)[:, None, None, None] * (images - mean)
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+
+
+def _tiles():
+    """Ten tiles of each of 200 drawn scenes, which overlap by chance."""
+    scenes = make_rocks(200, image_shape=(112, 112, 3), random_state=3)[0]
+    rng, tiles = np.random.default_rng(0), []
+    for scene in scenes:
+        for top, left in rng.integers(0, 85, (10, 2)):
+            tiles.append(scene[top : top + 28, left : left + 28])
+    return np.stack(tiles)
+
+
+def best_verifications(images, each):
+    """(verification of the best match, whether it is the same picture) of candidates.
+
+    `each` pictures undergo each change, and as many candidates are not there.
+    """
+    rng = np.random.default_rng(0)
     order = rng.permutation(len(images))
-    n_others = _EACH * len(CHANGES)
+    n_others = each * len(CHANGES)
     others, stored = images[order[:n_others]], images[order[n_others:]]
     model = PairwiseModel(1, features=PatternFeatures(), orientation="any").fit(stored)
     found = [(model.predict(others), np.full(n_others, -1))]
     for name in CHANGES:
-        own = rng.choice(len(stored), _EACH, replace=False)
+        own = rng.choice(len(stored), each, replace=False)
         found.append((model.predict(changed(stored[own], name)), own))
     best = np.concatenate([table["verification"] for table, _ in found])
     same = [table.index.get_level_values("key") == own for table, own in found]
     return best, np.concatenate(same)
 
 
+def _report(name, best, same):
+    """Print how well the probability is calibrated, and how often it decides rightly."""
+    proba = match_probability(best)
+    error = expected_calibration_error(
+        same, np.column_stack([1 - proba, proba]), np.array([False, True])
+    )
+    print(
+        f"  {name}: {len(same):,} candidates, {same.mean():.3f} found; area under the "
+        f"curve {roc_auc_score(same, -best):.3f}, log loss {log_loss(same, proba):.3f}, "
+        f"calibration error {error:.3f}, right {np.mean((proba > 0.5) == same):.3f}"
+    )
+    table = pd.DataFrame({"found": same, "probability": proba})
+    table = table.groupby(pd.cut(best, _BINS), observed=True).agg(["size", "mean"])
+    print(table.round(3).to_string())
+
+
 class SamePictureProbability:
     """The probability that the best match is the same picture."""
 
     def run(self):
+        print(f"\n{self.__doc__}")
         drawn = [
-            best_verifications(
-                make_rocks(n, image_shape=shape, random_state=seed)[0], seed
-            )
-            for seed, (n, shape) in enumerate(
-                [(3000, (28, 28, 3)), (3000, (28, 28, 3)), (1200, (96, 96, 3))]
-            )
+            best_verifications(make_rocks(3000, random_state=0)[0], 60),
+            best_verifications(_calm(), 30),
+            best_verifications(_tiles(), 30),
         ]
         best, same = (np.concatenate(part) for part in zip(*drawn, strict=True))
         logistic = LogisticRegression(C=1e6).fit(np.log(best + LEAST)[:, None], same)
-        print(f"\n{self.__doc__}")
-        print(
-            f"  learned: slope {logistic.coef_[0, 0]:.3f}, "
-            f"intercept {logistic.intercept_[0]:.3f}"
-        )
-        self.report("drawn, learned from", best, same)
+        slope, intercept = logistic.coef_.item(), logistic.intercept_.item()
+        print(f"  learned: slope {slope:.3f}, intercept {intercept:.3f}")
+        _report("drawn, learned from", best, same)
         split = archive().parent / "geological_similarity_split.csv"
+        if not split.exists():
+            return
         with Collection.create(temporary("rocks.h5"), archive()) as rocks:
-            images = rocks[holdout(rocks, split)[1]] if split.exists() else rocks[:]
-        self.report(
-            "archive, dev" if split.exists() else "drawn", *best_verifications(images)
-        )
-
-    def report(self, name, best, same):
-        proba = match_probability(best)
-        wrong = expected_calibration_error(
-            same, np.column_stack([1 - proba, proba]), np.array([False, True])
-        )
-        print(
-            f"  {name}: {len(same):,} candidates, {same.mean():.3f} the same; AUC "
-            f"{roc_auc_score(same, -best):.3f}, log loss {log_loss(same, proba):.3f}, "
-            f"calibration error {wrong:.3f}; at 0.5 right "
-            f"{np.mean((proba > 0.5) == same):.3f}, "
-            f"not there but said to be {np.mean(proba[~same] > 0.5):.3f}"
-        )
-        bins = pd.cut(best, [-1, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 2])
-        table = pd.DataFrame({"same": same, "probability": proba}).groupby(
-            bins, observed=True
-        )
-        print(
-            table.agg(
-                n=("same", "size"),
-                same=("same", "mean"),
-                probability=("probability", "mean"),
-            )
-            .round(3)
-            .to_string()
-        )
+            images = rocks[holdout(rocks, split)[1]]
+        _report("archive, dev", *best_verifications(images, 60))
 
 
 SUITES = [SamePictureProbability]

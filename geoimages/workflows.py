@@ -25,6 +25,7 @@ from .neural.classifier import ConvNetClassifier
 from .neural.triplets import TripletEmbedding
 from .pictures.reading import ImageReadError, read_image
 from .pictures.resizing import resize_image
+from .similarity.ranking import FOUND
 
 UNLIKE = 99
 """Novelty, in percent, above which a picture is unlike the collection."""
@@ -511,13 +512,17 @@ def find_similar(
         searched = collection.to_frame("uint8", positions)
     model = clone(model).set_params(image_shape=collection.image_shape).fit(searched)
     matches = model.predict(candidate if inside else picture, explain=explain)
-    compared = (
-        "pixels" if model.features is None else " ".join(repr(model.features).split())
-    )
-    notes.insert(
-        0, f"compared {len(positions):,} pictures: {compared}, {model.dist_metric}"
-    )
-    matches.attrs["notes"] = notes
+    features = "pixels"
+    if model.features is not None:
+        features = " ".join(repr(model.features).split())  # on one line
+    compared = f"compared {len(positions):,} pictures: {features}, {model.dist_metric}"
+    if "same" in matches and len(matches):
+        same = matches["same"].iloc[0]
+        notes.append(
+            f"{'found' if same >= FOUND else 'not found'}: {matches.index[0]}, the best "
+            f"match, is the same picture with probability {same:.2f}"
+        )
+    matches.attrs["notes"] = [compared, *notes]
     return matches
 
 

@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from geoimages import (
     Collection,
     ColorFeatures,
     KMeansModel,
     PairwiseModel,
+    PatternFeatures,
     find_similar,
+    make_rocks,
 )
 
 
@@ -73,6 +76,19 @@ def test_notes_say_what_was_compared_and_what_was_done_to_the_candidate(rocks, d
         "compared 60 pictures: pixels, correlation",
         "photo.png was brought from 50 × 90 to 28 × 28 pixels (crop)",
     ]
+
+
+def test_notes_say_whether_the_picture_was_found(rocks, tmp_path):
+    model = PairwiseModel(2, features=PatternFeatures(), orientation="any")
+    own, other = tmp_path / "own.png", tmp_path / "other.png"
+    Image.fromarray(np.rot90(rocks[5])).save(own)
+    Image.fromarray(make_rocks(1, random_state=9)[0][0]).save(other)
+    found, lost = (find_similar(model, rocks, path) for path in (own, other))
+    assert found["same"].iloc[0] > 0.9
+    assert lost["same"].iloc[0] < 0.5
+    assert f"found: {rocks.keys[5]}, the best match, is" in found.attrs["notes"][1]
+    assert lost.attrs["notes"][1].startswith("not found: ")
+    assert "same" not in find_similar(model.set_params(rerank=None), rocks, own)
 
 
 class Marble:

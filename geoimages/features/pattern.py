@@ -312,3 +312,20 @@ class PatternFeatures(WeightedFeatures):
                 f"list are {shortlist.shape[1:]}; make both by one `thumbnails`."
             )
         return verification.verify(candidate, shortlist, orientation)
+
+    def match_probability(self, distance):
+        """Say how probably what `verify` compared is the same picture.
+
+        Parameters
+        ----------
+        distance : ndarray of shape (n,)
+            Of `verify`, in any orientation.
+
+        Returns
+        -------
+        probability : ndarray of shape (n,), float64
+            Calibrated for the best match of a candidate that is as probably in the
+            collection as not: a logistic regression on the logarithm of the distance,
+            learned on drawn rocks.
+        """
+        return verification.match_probability(distance)

@@ -201,7 +201,8 @@ class SimilarityModel(BaseEstimator):
             the candidate is fixed, ``orientation`` and ``mirrored`` say how it was
             rotated: mirrored left-right first, then by degrees counter-clockwise. A
             re-ranked answer is ordered by ``verification``, its first column, and
-            the distance follows.
+            the distance follows; ``same`` is the probability that a picture is the
+            candidate's own, and where the first row has less than 0.5 it was not found.
 
         Raises
         ------
@@ -330,7 +331,10 @@ class SimilarityModel(BaseEstimator):
         for thumbnail, matches in zip(thumbnails, found, strict=True):
             stored = self.thumbnails_[matches.positions]
             verified = self.features_.verify(thumbnail, stored, orientation)
-            out.append(matches.reranked(*verified, self.search_rank_, k))
+            best = matches.reranked(*verified, self.search_rank_, k)
+            if hasattr(self.features_, "match_probability"):
+                best.same = self.features_.match_probability(best.verification)
+            out.append(best)
         return out
 
     def kneighbors(self, X=None, n_neighbors=None):

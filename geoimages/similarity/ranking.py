@@ -7,6 +7,9 @@ import pandas as pd
 
 from ..search.metrics import similarity_from_distance
 
+FOUND = 0.5
+"""Probability of the best match below which a picture was not found again."""
+
 
 @dataclass
 class Matches:
@@ -26,6 +29,8 @@ class Matches:
         What each block of features adds to the distance.
     verification : ndarray of shape (k,), optional
         The distance by which the rows were re-ranked.
+    same : ndarray of shape (k,), optional
+        How probably each is the same picture.
     """
 
     positions: np.ndarray
@@ -34,6 +39,7 @@ class Matches:
     orientations: np.ndarray | None = None
     shares: dict | None = None
     verification: np.ndarray | None = None
+    same: np.ndarray | None = None
 
     def __len__(self):
         return len(self.positions)
@@ -83,6 +89,8 @@ class Matches:
             degrees, mirrored = self.orientations.T
             columns["orientation"] = degrees.astype(np.float64)
             columns["mirrored"] = mirrored.astype(bool)
+        if self.same is not None:
+            columns["same"] = self.same
         return columns | (self.shares or {})
 
 

@@ -8,9 +8,13 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
 from ..search import METRICS
+from ..similarity.ranking import FOUND
 from .panels import CANDIDATE_COLOR, COLUMNS, Gallery, block_colors, new_figure, show
 
-_NO_SHARES = {"similarity", "orientation", "mirrored", "verification", *METRICS}
+_NO_SHARES = {
+    *("similarity", "orientation", "mirrored", "verification", "same"),
+    *METRICS,
+}
 _BAR, _GAP = 0.07, 0.05  # height of a bar and the space above it, in inches
 _BAR_GROUND = "#ebebeb"
 
@@ -76,7 +80,22 @@ def _caption(name, row):
     lines = [*name, f"similarity {row['similarity']:.3f}", *_found_as(row)]
     if "verification" in row:
         lines.append(f"verification {row['verification']:.3f}")
+    if "same" in row:
+        lines.append(f"{row['same']:.0%} the same picture")
     return lines
+
+
+def _not_found(matches):
+    """Whether re-ranked matches hold no picture that is probably the candidate's own."""
+    return "same" in matches and matches["same"].iloc[0] < FOUND
+
+
+def _shares_of(matches):
+    """What the bars share out: the distance, or of a re-ranked table another one."""
+    if matches.columns[0] != "verification":
+        return "shares of the distance"
+    metric = next(name for name in matches.columns if name in METRICS)
+    return f"shares of the {metric} distance, not of the verification that orders"
 
 
 def _bar(ax, shares, low, high, colors):
@@ -113,8 +132,9 @@ def plot_matches(matches, metadata, candidate=None, *, figsize=None):
     ----------
     matches : DataFrame
         The ranked table of one candidate, or of a batch: then each candidate has
-        rows of its own. Of its columns ``orientation`` (degrees), ``mirrored`` and
-        ``verification`` are told in words; other numbers beside the distance and the
+        rows of its own. Of its columns ``orientation`` (degrees), ``mirrored``,
+        ``verification`` and ``same`` are told in words, and that a candidate was not
+        found again; other numbers beside the distance and the
         similarity are shares of the distance (``predict(..., explain=True)``) and
         drawn as a bar below each match, its length the distance.
     metadata : dict or Collection
@@ -161,6 +181,8 @@ def plot_matches(matches, metadata, candidate=None, *, figsize=None):
             caption = ["candidate"]
             if isinstance(shown, str):
                 caption += gallery.name(shown)
+            if _not_found(group):
+                caption.append("not found again")
             shown = gallery.picture(shown, like=group.index[0])
             panels.append((shown, caption, CANDIDATE_COLOR, None))
         parts = group[blocks].fillna(0).to_dict("records")
@@ -200,7 +222,7 @@ def plot_matches(matches, metadata, candidate=None, *, figsize=None):
             handles=[
                 Patch(color=c, label=n) for n, c in zip(blocks, colors, strict=True)
             ],
-            title="shares of the distance"
+            title=_shares_of(matches)
             + ("\n" if columns < 2 else " ")
             + f"(full bar: {high - low:.3g})",
             loc="outside lower center",

@@ -73,7 +73,7 @@ def test_similar_for_programs(run, rocks):
     key = rocks.keys[0]
     _, as_csv, err = run("similar", rocks.path, key, "-k", 3, "--csv")
     _, as_json, _ = run("similar", rocks.path, key, "-k", 3, "--json")
-    assert err == "Compared 60 pictures: RockFeatures(), correlation.\n"
+    assert err.endswith("Compared 60 pictures: RockFeatures(), correlation.\n")
     table = pd.read_csv(io.StringIO(as_csv))
     records = json.loads(as_json)
     assert table["key"].tolist() == [row["key"] for row in records]
@@ -487,7 +487,8 @@ def test_similar_where_either_and_beside_clashing_columns(run, draw, tmp_path):
     assert run("etl", tmp_path / "rocks", "-o", path, "--metadata", table)[0] == 0
     options = ["--where", "hole=BH1", "--where", "hole=BH2", "--csv"]
     code, out, err = run("similar", path, "a.0", *options)
-    assert (code, err) == (0, "Compared 4 pictures: RockFeatures(), correlation.\n")
+    assert code == 0
+    assert err.endswith("Compared 4 pictures: RockFeatures(), correlation.\n")
     found = pd.read_csv(io.StringIO(out))
     assert sorted(found["key"]) == ["a.1", "a.2", "a.3"]
     assert found["correlation"].dtype.kind == "f"

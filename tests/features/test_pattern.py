@@ -162,6 +162,13 @@ def test_any_angle_is_named(fitted):
     assert (degrees[0], mirrored[0]) == (60, False)
 
 
+def test_the_probability_of_a_match_falls_with_the_distance(fitted):
+    distance = np.array([0, 0.05, 0.1, 0.152, 0.2, 0.3, 2])
+    found = fitted[0].match_probability(distance)
+    wanted = [0.999, 0.974, 0.823, 0.502, 0.253, 0.057, 0]
+    np.testing.assert_allclose(found, wanted, atol=2e-3)
+
+
 def test_a_short_list_does_not_depend_on_its_members(fitted):
     pattern, images = fitted
     small = pattern.thumbnails(images)

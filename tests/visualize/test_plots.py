@@ -173,6 +173,20 @@ def test_a_reranked_table_tells_both(rocks):
     assert not any(bars(ax) for ax in figure.axes)
 
 
+def test_a_candidate_that_was_not_found_again_is_said_to_be(rocks):
+    found = table(rocks, 2, same=[0.62, 0.01], color=[0.1, 0.2])
+    found.insert(0, "verification", [0.2, 0.5])
+    figure = Plots.plot_matches(found, rocks, rocks.keys[5])
+    candidate, first, _ = captions(figure)
+    assert "not found again" not in candidate
+    assert first[-2:] == ["verification 0.200", "62% the same picture"]
+    title = figure.legends[0].get_title().get_text()
+    assert "the correlation distance, not of the verification that orders" in title
+    lost = Plots.plot_matches(found.assign(same=0.4), rocks, rocks.keys[5])
+    assert "not found again" in captions(lost)[0]
+    assert [patch.get_text() for patch in lost.legends[0].get_texts()] == ["color"]
+
+
 def test_shares_are_bars_on_one_scale(rocks, tmp_path):
     found = table(
         rocks,
