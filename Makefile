@@ -29,6 +29,9 @@ bench: $(VENV)/.bench
 
 notebooks: $(VENV)/.notebooks
 	OMP_NUM_THREADS=1 $(BIN)/python notebooks/execute.py
+ifdef GEOIMAGES_DATA
+	OMP_NUM_THREADS=1 $(BIN)/python notebooks/execute.py train_image_classification --data $(GEOIMAGES_DATA)
+endif
 
 clean:
 	rm -rf $(VENV) .venv-oldest build dist demo notebooks/work docs/_build docs/api docs/gallery *.egg-info .pytest_cache .ruff_cache .coverage

@@ -1,8 +1,9 @@
 """Execute the notebooks, each in a fresh kernel, and store their output.
 
 Every other ``.py`` here is a notebook's source; its ``.ipynb`` is that source with the
-output on the drawn sample. ``python execute.py`` executes them all, ``python execute.py
-NAME --data FOLDER --output FOLDER`` runs some on the real archive.
+output on the drawn sample, or on the real archive for those of ``ON_ARCHIVE``. ``python
+execute.py`` executes the former, ``python execute.py NAME --data FOLDER`` the latter;
+``--output FOLDER`` stores the output of any on either elsewhere.
 """
 
 import argparse
@@ -30,6 +31,7 @@ NAMES = (
     "train_predict_image_similarity",
     "compare_similarity_models",
 )
+ON_ARCHIVE = ("train_image_classification",)  # whose output here is that of the archive
 # Not the notebook's fault: matplotlib's font list built on first use, and deprecation
 # warnings of ipykernel itself.
 _PRELUDE = """
@@ -132,11 +134,18 @@ def main(argv=None):
     parser.add_argument("--data", type=Path, help="folder of the real archive")
     parser.add_argument("--output", type=Path, help="by default beside the sources")
     arguments = parser.parse_args(argv)
-    if arguments.data and not arguments.output:
-        parser.error("--data needs --output: the notebooks here show the drawn sample")
+    names = arguments.names or [
+        name for name in NAMES if arguments.output or name not in ON_ARCHIVE
+    ]
+    for name in names:
+        if not arguments.output and bool(arguments.data) != (name in ON_ARCHIVE):
+            shown = "the archive" if name in ON_ARCHIVE else "the drawn sample"
+            parser.error(
+                f"{name} shows {shown} here; give --output to run it otherwise"
+            )
     output = arguments.output or HERE
     output.mkdir(parents=True, exist_ok=True)
-    for name in arguments.names or NAMES:
+    for name in names:
         notebook = read_source(name)
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:

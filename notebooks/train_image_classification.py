@@ -4,8 +4,8 @@
 # **Question.** Of several networks, which classifies pictures best, and is it robust
 # when light, focus or compression differ from the training pictures?
 #
-# **Data.** A small drawn sample. Set `GEOIMAGES_DATA` to the folder that holds
-# `geological_similarity.zip` to use the public archive.
+# **Data.** The output below is that of the public archive: set `GEOIMAGES_DATA` to the
+# folder that holds `geological_similarity.zip`. Without it, a small drawn sample is used.
 
 # %%
 import os

@@ -144,7 +144,22 @@ def test_a_run_is_written_without_what_changes(tmp_path, monkeypatch, capsys):
     assert "small: " in capsys.readouterr().out
 
 
+def test_one_shows_the_real_archive_and_none_of_its_pictures():
+    (name,) = notebooks.ON_ARCHIVE
+    source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    assert "sample_sheet" not in source
+    assert "plot_matches" not in source
+    printed = [
+        output.text
+        for cell in committed(name).cells
+        for output in cell.get("outputs", [])
+        if "text" in output
+    ]
+    assert "18,504 training pictures" in printed[0]
+    assert "accuracy on 3,965 test pictures: 0.99" in "".join(printed)
+
+
 def test_the_real_archive_is_not_written_here(capsys):
     with pytest.raises(SystemExit):
         notebooks.main(["--data", "somewhere"])
-    assert "--data needs --output" in capsys.readouterr().err
+    assert "shows the drawn sample here" in capsys.readouterr().err
