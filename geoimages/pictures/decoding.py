@@ -118,6 +118,7 @@ def _decode_jpeg(data, info, max_pixels):
 
 def _check_png(data):
     """Hold each chunk of a PNG against its CRC; Pillow leaves the pixels' out."""
+    data = memoryview(data)  # a slice copies nothing
     at, kind = 8, b""
     while kind != b"IEND":
         length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
@@ -125,7 +126,7 @@ def _check_png(data):
         if end + 4 > len(data):
             raise Refused("truncated", "no end chunk")
         if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4]):
-            name = kind.decode("ascii", "replace")
+            name = bytes(kind).decode("ascii", "replace")
             raise Refused("undecodable", f"the checksum of a chunk {name} is wrong")
         at = end + 4
 
