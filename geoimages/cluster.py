@@ -1,4 +1,4 @@
-"""KMeansModel: only the clusters next to the candidate are searched."""
+"""KMeansModel: search only the clusters nearest to the candidate."""
 
 import numbers
 
@@ -22,22 +22,22 @@ class KMeansModel(UpdatableModel):
     k_candidates : int, default=12
         Number of pictures to return.
     dist_metric : str, default="correlation"
-        Any metric name of `scipy.spatial.distance.cdist`; it ranks the pictures of
-        the clusters searched. The clusters themselves are euclidean.
+        Any metric of `scipy.spatial.distance.cdist`, to rank the pictures of the
+        clusters searched. The clustering itself is euclidean.
     features : transformer, "passthrough" or None, default=None
-        What to compare: the transformer's output (it is cloned and fitted; wrap a
-        trained one in `sklearn.frozen.FrozenEstimator`), or the pixels.
+        The features to compare; None means pixels. The transformer is cloned and
+        fitted; wrap a fitted one in `sklearn.frozen.FrozenEstimator`.
     clusters_searched : int, default=1
-        How many clusters, nearest first, are searched: more take longer and miss
-        less, ``num_clusters`` of them miss nothing.
+        Number of clusters to search, nearest first. More clusters take longer and miss
+        less; ``num_clusters`` is exact.
     recall_target : float, optional
-        Share of the true neighbors to find, in (0, 1]: as many clusters are searched
-        as that takes on the stored pictures, whatever `clusters_searched` says.
+        Recall of the true neighbors, in (0, 1]; the number of clusters searched is
+        chosen to reach it on the stored pictures, overriding `clusters_searched`.
     orientation : {"fixed", "rotations", "any"}, default="fixed"
-        How the candidate may be rotated: not at all, by quarters, or by quarters and
-        mirrored. Each picture is as near as in its best orientation, as if rotated
-        copies of the collection were stored. Pictures that are not square are rotated
-        by 180 degrees only.
+        Orientations of the candidate to try: only the given one, rotations by multiples
+        of 90°, or rotations and mirror images. The distance to a picture is that of the
+        best orientation, as if rotated copies of the collection were stored. Pictures
+        that are not square are only rotated by 180°.
     rerank : {"auto", None}, default="auto"
         Whether features that can verify a candidate against a short list, such as
         `PatternFeatures`, re-rank it.
@@ -45,23 +45,23 @@ class KMeansModel(UpdatableModel):
         (height, width, channels) of flat rows. By default rows of 3·s² values are
         (s, s, 3) and pictures bring their own.
     metric_params : dict, optional
-        Keywords of the distance: ``p`` (minkowski), ``V`` (seuclidean), ``VI``
-        (mahalanobis), ``w``. ``V`` and ``VI`` are learned from the stored rows by
+        Parameters of the distance: ``p`` (minkowski), ``V`` (seuclidean), ``VI``
+        (mahalanobis), ``w``. ``V`` and ``VI`` are estimated from the stored rows by
         default.
     pooling : {"auto", None}, default="auto"
-        Whether pictures are clustered by their averages in 2 × 2 blocks,
-        which is some hundred times faster than by all their pixels, at the same
-        inertia within 1 %. Features are never pooled.
+        Whether pictures are clustered on their 2 × 2 block means, which is some hundred
+        times faster than on all pixels, at the same inertia within 1 %. Features are
+        never pooled.
     n_init : int or "auto", default="auto"
-        How often k-means starts again, as in `sklearn.cluster.KMeans`; "auto" is 4
-        times on block averages.
+        Number of initializations, as in `sklearn.cluster.KMeans`; "auto" is 4 on block
+        means.
     algorithm : {"partitioned", "exact", "auto"}, default="partitioned"
-        Whether the nearest clusters are searched or all of them. "auto" searches all
-        up to 200 million stored values (pictures × columns).
+        Whether to search the nearest clusters or all of them. "auto" searches all up
+        to 200 million stored values (pictures × columns).
     random_state : int, RandomState or None, default=0
         Seed of k-means.
     n_jobs : int, optional
-        Threads that search, as `joblib.Parallel` counts them. The answers do not
+        Number of threads for the search, as in `joblib.Parallel`. The answers do not
         depend on it.
 
     Attributes
@@ -83,37 +83,34 @@ class KMeansModel(UpdatableModel):
     n_features_in_ : int
         Values in a fitted row.
     features_ : transformer
-        The fitted features, where there are any.
+        The fitted features, if any.
     pictures_ : ndarray, Collection or None
-        The fitted pictures, where features describe them; no copy.
+        The fitted pictures (not a copy), if there are features.
     thumbnails_ : ndarray or None
-        What a short list is verified by, where it is.
+        Thumbnails for the verification of a short list, if any.
     clusters_searched_ : int
-        How many clusters are searched.
+        Number of clusters searched.
     recall_ : float
-        Share of the true ``k_candidates`` nearest found, measured at `fit` on 256 of
-        the stored pictures against exact search.
+        Recall of the true ``k_candidates`` nearest neighbors, measured in `fit` on 256
+        of the stored pictures against exact search.
     recall_curve_ : ndarray of shape (num_clusters,)
-        The same with 1, 2, … clusters searched.
+        The recall with 1, 2, … clusters searched.
     n_rebuilds_ : int
-        How often `add` and `remove` made the clusters again.
+        Number of times that `add` and `remove` rebuilt the clusters.
     mean_list_size_ : float
-        Pictures in the cluster of a picture, on average over the pictures, when the
-        clusters were made.
+        Size of a picture's cluster, averaged over the pictures, at the last clustering.
     search_ : InvertedFile
-        The stored rows, cluster by cluster.
+        The search engine, with the stored rows by cluster.
 
     See Also
     --------
-    PairwiseModel : Compares the candidate with every stored picture, or with those
-        of the nearest of very many clusters.
+    PairwiseModel : Exact search, or search of the nearest of many small clusters.
 
     Notes
     -----
-    Where the clusters searched hold fewer than ``k_candidates`` pictures, the next
-    nearest clusters follow. A candidate near the border of its cluster has true
-    neighbors beyond it: with one cluster of three searched, about half of them are
-    found on raw pixels.
+    If the clusters searched hold fewer than ``k_candidates`` pictures, the next nearest
+    clusters are searched. A candidate near the border of its cluster has neighbors in
+    other clusters: on raw pixels, one of three clusters finds about half of them.
 
     Examples
     --------
@@ -171,7 +168,7 @@ class KMeansModel(UpdatableModel):
         X, y
             As in `PairwiseModel.fit`.
         num_clusters : int, optional
-            Number of clusters, for this call; by default the model's.
+            Number of clusters; overrides the model's for this call.
 
         Returns
         -------
@@ -191,7 +188,7 @@ class KMeansModel(UpdatableModel):
         if k > len(rows):
             raise ValueError(
                 f"num_clusters={k} is more than there are pictures "
-                f"(n_samples={len(rows)}); ask for {len(rows)} or fewer."
+                f"(n_samples={len(rows)}); use {len(rows)} or fewer."
             )
         self._index(rows, k)
         return self
@@ -204,7 +201,7 @@ class KMeansModel(UpdatableModel):
             raise ValueError(f"pooling must be 'auto' or None, got {self.pooling!r}.")
 
     def _index(self, rows, n_clusters):
-        """Store the rows cluster by cluster."""
+        """Store the rows by cluster."""
         exact = self._exact_search(rows)
         stored, rank = exact.rows, exact.rank
         self.labels_, self.cluster_centers_, self.inertia_ = self._clustering(
@@ -225,7 +222,7 @@ class KMeansModel(UpdatableModel):
         return len(self.cluster_centers_)
 
     def _follow(self, rows, kept):
-        """Search other rows: those kept, by positions, and any others below them."""
+        """Update the search engine to rows: the kept positions, then new rows."""
         params, centers = self.metric_params, self.cluster_centers_
         self.search_ = self.search_.changed(
             rows, self.search_rank_, kept, params, self.dist_metric
@@ -237,7 +234,7 @@ class KMeansModel(UpdatableModel):
             self._index(rows, len(centers))
 
     def _measure_recall(self):
-        """Learn how many clusters to search, and what part of the neighbors they hold."""
+        """Choose the number of clusters to search, and measure the recall."""
         n_clusters = len(self.cluster_centers_)
         metric = check_metric(self.dist_metric)
         k = self.k_candidates
@@ -267,20 +264,20 @@ class KMeansModel(UpdatableModel):
         explain=False,
         clusters_searched=None,
     ):
-        """Find the pictures most like each candidate in the clusters nearest to it.
+        """Find the pictures most similar to each candidate in its nearest clusters.
 
         Parameters
         ----------
         X, k_candidates, dist_metric, exclude, orientation, explain
             As in `PairwiseModel.predict`.
         clusters_searched : int, optional
-            Number of clusters to search, for this call; by default the model's.
+            Number of clusters to search; overrides the model's for this call.
 
         Returns
         -------
         matches : DataFrame
-            The ranked table, as `PairwiseModel.predict` returns it. Where the
-            clusters searched hold too few pictures the next nearest follow.
+            The ranked table, as returned by `PairwiseModel.predict`. If the clusters
+            searched hold too few pictures, the next nearest are searched.
 
         Raises
         ------
@@ -307,9 +304,9 @@ class KMeansModel(UpdatableModel):
         )
 
     def model_inertias(self, clusters):
-        """Return the inertia that k-means reaches for several numbers of clusters.
+        """Return the inertia of k-means for several numbers of clusters.
 
-        Fresh models are fitted on the stored pictures; the fitted one stays as it is.
+        New models are fitted on the stored pictures; this one is not changed.
 
         Parameters
         ----------
@@ -319,8 +316,8 @@ class KMeansModel(UpdatableModel):
         Returns
         -------
         inertias : list of float
-            Sum of squared distances to the nearest center, in 0–1 units, one for
-            each number of clusters.
+            Sum of squared distances to the nearest center, in 0–1 units, for each
+            number of clusters.
 
         Raises
         ------
@@ -332,13 +329,13 @@ class KMeansModel(UpdatableModel):
         check_is_fitted(self)
         if isinstance(clusters, numbers.Number):
             raise TypeError(
-                f"clusters is a list or range of numbers to try, got {clusters!r}; "
-                f"give range(1, {clusters + 1}), for example."
+                f"clusters must be a list or range of numbers, got {clusters!r}; "
+                f"pass range(1, {clusters + 1}), for example."
             )
         clusters = [check_count("clusters", k) for k in clusters]
         if clusters and max(clusters) > len(self.keys_):
             raise ValueError(
-                f"clusters asks for {max(clusters)}, but only {len(self.keys_)} "
+                f"clusters holds {max(clusters)}, but only {len(self.keys_)} "
                 "pictures are stored."
             )
         clustering = self._clustering(self.search_.rows)

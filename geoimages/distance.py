@@ -1,4 +1,4 @@
-"""PairwiseModel: every stored picture is compared with the candidate."""
+"""PairwiseModel: compare the candidate with every stored picture."""
 
 from .search import FaissSearch, InvertedFile
 from .search.clustering import partition
@@ -16,16 +16,16 @@ class PairwiseModel(UpdatableModel):
     k_candidates : int, default=12
         Number of pictures to return.
     dist_metric : str, default="correlation"
-        Any metric name of `scipy.spatial.distance.cdist`. Distances between pictures
-        are in 0–1 units, whatever the dtype.
+        Any metric of `scipy.spatial.distance.cdist`. Pictures are compared on a 0–1
+        scale, whatever the dtype.
     features : transformer, "passthrough" or None, default=None
-        What to compare: the transformer's output (it is cloned and fitted; wrap a
-        trained one in `sklearn.frozen.FrozenEstimator`), or the pixels.
+        The features to compare; None means pixels. The transformer is cloned and
+        fitted; wrap a fitted one in `sklearn.frozen.FrozenEstimator`.
     orientation : {"fixed", "rotations", "any"}, default="fixed"
-        How the candidate may be rotated: not at all, by quarters, or by quarters and
-        mirrored. Each picture is as near as in its best orientation, as if rotated
-        copies of the collection were stored. Pictures that are not square are rotated
-        by 180 degrees only.
+        Orientations of the candidate to try: only the given one, rotations by multiples
+        of 90°, or rotations and mirror images. The distance to a picture is that of the
+        best orientation, as if rotated copies of the collection were stored. Pictures
+        that are not square are only rotated by 180°.
     rerank : {"auto", None}, default="auto"
         Whether features that can verify a candidate against a short list, such as
         `PatternFeatures`, re-rank it.
@@ -33,28 +33,32 @@ class PairwiseModel(UpdatableModel):
         (height, width, channels) of flat rows. By default rows of 3·s² values are
         (s, s, 3) and pictures bring their own.
     metric_params : dict, optional
-        Keywords of the distance: ``p`` (minkowski), ``V`` (seuclidean), ``VI``
-        (mahalanobis), ``w``. ``V`` and ``VI`` are learned from the stored rows by
+        Parameters of the distance: ``p`` (minkowski), ``V`` (seuclidean), ``VI``
+        (mahalanobis), ``w``. ``V`` and ``VI`` are estimated from the stored rows by
         default.
     algorithm : {"exact", "partitioned", "faiss", "auto"}, default="exact"
-        Whether each stored picture is compared, or those of the nearest of many
-        clusters, which finds `recall_target` of the true neighbors and pays from some
-        hundred thousand pictures on. "auto" is exact up to 200 million stored values
-        (pictures × columns): a tenth of a second a candidate. "faiss" compares those
-        that an index of faiss names (`pip install 'geoimages[faiss]'`).
+        The search algorithm:
+
+        - "exact" compares every stored picture.
+        - "partitioned" is an inverted file (IVF): it searches the nearest of many
+          clusters, as many as `recall_target` requires, and pays off from a few hundred
+          thousand pictures on.
+        - "faiss" takes a short list from a faiss index
+          (`pip install 'geoimages[faiss]'`).
+        - "auto" is exact up to 200 million stored values (pictures × columns), a tenth
+          of a second per query, and partitioned beyond.
     recall_target : float, default=0.95
-        Share of the true ``k_candidates`` nearest that a partitioned search or faiss
-        is to find, in (0, 1]: as many clusters are searched as that takes on the
-        stored pictures.
+        Recall of the true ``k_candidates`` nearest neighbors, in (0, 1], that a
+        partitioned or faiss search is tuned to reach on the stored pictures.
     faiss_factory : str, optional
-        The index of faiss, as `faiss.index_factory` takes it, for example
+        Description of the faiss index for `faiss.index_factory`, for example
         "IVF1024,SQ8" or "HNSW32"; by default "Flat" for fewer than 10,000 pictures,
-        else 4 √n lists of whole rows.
+        otherwise an IVF of 4 √n lists of uncompressed rows.
     random_state : int, RandomState or None, default=0
-        Seed of the partition.
+        Seed of the clustering.
     n_jobs : int, optional
-        Threads that search, as `joblib.Parallel` counts them. The answers do not
-        depend on it; faiss takes one.
+        Number of threads for the search, as in `joblib.Parallel`. The answers do not
+        depend on it; faiss uses one.
 
     Attributes
     ----------
@@ -69,32 +73,31 @@ class PairwiseModel(UpdatableModel):
     n_features_in_ : int
         Values in a fitted row.
     features_ : transformer
-        The fitted features, where there are any.
+        The fitted features, if any.
     pictures_ : ndarray, Collection or None
-        The fitted pictures, where features describe them; no copy.
+        The fitted pictures (not a copy), if there are features.
     thumbnails_ : ndarray or None
-        What a short list is verified by, where it is.
+        Thumbnails for the verification of a short list, if any.
     search_ : ExactSearch, InvertedFile or FaissSearch
-        The stored rows.
+        The search engine with the stored rows.
     algorithm_ : {"exact", "partitioned", "faiss"}
-        How they are searched.
+        The search algorithm in use.
     recall_ : float
-        Share of the true ``k_candidates`` nearest found: 1 for exact search, else
-        measured at `fit` on 256 of the stored pictures against exact search.
+        Recall of the true ``k_candidates`` nearest neighbors: 1 for exact search,
+        otherwise measured in `fit` on 256 of the stored pictures against exact search.
     clusters_searched_ : int or None
-        How many clusters are searched, of about 2 √n; for faiss its ``nprobe``, None
-        where its index has no lists.
+        Number of clusters searched, of about 2 √n; for faiss its ``nprobe``, or None
+        for an index without lists.
     recall_curve_ : ndarray of shape (n_clusters,) or None
         The recall with 1, 2, … clusters searched; None for exact search and faiss.
     n_rebuilds_ : int
-        How often `add` and `remove` made the clusters, or the index of faiss, again.
+        Number of times that `add` and `remove` rebuilt the clusters or the faiss index.
     mean_list_size_ : float
-        Pictures in the cluster (or list) of a picture, on average over the pictures,
-        when the clusters were made.
+        Size of a picture's cluster, averaged over the pictures, at the last clustering.
 
     See Also
     --------
-    KMeansModel : Clusters the pictures into few groups that can be looked at.
+    KMeansModel : Searches few clusters, which can also be inspected.
 
     Notes
     -----
@@ -103,20 +106,19 @@ class PairwiseModel(UpdatableModel):
     key. A constant picture (correlation) or a black one (cosine) is at distance 1
     from everything but an identical one.
 
-    A partition suits the distance it was fitted with: directions of centered rows for
-    correlation, of rows for cosine, the rows themselves otherwise. Another distance
-    asked of `predict` is searched in the same clusters, with a recall of its own. The
-    distances in the answer are as exact as ever.
+    Clusters are computed for the distance given to `fit`: of centered and normalized
+    rows for correlation, of normalized rows for cosine, of the rows themselves
+    otherwise. Another distance given to `predict` uses the same clusters, with a
+    different recall. The distances in the answer are always exact.
 
-    faiss keeps rows of its own beside the stored ones, in float32 or in as little as
-    its index does, and names a short list for each candidate. What is in the answer
-    is then computed and ordered as in exact search, so a "Flat" index gives the
-    answers of exact search. It serves correlation, cosine, euclidean and sqeuclidean,
-    each by an index of its own but the last two, runs on one thread, so that the
-    answer does not depend on their number, and is saved with a checksum that is
-    compared before faiss reads a byte. That tells of damage, not of malice: load
-    files of people you trust. A graph ("HNSW") cannot be taken from: `remove` makes
-    it again.
+    faiss stores its own copy of the rows, in float32 or compressed, and returns a short
+    list for each query. Distances are then computed and ordered as in exact search, so
+    a "Flat" index gives the answers of exact search. It supports correlation, cosine,
+    euclidean and sqeuclidean (the last two share an index), runs on one thread, so that
+    answers do not depend on the number of threads, and is saved with a checksum that is
+    verified before faiss reads the file. The checksum detects damage, not tampering:
+    load files only from people you trust. A graph ("HNSW") does not support removal:
+    `remove` rebuilds it.
 
     Examples
     --------
@@ -168,7 +170,7 @@ class PairwiseModel(UpdatableModel):
             check_faiss(self.dist_metric, self.faiss_factory, self.metric_params)
 
     def _index(self, rows):
-        """Store the rows, clustered or indexed by faiss where they are to be."""
+        """Store the rows in the search engine of the algorithm."""
         self.search_ = self._exact_search(rows)
         self.algorithm_ = choose_algorithm(self.algorithm, self.search_.rows)
         self.recall_, self.clusters_searched_, self.recall_curve_ = 1.0, None, None
@@ -202,7 +204,7 @@ class PairwiseModel(UpdatableModel):
         return 1
 
     def _follow(self, rows, kept):
-        """Search other rows: those kept, by positions, and any others below them."""
+        """Update the search engine to rows: the kept positions, then new rows."""
         engine = None
         if self.algorithm_ == "partitioned":
             rank, params = self.search_rank_, self.metric_params
@@ -217,7 +219,7 @@ class PairwiseModel(UpdatableModel):
         self.n_rebuilds_ += self.algorithm_ != "exact"
         try:
             self._index(rows)
-        except ValueError:  # too few rows are left for an index of faiss
+        except ValueError:  # too few rows remain for the faiss index
             self.algorithm_ = "exact"
 
     def _find(self, rows, k, metric, exclude, n_orientations):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and progress that knows when to be silent."""
+"""Atomic file writing, and progress bars."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ _swept = {}  # folders, and when
 
 
 def _sweep(folder):
-    """Remove what killed processes left in a folder, once an hour at most."""
+    """Remove the leftovers of killed processes from a folder, at most once an hour."""
     now = time.time()
     if now - _swept.get(folder, 0) < _HOUR:  # to list it for every file takes long
         return
@@ -26,7 +26,7 @@ def _sweep(folder):
 
 
 def _name(error, temporary, path):
-    """Make an error speak of the file that was to be written."""
+    """Name the target file in an error about the temporary one."""
     if error.filename and Path(error.filename) == temporary:
         error.filename, error.filename2 = str(path), None
     error.args = tuple(
@@ -37,7 +37,7 @@ def _name(error, temporary, path):
 
 @contextlib.contextmanager
 def atomic_path(path):
-    """Give a temporary path that takes the place of `path` when the block succeeds.
+    """Yield a temporary path that replaces `path` when the block succeeds.
 
     Parameters
     ----------
@@ -47,9 +47,9 @@ def atomic_path(path):
     Yields
     ------
     temporary : Path
-        A path in the same folder that does not exist yet. It is renamed to `path`
-        at the end, or removed when the block raises; a killed process leaves `path`
-        as it was. What killed processes left in the folder is removed a day later.
+        A path in the same folder that does not exist yet. It is renamed to `path` at
+        the end, or removed if the block raises; a killed process leaves `path`
+        unchanged. Leftovers of killed processes are removed after a day.
 
     Raises
     ------
@@ -76,21 +76,20 @@ def atomic_path(path):
 
 
 def progress(iterable=None, *, desc, total=None, unit="it"):
-    """Wrap an iterable in a progress bar, silent when nobody watches.
+    """Wrap an iterable in a progress bar.
 
-    The bar shows on a terminal and in a notebook, once the work has taken more than
-    a second.
+    The bar is shown only on a terminal or in a notebook, and only after a second.
 
     Parameters
     ----------
     iterable : iterable, optional
-        What to go through; without one, call ``update`` on what is returned.
+        The iterable; without one, call ``update`` on the bar returned.
     desc : str
-        What is being done.
+        Description of the task.
     total : int, optional
-        Number of steps, where `iterable` has no length.
+        Number of steps, if `iterable` has no length.
     unit : str, default="it"
-        What one step is.
+        Name of a step.
 
     Returns
     -------

@@ -32,7 +32,7 @@ TRUSTED = (
     "geoimages.search.ivf.InvertedFile",
     "geoimages.search.faiss_index.FaissSearch",
 )
-"""What a model file may hold beside what skops trusts by itself."""
+"""Types that a model file may contain besides those that skops trusts."""
 
 
 def save(model, path, scores=None, test_keys=None):
@@ -42,18 +42,18 @@ def save(model, path, scores=None, test_keys=None):
     ----------
     model : estimator
         A fitted model or transformer of this package, or a scikit-learn pipeline of
-        such.
+        these.
     path : str or path-like
-        The file, ``.skops`` by custom. It appears when it is whole.
+        The file, usually ``.skops``. It is written atomically.
     scores : dict of str to float, optional
-        What the model scored on its test pictures; `load` gives them back.
+        Scores of the model on its test pictures; `load` returns them.
     test_keys : list of str, optional
         Keys of those pictures.
 
     Raises
     ------
     TypeError
-        If the model holds something that `load` would not trust.
+        If the model contains types that `load` would not trust.
     NotFittedError
         If it is not fitted.
 
@@ -73,8 +73,8 @@ def save(model, path, scores=None, test_keys=None):
     """
     if not isinstance(model, BaseEstimator):
         raise TypeError(
-            f"save takes a fitted estimator, got {type(model).__name__}; a Collection "
-            "is a file already."
+            f"save needs a fitted estimator, got {type(model).__name__}; a Collection "
+            "is already a file."
         )
     check_is_fitted(model)
     about = {
@@ -105,7 +105,7 @@ def _strangers(path):
 
 
 def load(path):
-    """Read a model that `save` wrote.
+    """Read a model written by `save`.
 
     Parameters
     ----------
@@ -124,13 +124,13 @@ def load(path):
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is no model of this package, is damaged, or holds types that are
-        not trusted, which are named; nothing of it was run.
+        If the file is not a model of this package, is damaged, or contains untrusted
+        types, which are named; no code from it is run.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"No model at {path}; make one with 'geoimages train rocks.h5 -o "
+            f"No model at {path}; create one with 'geoimages train rocks.h5 -o "
             f"{path.name}'."
         )
     try:

@@ -1,4 +1,4 @@
-"""The classifier's work on files: train on a collection, classify pictures, evaluate."""
+"""Workflows on collections and files: train, classify, evaluate, find similar."""
 
 from hashlib import blake2b
 from pathlib import Path
@@ -30,11 +30,11 @@ from .similarity.ranking import FOUND
 UNLIKE = 99
 """Novelty, in percent, above which a picture is unlike the collection."""
 _BATCH_BYTES = 1 << 26  # pictures classified at once
-_MOST_CLASSES = 3  # that a row of the table names
+_MOST_CLASSES = 3  # listed in a row of the table
 
 
 def _content_hashes(images):
-    """64-bit hash of each picture, the same for its quarter turns: (n,) uint64."""
+    """Rotation-invariant 64-bit hash of each picture: (n,) uint64."""
     hashes = [
         min(
             blake2b(np.rot90(image, turn).tobytes(), digest_size=8).digest()
@@ -46,7 +46,7 @@ def _content_hashes(images):
 
 
 def _read_split(path):
-    """Read a table that ``geoimages split`` wrote, with the keys as they were."""
+    """Read a table written by ``geoimages split``, with keys as strings."""
     table = pd.read_csv(path, dtype={"key": str}, keep_default_na=False)
     if "key" in table:
         table["key"] = table["key"].map(original)
@@ -54,22 +54,22 @@ def _read_split(path):
 
 
 def holdout(collection, split=None, share=0.15, random_state=0):
-    """Split a collection's labelled pictures into train and test.
+    """Split the labeled pictures of a collection into train and test.
 
-    Rotated copies stay on their original's side, and copies of a picture on one.
+    Rotated copies and duplicates of a picture stay on one side.
 
     Parameters
     ----------
     collection : Collection
         The pictures.
     split : path of a CSV or DataFrame, optional
-        Columns ``key`` and ``split``; pictures marked ``train`` are learned from, all
-        others it names are tested on.
+        Columns ``key`` and ``split``; pictures marked ``train`` are for training, all
+        others listed for testing.
     share : float, default=0.15
-        Without `split`, the share of each class to test on; see
+        Without `split`, the share of each class held out for testing; see
         `geoimages.split`.
     random_state : int, RandomState or None, default=0
-        Seed.
+        Seed of the split.
 
     Returns
     -------
@@ -84,8 +84,8 @@ def holdout(collection, split=None, share=0.15, random_state=0):
     labelled = np.flatnonzero(collection.labels != "")
     if not len(labelled):
         raise ValueError(
-            f"No picture of {collection.path.name} has a label; put pictures into a "
-            "folder for each class, or give a metadata table with a column 'label'."
+            f"No picture of {collection.path.name} has a label; put pictures into "
+            "class folders, or pass a metadata table with a column 'label'."
         )
     if split is None:
         parts = split_collection(collection, share, random_state=random_state)
@@ -94,13 +94,13 @@ def holdout(collection, split=None, share=0.15, random_state=0):
         )
     if not isinstance(split, pd.DataFrame) and not Path(split).is_file():
         raise FileNotFoundError(
-            f"No split at {split}; give a CSV with the columns key and split, which "
-            "'geoimages split' writes."
+            f"No split at {split}; pass a CSV with the columns key and split, as "
+            "written by 'geoimages split'."
         )
     table = split if isinstance(split, pd.DataFrame) else _read_split(split)
     if not {"key", "split"} <= set(table.columns):
         raise ValueError(
-            f"A split has the columns 'key' and 'split', got "
+            f"A split needs the columns 'key' and 'split', got "
             f"{', '.join(map(str, table.columns))}."
         )
     side = dict(zip(table["key"].astype(str), table["split"], strict=True))
@@ -132,9 +132,9 @@ def train_classifier(collection, model=None, *, split=None, share=0.15, random_s
     Returns
     -------
     model : classifier
-        Fitted. ``picture_fit_`` is how the collection's pictures were brought to their
-        size (crop, pad or stretch); ``learned_hashes_`` and ``held_out_hashes_`` are
-        hashes of what it learned from and was scored on.
+        Fitted. ``picture_fit_`` is how the collection's pictures were resized (crop,
+        pad or stretch); ``learned_hashes_`` and ``held_out_hashes_`` are hashes of the
+        training and the test pictures.
     scores : dict
         ``accuracy``, ``log_loss``, ``calibration_error``, ``train_pictures`` and
         ``test_pictures``.
@@ -169,14 +169,14 @@ def _precision(stored, labels, queries, wanted, k=5):
 
 
 def learn_embedding(collection, model=None, *, split=None, share=0.15, random_state=0):
-    """Learn a space in which pictures of one class lie together.
+    """Train an embedding on the labels of a collection, for similarity search.
 
     Parameters
     ----------
     collection : Collection
         Pictures with labels.
     model : TripletEmbedding or MLPEmbedding, optional
-        By default a `TripletEmbedding`; it learns from `RockFeatures`.
+        By default a `TripletEmbedding`; its input is `RockFeatures`.
     split, share, random_state
         As in `holdout`.
 
@@ -186,8 +186,8 @@ def learn_embedding(collection, model=None, *, split=None, share=0.15, random_st
         Fitted features and embedding, for the ``features`` of a similarity model, in a
         `sklearn.frozen.FrozenEstimator`.
     scores : dict
-        ``precision_at_5`` of the held-out pictures among those learned from,
-        ``precision_at_5_before`` in the features alone, ``train_pictures`` and
+        ``precision_at_5`` of the held-out pictures among the training pictures,
+        ``precision_at_5_before`` with the features alone, ``train_pictures`` and
         ``test_pictures``.
     test_keys : list of str
         The pictures it was scored on.
@@ -220,12 +220,12 @@ def learn_embedding(collection, model=None, *, split=None, share=0.15, random_st
         "train_pictures": len(train),
         "test_pictures": len(test),
     }
-    # The pipeline is made of fitted steps, and so is fitted.
+    # A pipeline of fitted steps is fitted.
     return make_pipeline(features, model), scores, collection.keys[test].tolist()
 
 
 def _read_file(file, model):
-    """One picture of a file and a note of what was done to it, or None and why."""
+    """Read a file: the picture and a note on resizing, or None and the reason."""
     try:
         image = read_image(file, alpha=model.image_shape_[2] == 4)
     except ImageReadError as error:
@@ -268,7 +268,7 @@ def _pictures_of(path, model):
 
 
 def _classify(model, images):
-    """Answers about pictures of one shape: a list of dicts."""
+    """Classify pictures of one shape: a list of dicts."""
     images = np.stack(images)
     proba = model.predict_proba(images)
     novelty = np.full(len(images), np.nan)
@@ -293,21 +293,21 @@ def classify_files(model, paths):
     Parameters
     ----------
     model : ConvNetClassifier
-        Fitted. Pictures of another size are brought to its own as those that it learned
-        from were (``picture_fit_``).
+        Fitted. Pictures of another size are resized in the same way as the training
+        pictures (``picture_fit_``).
     paths : sequence of path-like or Collection
-        Pictures; folders, whose files with the name of a picture are classified; and
+        Picture files, folders (their files with a picture suffix are classified) and
         collections.
 
     Returns
     -------
     table : DataFrame
-        A row for each file in the order given, and for each picture of a folder or
-        collection: ``picture`` (path or key), ``class``, ``probability``, ``novelty``
-        (percentile of its distance to the training pictures among held-out ones),
-        ``note`` (that it was resized, that it is unlike the collection, or why it could
-        not be read), and the next two classes, ``class_2``, ``probability_2``,
-        ``class_3`` and ``probability_3``, of models that have them.
+        One row per file in the order given, and per picture of a folder or collection:
+        ``picture`` (path or key), ``class``, ``probability``, ``novelty`` (percentile
+        of its distance to the training pictures among held-out ones), ``note``
+        (resized, unlike the collection, or why it could not be read), and the next two
+        classes, ``class_2``, ``probability_2``, ``class_3`` and ``probability_3``, if
+        the model has as many.
 
     Raises
     ------
@@ -347,17 +347,17 @@ def classify_files(model, paths):
 
 
 def _unseen(model, collection):
-    """Positions to score on, which they are, and which were left out."""
+    """Positions to score, a description of them, and of those left out."""
     labelled = np.flatnonzero(collection.labels != "")
     learned = getattr(model, "learned_hashes_", None)
     if learned is None:
-        on = "all labelled pictures; the model may have learned from some of them"
+        on = "all labeled pictures; the model may have been trained on some of them"
         return labelled, on, ""
     hashes = _hashes_of(collection, labelled)
     seen = np.isin(hashes, learned)
     if seen.all():
         raise ValueError(
-            f"The model learned from all {len(labelled):,} labelled pictures of "
+            f"The model was trained on all {len(labelled):,} labeled pictures of "
             f"{collection.path.name}; evaluate it on others."
         )
     n_held = int(np.isin(hashes[~seen], model.held_out_hashes_).sum())
@@ -367,12 +367,12 @@ def _unseen(model, collection):
         on = f"{n_held:,} held out in training, {n_new:,} new to the model"
     left_out = ""
     if seen.any():
-        left_out = f"{int(seen.sum()):,} pictures that the model learned from"
+        left_out = f"{int(seen.sum()):,} pictures that the model was trained on"
     return labelled[~seen], on, left_out
 
 
 def _hashes_of(collection, positions):
-    """Content hashes of some pictures, read a block at a time."""
+    """Content hashes of some pictures, read in blocks."""
     blocks = [
         _content_hashes(collection[positions[start : start + 1024]])
         for start in range(0, len(positions), 1024)
@@ -381,30 +381,30 @@ def _hashes_of(collection, positions):
 
 
 def evaluate_classifier(model, collection, split=None):
-    """Score a classifier on the pictures of a collection that it did not learn from.
+    """Score a classifier on the pictures of a collection that it was not trained on.
 
     Parameters
     ----------
     model : classifier
-        One of `train_classifier` knows what it learned from by the pictures' content,
-        whatever their keys and their quarter turn; of another, all labelled pictures
-        are scored.
+        A model of `train_classifier` recognizes its training pictures by content,
+        whatever their keys and rotation; for other models, all labeled pictures are
+        scored.
     collection : Collection
         Pictures of the model's shape, with labels.
     split : path of a CSV or DataFrame, optional
-        As in `holdout`; replaces what the model knows.
+        As in `holdout`; overrides the model's own record.
 
     Returns
     -------
     report : dict
-        ``on`` (which pictures), ``left_out`` (which were not scored, and why; else
+        ``on`` (the pictures scored), ``left_out`` (those not scored, and why, or
         empty), ``accuracy``, ``calibration_error``, ``classes`` and ``disturbances``
         (DataFrames), ``y``, ``proba`` and ``keys``.
 
     Raises
     ------
     ValueError
-        If the pictures have another shape than the model's, or it learned from all.
+        If the pictures have another shape than the model's, or it was trained on all.
     """
     if tuple(collection.image_shape) != tuple(model.image_shape_):
         shapes = [
@@ -413,7 +413,7 @@ def evaluate_classifier(model, collection, split=None):
         ]
         raise ValueError(
             f"{collection.path.name} holds pictures of {shapes[0]}, the model was "
-            f"trained on {shapes[1]}; make the collection with --size "
+            f"trained on {shapes[1]}; create the collection with --size "
             f"{model.image_shape_[0]} {model.image_shape_[1]}."
         )
     if split is None:
@@ -423,7 +423,7 @@ def evaluate_classifier(model, collection, split=None):
         learned = getattr(model, "learned_hashes_", [])
         n_seen = int(np.isin(_hashes_of(collection, test), learned).sum())
         if n_seen:
-            on += f"; the model learned from {n_seen:,} of them"
+            on += f"; the model was trained on {n_seen:,} of them"
     images, y = collection[test], collection.labels[test]
     proba = model.predict_proba(images)
     predicted = model.classes_[proba.argmax(axis=1)]
@@ -443,37 +443,36 @@ def evaluate_classifier(model, collection, split=None):
 def find_similar(
     model, collection, candidate, where=None, *, within_class=None, explain=False
 ):
-    """Fit a model on a collection and find what is most like a candidate.
+    """Fit a model on a collection and find the pictures most similar to a candidate.
 
     Parameters
     ----------
     model : PairwiseModel or KMeansModel
-        A clone of it is fitted on the pictures that are searched.
+        A clone of it is fitted on the pictures to search.
     collection : Collection
         The pictures.
     candidate : str or path-like
-        A key of the collection, or else the path of a picture file.
+        A key of the collection, or the path of a picture file.
     where : dict, optional
-        Columns of the collection's table and the value each must have, or a list of
-        values, any of which will do.
+        Columns of the collection's table and the required value, or a list of
+        alternatives.
     within_class : classifier, optional
-        Fitted. Only pictures are searched that have the label it predicts for the
-        candidate.
+        Fitted. Only pictures with the label it predicts for the candidate are searched.
     explain : bool, default=False
-        Whether to share each distance out between blocks of features.
+        Whether to divide each distance among feature blocks.
 
     Returns
     -------
     matches : DataFrame
-        The ranked table of one candidate. ``matches.attrs["notes"]`` says in words what
-        was compared, how, and what was done to the candidate.
+        The ranked table of one candidate. ``matches.attrs["notes"]`` describes what was
+        compared, how, and how the candidate was prepared.
 
     Raises
     ------
     KeyError
         If the candidate is neither a key nor a file, or a column is unknown.
     ValueError
-        If no picture fits `where`, or has the label predicted.
+        If no picture matches `where`, or has the label predicted.
 
     Examples
     --------
@@ -501,7 +500,7 @@ def find_similar(
         of_class = collection.where(label=answer["class"])
         positions = np.intersect1d(positions, of_class)
     inside = known and collection.position(candidate) in positions
-    if known and not inside:  # its rotated copies may be there all the same
+    if known and not inside:  # its rotated copies may still be there
         lineage = collection.table["lineage"].to_numpy()
         own = lineage[collection.position(candidate)]
         positions = positions[lineage[positions] != own]
@@ -527,7 +526,7 @@ def find_similar(
 
 
 def _read_candidate(collection, candidate):
-    """The picture of a key or a file at a collection's size, and notes about it."""
+    """Read the picture of a key or file in the collection's size, with notes."""
     if candidate in collection:
         return collection[candidate], []
     if not Path(candidate).is_file():
@@ -540,7 +539,7 @@ def _read_candidate(collection, candidate):
     if had == size:
         return image, []
     note = (
-        f"{Path(candidate).name} was brought from {had[0]} × {had[1]} to "
+        f"{Path(candidate).name} was resized from {had[0]} × {had[1]} to "
         f"{size[0]} × {size[1]} pixels ({collection.fit})"
     )
     return resize_image(image, size, collection.fit), [note]

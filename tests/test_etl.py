@@ -470,7 +470,7 @@ def test_onehot():
     assert onehot.dtype == np.float32
     assert (onehot.sum(axis=1) == 1).all()
     assert classes[onehot.argmax(axis=1)].tolist() == ["b", "a", "c", "a"]
-    with pytest.raises(ValueError, match="one label a picture"):
+    with pytest.raises(ValueError, match="one label per picture"):
         Labels.categorical_to_onehot([["a", "b"], ["a", "b"]])
 
 

@@ -188,7 +188,7 @@ def test_evaluation_of_another_shape_is_refused(model, tmp_path):
 def test_evaluation_says_on_what(model, rocks):
     plain = clone(QUICK).fit(rocks[:], rocks.labels)
     report = evaluate_classifier(plain, rocks)
-    assert "may have learned from some" in report["on"]
+    assert "may have been trained on some" in report["on"]
     assert report["accuracy"] == plain.score(rocks[:], rocks.labels)
     split = pd.DataFrame({"key": rocks.keys, "split": "dev"})
     split.loc[:200, "split"] = "train"
@@ -196,7 +196,7 @@ def test_evaluation_says_on_what(model, rocks):
     assert report["on"] == "39 pictures: the split's pictures"
     report = evaluate_classifier(model, rocks, split)
     learned = 39 - np.isin(np.arange(201, 240), holdout(rocks)[1]).sum()
-    assert report["on"].endswith(f"; the model learned from {learned} of them")
+    assert report["on"].endswith(f"; the model was trained on {learned} of them")
 
 
 def test_what_was_learned_from_is_told_by_content(model, rocks, tmp_path):
@@ -217,10 +217,10 @@ def test_what_was_learned_from_is_told_by_content(model, rocks, tmp_path):
     mixed = Collection.from_arrays(tmp_path / "b.h5", images, labels)
     report = evaluate_classifier(model, mixed)
     assert report["on"] == "15 pictures: 3 held out in training, 12 new to the model"
-    assert report["left_out"] == "9 pictures that the model learned from"
+    assert report["left_out"] == "9 pictures that the model was trained on"
     assert report["keys"].tolist() == mixed.keys[9:].tolist()
     learned = Collection.from_arrays(tmp_path / "c.h5", images[:9], labels[:9])
-    with pytest.raises(ValueError, match="learned from all 9 labelled pictures of c"):
+    with pytest.raises(ValueError, match="trained on all 9 labeled pictures of c"):
         evaluate_classifier(model, learned)
 
 
@@ -281,7 +281,7 @@ def test_evaluate_from_the_shell(rocks, trained, tmp_path, capsys):
     assert main([*argv, "--plot", str(plots)]) == 0
     out = capsys.readouterr().out
     assert "48 pictures: the pictures held out" in out
-    assert "Left out: 192 pictures that the model learned from." in out
+    assert "Left out: 192 pictures that the model was trained on." in out
     assert "JPEG 30" in out
     assert "recall" in out
     assert sorted(path.name for path in plots.iterdir()) == [

@@ -1,1 +1,1 @@
-"""What the similarity models share: candidates, the ranked table, explanation."""
+"""Base of the similarity models: candidates, the ranked table, explanation."""

@@ -1,4 +1,4 @@
-"""What the similarity models share: stored rows, and the way from candidate to match."""
+"""Base of the similarity models: stored rows, and the path from candidate to match."""
 
 import numbers
 
@@ -20,8 +20,8 @@ from .keys import check_keys, keys_of, positions_of, rank_keys
 from .ranking import Matches, ranked_table
 from .rows import check_features, check_rows, feature_rows, pixel_rows
 
-_BLOCK_QUERIES = 2048  # described and ranked together
-_MOST_READ = 1 << 30  # bytes of pixels: those of larger collections stay in the file
+_BLOCK_QUERIES = 2048  # transformed and ranked together
+_MOST_READ = 1 << 30  # bytes of pixels; larger collections stay in their file
 
 
 def check_count(name, value):
@@ -34,7 +34,7 @@ def check_count(name, value):
 
 
 def _pictures_in(collection):
-    """The pictures of a collection, those of a large one mapped: (n, h, w, c) uint8."""
+    """Return the pictures of a collection, memory-mapped if large: (n, h, w, c) uint8."""
     n_bytes = len(collection) * int(np.prod(collection.image_shape))
     mapped = collection.mapped() if n_bytes > _MOST_READ else None
     return collection[:] if mapped is None else mapped
@@ -43,23 +43,23 @@ def _pictures_in(collection):
 class SimilarityModel(BaseEstimator):
     """Base of the models that rank stored pictures by distance to a candidate.
 
-    A model says how the stored rows are indexed, by `_index`, and which of them are
-    compared, by `_find`; everything else is here.
+    A subclass defines how the stored rows are indexed (`_index`) and which of them are
+    compared (`_find`).
     """
 
     _deduplicates_rotations = False  # whether its engine takes `RotatedRows`
 
     def fit(self, X, y=None):
-        """Store the pictures that candidates will be compared with.
+        """Store the pictures to search.
 
         Parameters
         ----------
         X : DataFrame, Collection or array-like
             Flat rows of shape (n, n_features) or pictures of shape
             (n, height, width, channels). uint8 means 0–255 and float 0–1. The keys
-            are the index of a DataFrame, those of a Collection, else 0 to n − 1.
+            are the index of a DataFrame, those of a Collection, or 0 to n − 1.
         y : array-like of shape (n,), optional
-            Labels, which `score` needs; those of a Collection by default.
+            Labels, required by `score`; by default those of a Collection.
 
         Returns
         -------
@@ -73,22 +73,22 @@ class SimilarityModel(BaseEstimator):
         ValueError
             If an option is unknown, or keys are not unique.
         ImportError
-            If faiss is asked for and not installed.
+            If faiss is selected but not installed.
 
         Notes
         -----
-        Pixels of a `Collection` that holds more than 1 GiB of them stay in its file,
-        which is mapped; keep it unchanged as long as the model is used. They are read
-        into memory where `Collection.mapped` gives None, where a mask puts them on
-        white, where features from elsewhere are given them, where they are clustered or
-        indexed by faiss, for seuclidean and mahalanobis, and where the model is saved,
-        copied, sent to another process or changed.
+        The pixels of a `Collection` of more than 1 GiB stay in its file, which is
+        memory-mapped; do not change it while the model is in use. They are read into
+        memory if `Collection.mapped` returns None, to composite masked pictures on
+        white, for third-party features, for clustering or a faiss index, for seuclidean
+        and mahalanobis, and when the model is saved, copied, sent to another process or
+        updated.
         """
         self._index(self._learn(X, y))
         return self
 
     def _check_parameters(self):
-        """Raise an error where a parameter is unknown."""
+        """Raise an error if a parameter is invalid."""
         check_metric(self.dist_metric)
         check_metric_params(self.metric_params)
         check_orientation(self.orientation)
@@ -96,11 +96,11 @@ class SimilarityModel(BaseEstimator):
             raise ValueError(f"rerank must be 'auto' or None, got {self.rerank!r}.")
 
     def _learn(self, X, y):
-        """Check what is given to `fit`, and return the rows to store: (n, d)."""
+        """Check the input of `fit` and return the rows to store: (n, d)."""
         if isinstance(y, numbers.Number | str):
             raise TypeError(
-                f"y is the labels of the pictures, one each; got {y!r}. To set "
-                f"another parameter name it, for example {self._named_in_fit}={y!r}."
+                f"y must be one label per picture, got {y!r}. To set "
+                f"another parameter, name it, for example {self._named_in_fit}={y!r}."
             )
         self._check_parameters()
         if y is None and is_collection(X) and len(X.classes):
@@ -133,12 +133,12 @@ class SimilarityModel(BaseEstimator):
         )
 
     def _check(self, X, reset=False):
-        """The door: rows, pictures or a collection -> pictures (n, h, w, c)."""
+        """Convert rows, pictures or a collection to pictures (n, h, w, c)."""
         X = _pictures_in(X) if is_collection(X) else X
         return check_images(self, X, reset=reset, dtype=None)
 
     def _set_keys(self, keys):
-        """Learn what follows from the keys alone."""
+        """Set the attributes derived from the keys."""
         self.keys_ = keys
         self.lineage_ = pd.factorize(lineage_of(keys.tolist()))[0]
         self.search_rank_ = rank_keys(keys)
@@ -168,7 +168,7 @@ class SimilarityModel(BaseEstimator):
         orientation=None,
         explain=False,
     ):
-        """Find the stored pictures most like each candidate.
+        """Find the stored pictures most similar to each candidate.
 
         Parameters
         ----------
@@ -176,19 +176,18 @@ class SimilarityModel(BaseEstimator):
             A key of the fitted pictures or a list of them; or pixels: a flat row, a
             picture (height, width, channels), rows, pictures or a DataFrame.
         k_candidates : int, optional
-            Number of pictures to return, for this call; by default the model's.
+            Number of pictures to return; overrides the model's for this call.
         dist_metric : str, optional
-            Distance, for this call; by default the model's.
+            Distance; overrides the model's for this call.
         exclude : {"lineage", "self", None}, default="lineage"
-            What a candidate that is named by key excludes: itself and its rotated
-            copies, itself only, or nothing. Pixels exclude nothing.
+            What to exclude from the matches of a candidate given by key: itself and its
+            rotated copies, only itself, or nothing. Pixels exclude nothing.
         orientation : {"fixed", "rotations", "any"}, optional
-            How the candidate may be rotated, for this call; by default the model's.
+            Rotations of the candidate to try; overrides the model's for this call.
         explain : bool, default=False
-            Whether to add a column for each block of the features: its share of the
-            distance. The shares add up to the distance (of a re-ranked answer: to
-            that of its short list). For cosine, correlation, cityblock and
-            sqeuclidean.
+            Whether to add one column per feature block with its contribution to the
+            distance. Contributions add up to the distance (for a re-ranked answer, to
+            that of the short list). For cosine, correlation, cityblock and sqeuclidean.
 
         Returns
         -------
@@ -216,7 +215,7 @@ class SimilarityModel(BaseEstimator):
         )
 
     def _predict(self, X, k, metric, exclude, orientation, explain, **options):
-        """Make the ranked table; `options` go on to `_find`."""
+        """Make the ranked table; `options` are passed to `_find`."""
         k = check_count("k_candidates", self.k_candidates if k is None else k)
         candidates = self._read(X)
         hidden = excluded(candidates.own, exclude, self.lineage_)
@@ -253,8 +252,8 @@ class SimilarityModel(BaseEstimator):
         orientations = check_orientation(orientation, self.image_shape_)
         if explain and self._compares_pixels:
             raise ValueError(
-                "explain=True tells what each block of features adds to the distance, "
-                "but this model compares pixels; give it features=RockFeatures()."
+                "explain=True divides the distance among feature blocks, but this model "
+                "compares pixels; set features=RockFeatures()."
             )
         verifies = self.thumbnails_ is not None
         depth = max(k, self.features_.shortlist) if verifies else k
@@ -307,12 +306,12 @@ class SimilarityModel(BaseEstimator):
         if self.pictures_ is None:
             raise ValueError(
                 "This model was saved without its pictures, so it cannot rotate one "
-                "that is named by key; give the picture itself."
+                "given by key; pass the picture itself."
             )
         return self.pictures_[positions]
 
     def _describe(self, images):
-        """The rows by which checked pictures are compared: (n, h, w, c) -> (n, d)."""
+        """Transform checked pictures to rows: (n, h, w, c) -> (n, d)."""
         if self._compares_pixels:
             return pixel_rows(images)
         return feature_rows(self.features_, images)
@@ -322,7 +321,7 @@ class SimilarityModel(BaseEstimator):
         return self.search_.take(positions)
 
     def _verify(self, candidates, found, orientation, k):
-        """Re-rank short lists by what `features.verify` says of them."""
+        """Re-rank short lists by `features.verify`."""
         if candidates.images is None:
             thumbnails = self.thumbnails_[candidates.own]
         else:
@@ -338,13 +337,13 @@ class SimilarityModel(BaseEstimator):
         return out
 
     def kneighbors(self, X=None, n_neighbors=None):
-        """Find the nearest stored pictures, as scikit-learn's neighbors do.
+        """Find the nearest neighbors among the stored pictures.
 
         Parameters
         ----------
         X : as in `predict`, optional
-            Candidates; one named by key excludes its rotated copies, too. By default
-            each fitted picture, without itself only.
+            Candidates; one given by key excludes its rotated copies, too. By default
+            every fitted picture, excluding only itself.
         n_neighbors : int, optional
             Number of neighbors; by default ``k_candidates``.
 
@@ -358,7 +357,7 @@ class SimilarityModel(BaseEstimator):
         Raises
         ------
         ValueError
-            If fewer pictures can be found than neighbors asked for.
+            If `n_neighbors` exceeds the number of pictures.
         """
         check_is_fitted(self)
         k = self.k_candidates if n_neighbors is None else n_neighbors
@@ -394,8 +393,7 @@ class SimilarityModel(BaseEstimator):
         Returns
         -------
         precision : float
-            The share of the pictures found that have their candidate's label, mean
-            over the candidates.
+            Share of matches with their candidate's label, averaged over candidates.
 
         Raises
         ------
@@ -406,7 +404,7 @@ class SimilarityModel(BaseEstimator):
         if self.y_ is None:
             raise ValueError(
                 "score compares labels, but the model was fitted without; "
-                "call fit(X, y) with one label a picture."
+                "call fit(X, y) with one label per picture."
             )
         k = check_count("k_candidates", self.k_candidates)
         candidates = self._read(X)
@@ -420,12 +418,12 @@ class SimilarityModel(BaseEstimator):
         return float(np.mean(shares))
 
     def neighbors_table(self, k=None, *, exclude="lineage"):
-        """Find the neighbors of every fitted picture.
+        """Find the nearest neighbors of every fitted picture.
 
         Parameters
         ----------
         k : int, optional
-            Neighbors of each; by default ``k_candidates``.
+            Number of neighbors; by default ``k_candidates``.
         exclude : {"lineage", "self", None}, default="lineage"
             What each excludes, as in `predict`.
 
@@ -441,7 +439,7 @@ class SimilarityModel(BaseEstimator):
         return pd.concat(list(self.neighbors_blocks(k, exclude=exclude)))
 
     def neighbors_blocks(self, k=None, *, exclude="lineage"):
-        """Yield `neighbors_table` block by block, so that it need not fit in memory.
+        """Yield `neighbors_table` in blocks, for tables larger than memory.
 
         Parameters
         ----------

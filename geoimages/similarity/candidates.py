@@ -1,4 +1,4 @@
-"""The door for candidates: whatever `predict` takes becomes keys or pictures."""
+"""Conversion of the candidates of `predict` to keys or pictures."""
 
 import numbers
 import reprlib
@@ -18,16 +18,16 @@ _FEW = 16  # candidates whose lineages are searched for one by one
 
 @dataclass
 class Candidates:
-    """What is asked about: pictures, or some of the fitted ones.
+    """The queries: pictures, or positions among the fitted ones.
 
     Parameters
     ----------
     images : ndarray of shape (m, h, w, c) or None
-        Pictures as they are given.
+        Pictures as given.
     own : ndarray of shape (m,), int or None
-        Else positions among the fitted pictures.
+        Otherwise positions among the fitted pictures.
     names : sequence or None
-        What the ranked table calls them; None for a single one.
+        Their names in the ranked table; None for a single one.
     """
 
     images: np.ndarray | None = None
@@ -63,9 +63,9 @@ def read_candidates(X, position_of, check):
     Raises
     ------
     TypeError
-        If X holds neither keys nor pixels.
+        If X is neither keys nor pixels.
     ValueError
-        If it holds nothing, or pixels that do not fit.
+        If X is empty, or the pixels do not fit.
     KeyError
         If a key is unknown.
     """
@@ -78,12 +78,12 @@ def read_candidates(X, position_of, check):
     given, X = X, X if getattr(X, "ndim", 1) > 1 else np.asarray(X)
     if X.ndim == 1 and not len(X):
         raise ValueError(
-            "X holds no candidate; give a key, a picture or a list of keys."
+            "X holds no candidate; pass a key, a picture or a list of keys."
         )
     if X.ndim == 0 or (X.ndim == 1 and not _are_numbers(X)):
         raise TypeError(
             f"{reprlib.repr(given)} is neither a key or keys, which are strings, nor "
-            "pixels; a picture file is read first: model.predict(rocks.read(path)), "
+            "pixels; read a picture file first: model.predict(rocks.read(path)), "
             "where rocks is the Collection, or read_image(path)."
         )
     if X.ndim in (1, 3):
@@ -111,7 +111,7 @@ def _are_numbers(values):
 
 
 def excluded(own, exclude, lineage):
-    """Positions that candidates do not want to see: a list of arrays, or None.
+    """Positions to exclude for each candidate: a list of arrays, or None.
 
     Parameters
     ----------

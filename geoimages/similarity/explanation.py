@@ -1,4 +1,4 @@
-"""What each block of features adds to a distance."""
+"""Contributions of feature blocks to a distance."""
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -12,8 +12,8 @@ def blocks_of(features):
     Parameters
     ----------
     features : transformer
-        Says it by ``block_of_``, or by names of columns such as ``color__mean``, which
-        `sklearn.pipeline.FeatureUnion` and `sklearn.compose.ColumnTransformer` give.
+        With ``block_of_``, or with column names such as ``color__mean``, as in
+        `sklearn.pipeline.FeatureUnion` and `sklearn.compose.ColumnTransformer`.
 
     Returns
     -------
@@ -34,13 +34,13 @@ def blocks_of(features):
     if blocks is None:
         raise ValueError(
             f"explain=True needs features in blocks, and {type(features).__name__} has "
-            "none; give RockFeatures() or a FeatureUnion."
+            "none; use RockFeatures() or a FeatureUnion."
         )
     return np.asarray(blocks)
 
 
 def block_shares(candidates, rows, distance, metric, blocks):
-    """Share out distances between blocks of columns.
+    """Divide distances among blocks of columns.
 
     Parameters
     ----------
@@ -49,15 +49,15 @@ def block_shares(candidates, rows, distance, metric, blocks):
     distance : ndarray of shape (k,)
         Their distances.
     metric : {"correlation", "cosine", "cityblock", "sqeuclidean"}
-        For the first two, the squared euclidean distance of two unit vectors is twice
-        theirs, and sums over columns.
+        The first two are half the squared euclidean distance of unit vectors, which is
+        a sum over columns.
     blocks : ndarray of shape (d,), str
         The block of each column.
 
     Returns
     -------
     shares : dict of str to ndarray of shape (k,)
-        By block, in the order of the columns; they add up to the distance.
+        By block, in column order; they add up to the distance.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def block_shares(candidates, rows, distance, metric, blocks):
     """
     if metric not in _EXPLAINED:
         raise ValueError(
-            f"explain=True cannot share out {metric!r}, which is no sum over columns; "
+            f"explain=True cannot divide {metric!r}, which is not a sum over columns; "
             f"expected one of {', '.join(_EXPLAINED)}."
         )
     a, b = (
@@ -90,7 +90,7 @@ def block_shares(candidates, rows, distance, metric, blocks):
     names = list(dict.fromkeys(blocks.tolist()))
     sums = np.stack([terms[:, blocks == name].sum(axis=1) for name in names])
     total = sums.sum(axis=0)
-    # Rows without direction are at distance 1 by definition: nobody's share.
+    # Rows of zero length are at distance 1 by definition; no block contributes.
     sums = np.where(total > 0, sums, 1)
     sums = sums * (distance / sums.sum(axis=0))
     return dict(zip(names, sums, strict=True))

@@ -1,4 +1,4 @@
-"""The k-nearest-neighbor graph: the neighbors of every picture, as a file."""
+"""The k-nearest-neighbor graph of the fitted pictures, as a file."""
 
 import json
 import math
@@ -14,11 +14,11 @@ _BLOCK_ROWS = 4096
 
 
 def write_neighbors(model, path, k=None, *, exclude="lineage", vectors_path=None):
-    """Write the neighbors of every fitted picture as JSON.
+    """Write the nearest neighbors of every fitted picture as JSON.
 
     The file is the k-nearest-neighbor graph, ``{key: [[key, similarity], ...], ...}``,
-    nearest first, written block by block: it need not fit in memory. A similarity that
-    is undefined is null.
+    nearest first, written in blocks, so it may exceed memory. Undefined similarities
+    are null.
 
     Parameters
     ----------
@@ -27,21 +27,22 @@ def write_neighbors(model, path, k=None, *, exclude="lineage", vectors_path=None
     path : str or path-like
         The file to write.
     k : int, optional
-        Neighbors of each picture; by default the model's ``k_candidates``.
+        Neighbors per picture; by default the model's ``k_candidates``.
     exclude : {"lineage", "self", None}, default="lineage"
-        What each picture excludes, as in `PairwiseModel.predict`.
+        What to exclude, as in `PairwiseModel.predict`.
     vectors_path : str or path-like, optional
-        Where to write the rows that were compared, too (see `write_vectors`).
+        File for the rows that were compared (see `write_vectors`).
 
     Returns
     -------
     n_pictures : int
-        Pictures written.
+                Number of pictures written.
+
 
     Raises
     ------
     ValueError
-        If `vectors_path` ends otherwise, or is `path`.
+        If `vectors_path` has another suffix, or is `path`.
     FileNotFoundError
         If a folder does not exist.
 
@@ -66,7 +67,7 @@ def write_neighbors(model, path, k=None, *, exclude="lineage", vectors_path=None
             raise ValueError(f"{path} cannot hold both the neighbors and the vectors.")
     bar = progress(total=len(model.keys_), desc="finding neighbors", unit="picture")
     with bar, atomic_path(path) as temporary:
-        if vectors_path is not None:  # first, for they take no time
+        if vectors_path is not None:  # first, as they are fast to write
             write_vectors(model, vectors_path)
         _write_object(temporary, _lists_of_neighbors(model, k, exclude, bar))
     return len(model.keys_)
@@ -108,7 +109,7 @@ def write_vectors(model, path):
     Raises
     ------
     ValueError
-        If the path ends otherwise.
+        If the path has another suffix.
     FileNotFoundError
         If its folder does not exist.
     """
@@ -142,7 +143,7 @@ def write_vectors(model, path):
 
 
 def _vectors(model, positions):
-    """Rows as the features gave them: the search keeps k/255 as uint8."""
+    """Return rows in the scale of the features; the search stores k/255 as uint8."""
     rows = model._stored(positions)
     if rows.dtype == np.uint8 and not model._compares_pixels:
         return rows / np.float32(255)
@@ -151,11 +152,11 @@ def _vectors(model, positions):
 
 def _check_suffix(path):
     if Path(path).suffix not in (".npy", ".json"):
-        raise ValueError(f"{path} is given for vectors; it must end in .npy or .json.")
+        raise ValueError(f"The path for vectors must end in .npy or .json, got {path}.")
 
 
 def _write_object(path, items):
-    """Write (key, value) pairs as one JSON object, a line each."""
+    """Write (key, value) pairs as one JSON object, one per line."""
     with open(path, "w", encoding="utf-8") as file:
         file.write("{")
         for place, (key, value) in enumerate(items):

@@ -1,4 +1,4 @@
-"""The keys of fitted pictures: their order, and where each is."""
+"""Keys of the fitted pictures: order and lookup."""
 
 import numpy as np
 import pandas as pd
@@ -7,21 +7,21 @@ from ..pictures.validation import is_collection
 
 
 def keys_of(X):
-    """The keys of what a model is given: a collection's, a frame's index, or None."""
+    """Return the keys of a collection, the index of a frame, or None."""
     if is_collection(X):
         return np.asarray(X.keys)
     return X.index.to_numpy() if isinstance(X, pd.DataFrame) else None
 
 
 def narrowed(keys):
-    """Return keys, strings in an array no wider than they need: (n,) -> (n,)."""
+    """Shrink an array of string keys to the width needed: (n,) -> (n,)."""
     if all(isinstance(key, str) for key in keys):
         return np.asarray(keys.tolist(), dtype=str)
     return keys
 
 
 def check_keys(keys):
-    """Return the keys of n pictures, or say which is missing or stands twice."""
+    """Return the keys of n pictures, or raise an error for a missing or repeated one."""
     missing = np.flatnonzero(pd.isna(pd.Index(keys, tupleize_cols=False)))
     if len(missing):
         raise ValueError(
@@ -39,7 +39,7 @@ def check_keys(keys):
 
 
 def joined(keys, added):
-    """Return two arrays of keys as one: (n,), (m,) -> (n + m,)."""
+    """Concatenate two arrays of keys: (n,), (m,) -> (n + m,)."""
     if keys.dtype.kind != added.dtype.kind:
         keys, added = keys.astype(object), added.astype(object)
     return np.concatenate([keys, added])
@@ -68,15 +68,15 @@ def positions_of(asked, keys, rank):
         missing = asked[int(np.flatnonzero(positions < 0)[0])]
         example = f", for example {str(keys[0])!r}" if len(keys) else ""
         raise KeyError(
-            f"{missing!r} is not a key of the {len(keys)} fitted pictures{example}; a "
-            "picture file is read first: model.predict(rocks.read(path)), where rocks is "
+            f"{missing!r} is not a key of the {len(keys)} fitted pictures{example}; "
+            "read a picture file first: model.predict(rocks.read(path)), where rocks is "
             "the Collection, or read_image(path)."
         )
     return positions
 
 
 def _search(asked, keys, rank):
-    """Positions among unique keys, −1 where a key is not there: (m,) int."""
+    """Positions among unique keys, −1 for unknown ones: (m,) int."""
     if keys.dtype.kind == "U":
         # NumPy drops NUL at the end, and makes all as wide as the longest.
         width = keys.dtype.itemsize // 4
@@ -88,7 +88,7 @@ def _search(asked, keys, rank):
         sortable = keys.dtype.kind == np.asarray(asked).dtype.kind == "i"
     if not sortable:
         return pd.Index(keys).get_indexer(asked)
-    # By bisection: an index would take longer to make than to search a collection.
+    # By bisection: building a hash index would take longer than searching.
     wanted, order = np.asarray(asked), np.empty(len(keys), np.int64)
     order[rank] = np.arange(len(keys))
     places = np.searchsorted(keys, wanted, sorter=order).clip(max=len(keys) - 1)

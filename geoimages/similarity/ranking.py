@@ -1,4 +1,4 @@
-"""The ranked table: what every similarity model gives and every view reads."""
+"""The ranked table: the output of every similarity model, the input of every view."""
 
 from dataclasses import dataclass, replace
 
@@ -20,13 +20,13 @@ class Matches:
     positions : ndarray of shape (k,), int
         Rows.
     metric : str
-        What the distance is called.
+        Name of the distance.
     short_distance : ndarray of shape (k,)
         The distance that `metric` names.
     orientations : ndarray of shape (k, 2), optional
-        Degrees, and whether mirrored, in which the candidate was nearest.
+        Best orientation of the candidate: degrees, and whether mirrored.
     shares : dict of str to ndarray of shape (k,), optional
-        What each block of features adds to the distance.
+        Contribution of each feature block to the distance.
     verification : ndarray of shape (k,), optional
         The distance by which the rows were re-ranked.
     same : ndarray of shape (k,), optional
@@ -51,12 +51,12 @@ class Matches:
         return self.verification if verified else self.short_distance
 
     def reranked(self, distance, degrees, mirrored, rank, k):
-        """Return the k nearest by the distance of a verification.
+        """Re-rank by a verification, and keep the k best.
 
         Parameters
         ----------
         distance, degrees, mirrored : ndarray of shape (n,)
-            What the verification says of each row.
+            Result of the verification of each row.
         rank : ndarray of int
             The place of each stored row's key in key order, which breaks ties.
         k : int
@@ -100,9 +100,9 @@ def ranked_table(found, keys, queries=None):
     Parameters
     ----------
     found : list of Matches
-        One for each candidate.
+        One per candidate.
     keys : ndarray of shape (n,)
-        The stored rows' keys.
+        Keys of the stored rows.
     queries : sequence, optional
         The candidates' names. None for a single candidate.
 
@@ -111,7 +111,7 @@ def ranked_table(found, keys, queries=None):
     table : DataFrame
         Index ``key``, or ``(query, key)`` for a batch; columns the distance, ascending
         for each candidate, and ``similarity`` (see
-        `geoimages.similarity_from_distance`), then what else the matches know.
+        `geoimages.similarity_from_distance`), then the other attributes of the matches.
 
     Examples
     --------

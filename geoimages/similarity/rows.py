@@ -1,4 +1,4 @@
-"""The rows that are compared: what features make of pictures, or their pixels."""
+"""The rows to compare: features or pixels of pictures."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ _BLOCK_BYTES = 1 << 24
 
 
 def pixel_rows(images):
-    """Flatten pictures, those with a mask put on white: (n, h, w, c) -> (n, d)."""
+    """Flatten pictures, with masked ones on white: (n, h, w, c) -> (n, d)."""
     if images.shape[3] != 4:
         return images.reshape(len(images), -1)
     out = np.empty((*images.shape[:3], 3), images.dtype)
@@ -20,34 +20,34 @@ def pixel_rows(images):
 
 
 def feature_rows(features, images):
-    """Describe pictures by a fitted transformer: (n, h, w, c) -> (n, d)."""
+    """Transform pictures by fitted features: (n, h, w, c) -> (n, d)."""
     rows = np.asarray(features.transform(input_for(features, images)))
     return check_rows(rows, features, len(images))
 
 
 def check_features(features):
-    """Raise a TypeError that names what is given in place of a transformer."""
+    """Raise a TypeError if features is not a transformer."""
     if isinstance(features, type) or not hasattr(features, "transform"):
         given = " ".join(repr(features).split())  # on one line
         raise TypeError(
-            f"features={given} is no transformer; give one, such as RockFeatures(), or "
-            "None to compare pixels."
+            f"features={given} is not a transformer; pass one, such as RockFeatures(), "
+            "or None to compare pixels."
         )
 
 
 def check_rows(rows, features, n):
-    """Return what features gave for n pictures, or say why it cannot be compared."""
+    """Validate the features of n pictures and return them."""
     name = type(features).__name__
     if rows.ndim != 2 or len(rows) != n or rows.dtype.kind not in "buif":
         raise ValueError(
-            f"{name} gave {rows.dtype} of the shape {rows.shape} for {n} pictures, "
-            f"expected numbers, ({n}, n_features), that are not sparse."
+            f"{name} returned {rows.dtype} of shape {rows.shape} for {n} pictures, "
+            f"expected dense numbers of shape ({n}, n_features)."
         )
     if rows.dtype not in (np.uint8, np.float32, np.float64):
         rows = rows.astype(np.float32 if rows.dtype.itemsize <= 2 else np.float64)
     if rows.dtype.kind == "f" and not np.isfinite(rows).all():
         raise ValueError(
-            f"{name} gave NaN or infinity, which nothing can be compared with; correct "
+            f"{name} returned NaN or infinity, which cannot be compared; correct "
             "the features, or remove the picture."
         )
     return rows

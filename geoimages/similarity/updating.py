@@ -1,4 +1,4 @@
-"""Adding pictures to a fitted model, and taking them out, without a rebuild."""
+"""Adding pictures to a fitted model, and removing them, without a rebuild."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from ..pictures.validation import is_collection
 from .base import SimilarityModel
 from .keys import joined, keys_of, narrowed
 
-_MOST_CHANGE = 2.0  # of the rows that share a cluster, before all are clustered again
+_MOST_CHANGE = 2.0  # ratio of mean list sizes that triggers a new clustering
 
 
 def _joined_rows(rows, added):
@@ -23,41 +23,40 @@ def _joined_rows(rows, added):
 
 
 class UpdatableModel(SimilarityModel):
-    """Base of the similarity models to which pictures can be added, and removed.
+    """Base of the similarity models that support adding and removing pictures.
 
-    A model says how its index follows by `_follow`, and by `_fewest_pictures` how many
-    it needs.
+    A subclass defines how its index is updated (`_follow`), and the minimum number of
+    pictures (`_fewest_pictures`).
     """
 
     def add(self, X, y=None):
         """Add pictures to the fitted ones.
 
-        The features stay as they were fitted, and the clusters where they are: a
-        picture joins the nearest. Taking the same pictures out again gives the answers
-        of before. What had stayed in the file of a large `Collection` is read.
+        Features and clusters stay as fitted: a picture is added to its nearest cluster.
+        Removing the same pictures restores the previous answers. Pixels memory-mapped
+        from a large `Collection` are read into memory.
 
         Parameters
         ----------
         X : DataFrame, Collection or array-like
-            Pictures as in `fit`. Those of an array get the whole numbers that follow
-            the largest key.
+            Pictures as in `fit`. Those of an array get the integers after the largest
+            key.
         y : array-like of shape (n,), optional
-            Their labels, where the model was fitted with labels; those of a
-            Collection by default.
+            Their labels, if the model was fitted with labels; by default those of a
+            Collection.
 
         Returns
         -------
         self : object
-            The model with ``keys_``, ``y_``, ``lineage_`` and the search brought up
-            to date. Where the clusters have lost their balance (the cluster of a
-            picture holds, on average over the pictures, more than twice what it held
-            when they were made, or less than half), they are made again, the recall
-            is measured and ``n_rebuilds_`` is one more.
+            The updated model. If the clusters have become unbalanced (the size of a
+            picture's cluster, averaged over the pictures, is more than twice or less
+            than half that at the last clustering), the pictures are clustered again,
+            the recall is measured and ``n_rebuilds_`` increases by one.
 
         Raises
         ------
         ValueError
-            If a key is there already or labels are missing; nothing is changed then.
+            If a key already exists or labels are missing; the model is not changed.
         """
         check_is_fitted(self)
         labels = y
@@ -67,7 +66,7 @@ class UpdatableModel(SimilarityModel):
             wants = "without labels; omit y" if self.y_ is None else "with labels"
             raise ValueError(
                 f"The model was fitted {wants}"
-                + ("." if self.y_ is None else "; give y, one for each picture.")
+                + ("." if self.y_ is None else "; pass y, one label per picture.")
             )
         images = self._check(X)
         if labels is not None:
@@ -79,7 +78,7 @@ class UpdatableModel(SimilarityModel):
             thumbnails = self.features_.thumbnails(images)
             self.thumbnails_ = np.concatenate([self.thumbnails_, thumbnails])
         if self.pictures_ is not None:
-            # A collection is a file that cannot be added to here.
+            # The file of a collection cannot be extended here.
             self.pictures_ = np.concatenate([self.pictures_[:], images])
         if labels is not None:
             self.y_ = np.concatenate([self.y_, labels])
@@ -89,26 +88,26 @@ class UpdatableModel(SimilarityModel):
         return self
 
     def remove(self, keys):
-        """Take pictures out of the fitted ones.
+        """Remove pictures from the fitted ones.
 
-        What had stayed in the file of a large `Collection` is read.
+        Pixels memory-mapped from a large `Collection` are read into memory.
 
         Parameters
         ----------
         keys : key or list of keys
-            Which; rotated copies are named one by one.
+            Keys to remove; rotated copies are removed only if listed.
 
         Returns
         -------
         self : object
-            The model, brought up to date as by `add`.
+            The model, updated as by `add`.
 
         Raises
         ------
         KeyError
             If a key is not among the fitted ones.
         ValueError
-            If too few pictures would be left; nothing is changed then.
+            If too few pictures would remain; the model is not changed.
         """
         check_is_fitted(self)
         if isinstance(keys, str) or np.ndim(keys) == 0:
@@ -132,13 +131,13 @@ class UpdatableModel(SimilarityModel):
         return self
 
     def _keys_to_add(self, X, n_added):
-        """Keys of pictures to add: (m,); none is there already."""
+        """Return the keys of pictures to add, all of them new: (m,)."""
         keys = keys_of(X)
         if keys is None:
             if self.keys_.dtype.kind not in "iu":
                 raise ValueError(
                     "The fitted pictures have keys of their own, for example "
-                    f"{str(self.keys_[0])!r}; give a DataFrame whose index holds the "
+                    f"{str(self.keys_[0])!r}; pass a DataFrame whose index holds the "
                     "new ones."
                 )
             return self.keys_.max() + 1 + np.arange(n_added)
@@ -147,12 +146,12 @@ class UpdatableModel(SimilarityModel):
         if together.has_duplicates:
             twice = together[together.duplicated()][0]
             raise ValueError(
-                f"Keys must be unique, but {twice!r} is there already or comes twice; "
-                "remove it first, or give another key."
+                f"Keys must be unique, but {twice!r} already exists or is repeated; "
+                "remove it first, or use another key."
             )
         return keys
 
     def _is_unbalanced(self):
-        """Whether rows share their cluster with many more, or fewer, than at first."""
+        """Whether mean list sizes have changed too much since the last clustering."""
         change = self.search_.mean_list_size / self.mean_list_size_
         return not 1 / _MOST_CHANGE <= change <= _MOST_CHANGE

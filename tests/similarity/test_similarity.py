@@ -272,16 +272,16 @@ def test_a_collection_brings_its_labels_to_the_features(model, rocks):
 
 @pytest.mark.parametrize("features", ["rock", PCA, 5])
 def test_features_that_are_no_transformer(model, frame, features):
-    with pytest.raises(TypeError, match="is no transformer; give one"):
+    with pytest.raises(TypeError, match="is not a transformer; pass one"):
         model.set_params(features=features).fit(frame)
 
 
 @pytest.mark.parametrize(
     ("function", "says"),
     [
-        (lambda X: X[:, 0], r"gave float32 of the shape \(120,\) for 120 pictures"),
-        (csr_matrix, r"expected numbers, \(120, n_features\), that are not sparse"),
-        (lambda X: X[:, :3] + np.nan, "gave NaN or infinity"),
+        (lambda X: X[:, 0], r"returned float32 of shape \(120,\) for 120 pictures"),
+        (csr_matrix, r"expected dense numbers of shape \(120, n_features\)"),
+        (lambda X: X[:, :3] + np.nan, "returned NaN or infinity"),
     ],
 )
 def test_features_that_cannot_be_compared(model, frame, function, says):
@@ -478,7 +478,7 @@ class TestMistakes:
         model.fit(frame)
         with pytest.raises(KeyError, match="'granite.1' is not a key of the 120"):
             model.predict("granite.1")
-        with pytest.raises(KeyError, match=r"read first: model.predict\(rocks.read\("):
+        with pytest.raises(KeyError, match=r"file first: model.predict\(rocks.read\("):
             model.predict("noise.png")
         with pytest.raises(KeyError, match="'granite.1'"):
             model.predict([frame.index[0], "granite.1"])
@@ -573,7 +573,7 @@ class TestKMeansModel:
 
     def test_one_number_is_no_range(self, frame):
         model = KMeansModel(random_state=0).fit(frame)
-        with pytest.raises(TypeError, match=r"got 3; give range\(1, 4\)"):
+        with pytest.raises(TypeError, match=r"got 3; pass range\(1, 4\)"):
             model.model_inertias(3)
 
     def test_num_clusters_of_one_call(self, frame):

@@ -157,10 +157,10 @@ def test_mistakes_change_nothing(frame, rocks):
     model = KMeansModel(5, random_state=0).fit(frame.iloc[:30], y[:30])
     before = state(model)
     for X, labels, says in [
-        (frame.iloc[29:32], y[29:32], "'rock.029' is there already or comes twice"),
-        (frame.iloc[[40, 40]], y[:2], "'rock.040' is there already or comes twice"),
-        (frame[40:41].set_axis(["rock.029\0"]), y[:1], "'rock.029' is there already"),
-        (frame.iloc[30:32], None, "fitted with labels; give y, one for each"),
+        (frame.iloc[29:32], y[29:32], "'rock.029' already exists or is repeated"),
+        (frame.iloc[[40, 40]], y[:2], "'rock.040' already exists or is repeated"),
+        (frame[40:41].set_axis(["rock.029\0"]), y[:1], "'rock.029' already exists"),
+        (frame.iloc[30:32], None, "fitted with labels; pass y, one label"),
         (frame.iloc[30:32], y[:1], "inconsistent numbers of samples"),
         (rocks[0][:2], y[:2], "keys of their own, for example 'rock.000'"),
         (rocks[0][:2, :9], y[:2], "9"),
