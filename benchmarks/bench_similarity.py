@@ -23,8 +23,8 @@ from geoimages import (
     retrieval_scores,
 )
 
-from .changes import CHANGES, changed
 from .data import archive, temporary
+from .transformations import TRANSFORMATIONS, transformed
 
 
 def _parts():
@@ -94,7 +94,7 @@ class SameClass:
 
 
 class SamePicture:
-    """The same picture again: how often it comes first after seven changes."""
+    """The same picture again: how often it comes first after seven transformations."""
 
     ONCE = True
     MODELS = MappingProxyType(
@@ -116,7 +116,7 @@ class SamePicture:
         self.keys = self.frame.index[rng.choice(len(self.frame), 500, replace=False)]
         side = int(np.sqrt(self.frame.shape[1] / 3))
         images = self.frame.loc[self.keys].to_numpy().reshape(-1, side, side, 3)
-        self.changed = {name: changed(images, name) for name in CHANGES}
+        self.queries = {name: transformed(images, name) for name in TRANSFORMATIONS}
 
     def time_all(self):
         table, seconds = {}, {}
@@ -124,18 +124,18 @@ class SamePicture:
             model = make().fit(self.frame)
             start = time.perf_counter()
             first = {
-                change: model.predict(images).index.get_level_values("key")
-                for change, images in self.changed.items()
+                how: model.predict(images).index.get_level_values("key")
+                for how, images in self.queries.items()
             }
             seconds[name] = time.perf_counter() - start
             table[name] = {
-                change: np.mean(keys == self.keys) for change, keys in first.items()
+                how: np.mean(keys == self.keys) for how, keys in first.items()
             }
         table = pd.DataFrame(table)
         summary = table.agg(["mean", "min"])
-        count = len(self.keys) * len(CHANGES)
+        count = len(self.keys) * len(TRANSFORMATIONS)
         summary.loc["ms a candidate"] = pd.Series(seconds) * 1e3 / count
-        _print(pd.concat([table, summary]).rename_axis("change").reset_index())
+        _print(pd.concat([table, summary]).rename_axis("transformation").reset_index())
 
 
 SUITES = [SameClass, SamePicture]

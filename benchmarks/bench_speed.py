@@ -139,7 +139,7 @@ ROWS = [
         "the same",
         "ours_partitioned",
         "faiss IVF at the same recall, the fastest of three",
-        ("faiss_parted", "faiss_parted_more", "faiss_parted_bytes"),
+        ("faiss_ivf", "faiss_ivf_more_lists", "faiss_ivf_bytes"),
         0.7,
         1,
         _PYTHON,

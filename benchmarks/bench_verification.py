@@ -23,8 +23,8 @@ from geoimages import (
 )
 from geoimages.features.verification import LEAST, match_probability
 
-from .changes import CHANGES, changed
 from .data import archive, temporary
+from .transformations import TRANSFORMATIONS, transformed
 
 _BINS = [-1, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 2]
 
@@ -55,13 +55,13 @@ def best_verifications(images, each):
     """
     rng = np.random.default_rng(0)
     order = rng.permutation(len(images))
-    n_others = each * len(CHANGES)
+    n_others = each * len(TRANSFORMATIONS)
     others, stored = images[order[:n_others]], images[order[n_others:]]
     model = PairwiseModel(1, features=PatternFeatures(), orientation="any").fit(stored)
     found = [(model.predict(others), np.full(n_others, -1))]
-    for name in CHANGES:
+    for name in TRANSFORMATIONS:
         own = rng.choice(len(stored), each, replace=False)
-        found.append((model.predict(changed(stored[own], name)), own))
+        found.append((model.predict(transformed(stored[own], name)), own))
     best = np.concatenate([table["verification"] for table, _ in found])
     same = [table.index.get_level_values("key") == own for table, own in found]
     return best, np.concatenate(same)

@@ -60,7 +60,7 @@ def _asked(images, i):
 
 @contestant
 def ours_by_rotations(size, metric="correlation"):
-    """The originals, and the candidate turned."""
+    """The originals, and the candidate in its four orientations."""
     images = data.pictures(size.n_pictures)
     model = PairwiseModel(K, metric, orientation="rotations").fit(images)
     return lambda i: model.predict(_asked(images, i)).index.to_numpy()
@@ -86,7 +86,7 @@ def ours_with_stored_rotations(size):
 
 @contestant
 def original(size, metric="correlation"):
-    """float64 rows of turned pictures, `pairwise_distances` and a full sort."""
+    """float64 rows of rotated pictures, `pairwise_distances` and a full sort."""
     images = data.pictures(size.n_pictures)
     rows = _with_rotations(images).reshape(4 * len(images), -1) / 255
 
@@ -109,7 +109,7 @@ def original_cityblock(size):
 
 
 def _faiss_flat(images):
-    """An `IndexFlatIP` of turned pictures, and what makes pictures ready for it."""
+    """An `IndexFlatIP` of rotated pictures, and what makes pictures ready for it."""
     import faiss
 
     faiss.omp_set_num_threads(1)
@@ -127,7 +127,7 @@ def _faiss_flat(images):
 
 @contestant
 def faiss_flat(size):
-    """The inner product of all turned pictures in float32."""
+    """The inner product of all rotated pictures in float32."""
     images = data.pictures(size.n_pictures)
     _, index, ready = _faiss_flat(images)
     return lambda i: index.search(ready(_asked(images, i)[None]), K)[1][0] % len(images)
@@ -298,7 +298,7 @@ def numpy_product(size):
     return find
 
 
-def _faiss_parted(size, factory):
+def _faiss_ivf(size, factory):
     import faiss
 
     faiss.omp_set_num_threads(1)
@@ -330,18 +330,18 @@ def _n_lists(size):
 
 
 @contestant
-def faiss_parted(size):
-    return _faiss_parted(size, f"IVF{_n_lists(size)},Flat")
+def faiss_ivf(size):
+    return _faiss_ivf(size, f"IVF{_n_lists(size)},Flat")
 
 
 @contestant
-def faiss_parted_more(size):
-    return _faiss_parted(size, f"IVF{2 * _n_lists(size)},Flat")
+def faiss_ivf_more_lists(size):
+    return _faiss_ivf(size, f"IVF{2 * _n_lists(size)},Flat")
 
 
 @contestant
-def faiss_parted_bytes(size):
-    return _faiss_parted(size, f"IVF{_n_lists(size)},SQ8,RFlat")
+def faiss_ivf_bytes(size):
+    return _faiss_ivf(size, f"IVF{_n_lists(size)},SQ8,RFlat")
 
 
 @contestant

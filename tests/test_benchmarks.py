@@ -65,7 +65,7 @@ def test_rivals_find_the_same_rows():
 
 
 @pytest.mark.parametrize(
-    "name", ["faiss_parted", "faiss_parted_more", "faiss_parted_bytes"]
+    "name", ["faiss_ivf", "faiss_ivf_more_lists", "faiss_ivf_bytes"]
 )
 def test_faiss_reaches_the_recall(name):
     pytest.importorskip("faiss")
@@ -86,7 +86,7 @@ def test_k_means_reaches_the_same_inertia():
     np.testing.assert_allclose(ours, theirs, rtol=0.03)
 
 
-def test_archives_are_turned_into_files():
+def test_archives_become_files():
     for name in ("ours_etl", "original_etl"):
         assert CONTESTANTS[name](SMALL)(0).stat().st_size > 100_000
 

@@ -1,4 +1,4 @@
-"""The seven changes of a picture under which it should be found again."""
+"""The seven transformations under which a picture should be found again."""
 
 from io import BytesIO
 
@@ -20,12 +20,12 @@ def _cropped(image, share, rng):
     return resize_image(image[top : top + side, left : left + side], image.shape[:2])
 
 
-def _turned(image, degrees):
-    """Turned, and the largest square without corners cut out."""
-    turned = Image.fromarray(image).rotate(degrees, Image.Resampling.BICUBIC)
+def _rotated(image, degrees):
+    """Rotated, and the largest square without corners cut out."""
+    rotated = Image.fromarray(image).rotate(degrees, Image.Resampling.BICUBIC)
     radians = np.deg2rad(degrees)
     side = int(image.shape[0] / (np.cos(radians) + np.sin(radians)))
-    return resize_image(_center(np.asarray(turned), side), image.shape[:2])
+    return resize_image(_center(np.asarray(rotated), side), image.shape[:2])
 
 
 def _light(image, rng):
@@ -38,21 +38,21 @@ def _jpeg(image):
     return np.asarray(Image.open(buffer))
 
 
-CHANGES = {
+TRANSFORMATIONS = {
     "quarter turn": lambda image, rng: np.rot90(image, rng.integers(1, 4)),
     "mirror": lambda image, rng: image[:, ::-1],
     "center crop, 26 of 28": lambda image, rng: resize_image(
         _center(image, round(image.shape[0] * 26 / 28)), image.shape[:2]
     ),
     "random crop, 21 of 28": lambda image, rng: _cropped(image, 0.75, rng),
-    "turn by 30°": lambda image, rng: _turned(image, 30),
+    "rotation by 30°": lambda image, rng: _rotated(image, 30),
     "light × 0.85 to 1.15": _light,
     "JPEG quality 40": lambda image, rng: _jpeg(image),
 }
 
 
-def changed(images, name, random_state=0):
-    """Change pictures: (n, h, w, 3) uint8 -> (n, h, w, 3) uint8."""
+def transformed(images, name, random_state=0):
+    """Transform pictures: (n, h, w, 3) uint8 -> (n, h, w, 3) uint8."""
     rng = np.random.default_rng(random_state)
-    change = CHANGES[name]
-    return np.stack([np.ascontiguousarray(change(image, rng)) for image in images])
+    transform = TRANSFORMATIONS[name]
+    return np.stack([np.ascontiguousarray(transform(image, rng)) for image in images])
