@@ -411,10 +411,15 @@ def evaluate_classifier(model, collection, split=None):
             " × ".join(map(str, shape))
             for shape in (collection.image_shape, model.image_shape_)
         ]
+        height, width, channels = model.image_shape_
+        options = []
+        if collection.image_shape[:2] != (height, width):
+            options.append(f"with --size {height} {width}")
+        if collection.image_shape[2] != channels:
+            options.append("with --alpha" if channels == 4 else "without --alpha")
         raise ValueError(
             f"{collection.path.name} holds pictures of {shapes[0]}, the model was "
-            f"trained on {shapes[1]}; create the collection with --size "
-            f"{model.image_shape_[0]} {model.image_shape_[1]}."
+            f"trained on {shapes[1]}; create the collection {' and '.join(options)}."
         )
     if split is None:
         test, on, left_out = _unseen(model, collection)

@@ -181,7 +181,11 @@ def test_evaluation_of_another_shape_is_refused(model, tmp_path):
     other = Collection.from_arrays(
         tmp_path / "a.h5", *make_rocks(6, image_shape=(32, 32, 3), random_state=0)
     )
-    with pytest.raises(ValueError, match="32 × 32 × 3, the model was trained on 28"):
+    with pytest.raises(ValueError, match="32 × 32 × 3, the .* with --size 28 28\\.$"):
+        evaluate_classifier(model, other)
+    rgba = np.full((2, 28, 28, 4), 255, np.uint8)
+    other = Collection.from_arrays(tmp_path / "b.h5", rgba, ["marble", "schist"])
+    with pytest.raises(ValueError, match="create the collection without --alpha"):
         evaluate_classifier(model, other)
 
 
