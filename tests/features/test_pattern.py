@@ -13,14 +13,14 @@ from geoimages.features.pattern import random_views
 SHAPES = [(28, 28, 3), (19, 19, 3), (29, 29, 3), (33, 47, 3), (150, 110, 4)]
 
 
-def turn(image, degrees, side=None):
-    """Turn by any angle and cut the middle out, in the picture's own size."""
-    turned = Image.fromarray(image).rotate(degrees, Image.Resampling.BICUBIC)
+def rotated(image, degrees, side=None):
+    """Rotate by any angle and crop the middle, in the picture's own size."""
+    out = Image.fromarray(image).rotate(degrees, Image.Resampling.BICUBIC)
     if side is None:
-        return np.asarray(turned)
+        return np.asarray(out)
     edge = (len(image) - side) // 2
     box = (edge, edge, edge + side, edge + side)
-    return np.asarray(turned.resize(turned.size, Image.Resampling.BICUBIC, box))
+    return np.asarray(out.resize(out.size, Image.Resampling.BICUBIC, box))
 
 
 def compressed(image, quality=40):
@@ -32,9 +32,9 @@ def compressed(image, quality=40):
 CHANGES = {
     "quarter": lambda a: np.rot90(a),
     "mirror": lambda a: a[:, ::-1],
-    "cut": lambda a: turn(a, 0, 22),
+    "cut": lambda a: rotated(a, 0, 22),
     "corner": lambda a: np.asarray(Image.fromarray(a[7:, :21]).resize((28, 28))),
-    "turn": lambda a: turn(a, 30, 20),
+    "rotation": lambda a: rotated(a, 30, 20),
     "light": lambda a: np.clip(a * 1.15, 0, 255).astype(np.uint8),
     "code": compressed,
 }
@@ -52,7 +52,7 @@ def unit(rows):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_rows_are_the_same_whichever_way_up(shape):
+def test_rows_are_the_same_in_every_orientation(shape):
     images, _ = make_rocks(12, image_shape=(*shape[:2], 3), random_state=0)
     if shape[2] == 4:
         mask = np.zeros((12, *shape[:2], 1), np.uint8)
@@ -61,8 +61,8 @@ def test_rows_are_the_same_whichever_way_up(shape):
     pattern = PatternFeatures().fit(images)
     rows = pattern.transform(images)
     assert np.isfinite(rows).all()
-    for turned in (images[:, ::-1], images[:, :, ::-1], images[:, ::-1, ::-1]):
-        agree = (unit(pattern.transform(turned)) * unit(rows)).sum(axis=1)
+    for out in (images[:, ::-1], images[:, :, ::-1], images[:, ::-1, ::-1]):
+        agree = (unit(pattern.transform(out)) * unit(rows)).sum(axis=1)
         assert agree.min() > 0.99
     if shape[0] == shape[1]:
         other = pattern.transform(np.rot90(images, axes=(1, 2)))
@@ -157,7 +157,7 @@ def test_the_orientation_brings_the_stored_picture_back(fitted, quarters, mirror
 def test_any_angle_is_named(fitted):
     pattern, images = fitted
     small = pattern.thumbnails(images)
-    candidate = turn(images[3], -60, 20)
+    candidate = rotated(images[3], -60, 20)
     _, degrees, mirrored = pattern.verify(candidate, small[3:4])
     assert (degrees[0], mirrored[0]) == (60, False)
 
@@ -225,8 +225,8 @@ def test_a_cut_out_sample_is_found_whatever_its_angle(degrees):
     pattern = PatternFeatures().fit(samples)
     small = pattern.thumbnails(samples)
     assert small.shape == (10, 28, 28, 4)
-    turned = np.stack([turn(sample, degrees) for sample in samples])
-    for i, candidate in enumerate(pattern.thumbnails(turned)):
+    out = np.stack([rotated(sample, degrees) for sample in samples])
+    for i, candidate in enumerate(pattern.thumbnails(out)):
         assert pattern.verify(candidate, small)[0].argmin() == i
 
 
@@ -306,7 +306,7 @@ def test_real_tiles_are_found_again(real_rocks):
     images = real_rocks[np.arange(0, 3000, 10)]
     pattern = PatternFeatures().fit(images)
     stored, small = unit(pattern.transform(images)), pattern.thumbnails(images)
-    for name in ("corner", "turn", "code"):
+    for name in ("corner", "rotation", "code"):
         chosen = np.arange(0, 300, 20)
         changed = np.stack([CHANGES[name](images[i]) for i in chosen])
         near = unit(pattern.transform(changed)) @ stored.T

@@ -71,7 +71,7 @@ def test_pairwise_agrees_with_cdist(frame, metric):
         np.testing.assert_allclose(found[metric], reference[i, places], atol=1e-9)
 
 
-def test_the_same_rows_give_the_same_table_whichever_way_they_come(
+def test_the_same_rows_give_the_same_table_in_every_form(
     model, frame, pictures, tmp_path
 ):
     images, labels = pictures
@@ -150,7 +150,7 @@ def test_a_batch_has_a_query_level_even_for_one_row(model, frame, pictures):
         assert len(table) == 5 * len(queries), name
 
 
-def test_keys_leave_out_their_lineage_and_pixels_nothing(pictures):
+def test_keys_exclude_their_lineage_and_pixels_nothing(pictures):
     images, labels = pictures
     images = images[:20]
     stacked = np.concatenate([np.rot90(images, turn, (1, 2)) for turn in range(4)])
@@ -226,7 +226,7 @@ def test_kneighbors_as_scikit_learn(model, frame):
         model.kneighbors(n_neighbors=120)
 
 
-def test_kneighbors_of_a_key_leave_out_its_turned_copies(model, pictures):
+def test_kneighbors_of_a_key_exclude_its_rotated_copies(model, pictures):
     images = np.concatenate([np.rot90(pictures[0][:20], t, (1, 2)) for t in range(4)])
     keys = [f"rock.{i}{end}" for end in ("", ".90", ".180", ".270") for i in range(20)]
     frame = pd.DataFrame(images.reshape(80, -1), index=keys)
@@ -401,8 +401,8 @@ def test_masked_pictures_are_compared_on_white(pictures):
 
 
 def test_order_of_rows_does_not_matter(model, frame):
-    turned = frame.iloc[np.random.default_rng(0).permutation(len(frame))]
-    other = clone(model).fit(turned)
+    shuffled = frame.iloc[np.random.default_rng(0).permutation(len(frame))]
+    other = clone(model).fit(shuffled)
     pd.testing.assert_frame_equal(model.fit(frame).predict(frame), other.predict(frame))
     if isinstance(model, KMeansModel):
         assert model.model_inertias([2, 5]) == other.model_inertias([2, 5])

@@ -128,7 +128,7 @@ def test_a_collection_is_added(rocks, tmp_path):
     np.testing.assert_array_equal(model.pictures_, first[:])
 
 
-def test_clusters_that_lost_their_balance_are_made_anew(rocks):
+def test_clusters_that_lost_their_balance_are_made_again(rocks):
     model = KMeansModel(4, random_state=0).fit(rocks[0][:60])
     model.add(rocks[0][60:])
     assert model.n_rebuilds_ == 1
