@@ -119,6 +119,7 @@ def draw(rows, most, rng):
     words = -(-rows.dtype.itemsize * rows.shape[1] // 8)
     factors = rng.randint(1 << 32, size=(2, words), dtype=np.uint64)
     factors = (factors[0] << np.uint64(32)) | factors[1] | np.uint64(1)
+    # A multiply-add hash modulo 2**64 with odd factors, so that no bit of a row is lost.
     hashed = np.empty(len(rows), np.uint64)
     step = max(1, _BLOCK_BYTES // (32 * words))
     for start in range(0, len(rows), step):

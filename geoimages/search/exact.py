@@ -335,6 +335,7 @@ class _Search:
         """Yield for each candidate its distances to the rows in doubt, and those."""
         in_doubt = self.in_doubt(queries, excluded)
         if in_doubt is None:
+            # Where very many rows tie, memory holds them for fewer candidates only.
             half = len(excluded) // 2
             queries_half = half * self.n_orientations
             yield from self._compute_top_k(queries[:queries_half], excluded[:half])
@@ -396,6 +397,7 @@ class _Search:
                 top_k.merge(other)
             found = top_k.positions()
         if len(unbounded):
+            # What has no bounds may be anywhere, and is computed for every candidate.
             unbounded = unbounded[_inside(unbounded, self.slices)]
             found = [np.union1d(positions, unbounded) for positions in found]
         return [
@@ -531,6 +533,7 @@ class _Search:
             kth = np.argpartition(best, self.k - 1)[self.k - 1]
             # ~(>) keeps undefined distances (NaN), which come last.
             near = np.flatnonzero(~(best > best[kth] + tolerances[kth]))
+        # The k-th and its ties are all there: which of them come first, keys decide.
         order, distance = settle_ties(
             best[near],
             self.rank[positions[near]],

@@ -315,6 +315,7 @@ class FaissSearch(Stored):
         for n_excluded, members in groups.items():
             width = self.times * k + n_excluded
             value = getattr(self, self._parameter) if self._parameter else 1
+            # Those whose short list may end among ties are asked again, for more.
             for _ in range(_PASSES):
                 if not members or _MANY * width > len(self):
                     break

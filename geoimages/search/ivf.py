@@ -222,6 +222,7 @@ class InvertedFile(Stored):
         """
         if nprobe >= len(self.centers):
             return np.arange(len(self.centers))
+        # Ascending, so that clusters that lie side by side are read as one slice.
         near = np.argpartition(to_centers, nprobe - 1, axis=1)[:, :nprobe]
         clusters = np.sort(near[0]) if len(near) == 1 else np.unique(near)
         sizes = self._sizes
@@ -265,7 +266,8 @@ class InvertedFile(Stored):
         queries = np.asarray(queries)
         to_centers = self._to_centers(queries, n_orientations)
         queries = queries.reshape(-1, n_orientations, queries.shape[1])
-        groups = {}  # candidates that search the same clusters
+        # Candidates that search the same clusters read their rows together.
+        groups = {}
         for i, distances in enumerate(to_centers):
             excluded = _NOTHING if exclude is None else exclude[i]
             clusters = self._clusters_of(distances, nprobe, k, excluded)
@@ -348,6 +350,8 @@ class InvertedFile(Stored):
         nearest = np.argsort(self._to_centers(queries, 1)[:, 0], axis=1, kind="stable")
         counts = np.zeros(len(self.centers))
         for clusters, (_, places, _) in zip(nearest, exact, strict=True):
+            # A neighbor is found as soon as its cluster is among those searched, so that
+            # the ranks of these clusters give the recall for every nprobe at once.
             probe = np.argsort(clusters)[self.labels[self._order[places]]]
             counts += np.bincount(probe, minlength=len(counts))
         if not counts.sum():

@@ -205,6 +205,7 @@ def distances(queries, rows, metric, metric_params=None):
         given = map(_in_range, given)
     out = cdist(*given, metric, **(metric_params or {}))
     if metric in BOUNDED_BY_ONE:
+        # 0 / 0 for SciPy, and NaN or noise: orthogonal to all else, by definition.
         flat = without_direction(queries, metric)[:, None]
         flat = flat | without_direction(rows, metric)
         out[flat] = 1

@@ -81,7 +81,7 @@ def save_index(engine, path):
     header, sums, stop = {}, {}, 0
     for name, array in arrays.items():
         arrays[name] = array = np.ascontiguousarray(array)
-        start = -(-stop // _ALIGNMENT) * _ALIGNMENT
+        start = -(-stop // _ALIGNMENT) * _ALIGNMENT  # rounded up
         stop = start + array.nbytes
         header[name] = {
             "dtype": names[array.dtype.str],
@@ -118,6 +118,7 @@ def _read_header(path):
     """The header of a file and where its arrays begin, or a ValueError."""
     with open(path, "rb") as file:
         n_bytes = int.from_bytes(file.read(8), "little")
+        # Bytes of another format read as a length are nearly always far too large.
         if not 2 <= n_bytes <= _MOST_HEADER:
             raise ValueError("it has no header")
         header = json.loads(file.read(n_bytes))
@@ -186,6 +187,7 @@ def _read(path, name, entry, begin, mapped):
     dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"]
     start, stop = entry["data_offsets"]
     counts = all(type(count) is int and count >= 0 for count in (*shape, start, stop))
+    # Compared before anything is allocated: a header may claim any size.
     n_values = math.prod(shape)
     whole = counts and stop - start == n_values * dtype.itemsize
     if not whole or begin + stop > path.stat().st_size:

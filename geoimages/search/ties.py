@@ -65,6 +65,8 @@ def settle_ties(distance, rank, tolerance, fraction=None):
     unsettled = joined & (gaps > 0)
     if not unsettled.any():
         return order, distance
+    # Neighbors within the tolerance form runs, of which only those are sorted again
+    # that floating point has given an order.
     group = np.concatenate([[0], np.cumsum(~joined)])
     for g in np.unique(group[1:][unsettled]):
         run = np.flatnonzero(group == g)

@@ -143,6 +143,10 @@ HEADERS = [
     ("rows is not whole", lambda h: h["rows"].update(shape=[2**62, 2**62])),
     ("rows is not whole", lambda h: h["rows"].update(shape=[-200, -2352])),
     ("rows is not whole", lambda h: h["rows"].update(data_offsets=[-9, 470391])),
+    (
+        "rank is not whole",
+        lambda h: h["rank"].update(shape=[2**60], data_offsets=[0, 2**63]),
+    ),
     ("O", lambda h: h["rows"].update(dtype="O")),
     ("rows", lambda h: h["rows"].update(shape=[2352, 200])),
     ("sha256", lambda h: h["__metadata__"].pop("sha256")),
@@ -187,6 +191,13 @@ def test_arrays_that_contradict_each_other(engine, name, value):
     arrays[name].flat[:2] = value
     with pytest.raises(ValueError, match="The index is damaged, it has"):
         InvertedFile.from_arrays(values, arrays)
+
+
+@pytest.mark.parametrize("nprobe", [0, 10**6])
+def test_more_clusters_to_search_than_there_are(engine, nprobe):
+    values, arrays = engine.arrays()
+    with pytest.raises(ValueError, match="centers that are not those of the clusters"):
+        InvertedFile.from_arrays(values | {"nprobe": nprobe}, arrays)
 
 
 def test_nothing_of_others_is_replaced(engine, tmp_path):
