@@ -68,6 +68,13 @@ def demo(output, source):
     metavar="PATTERN",
     help="Pattern of class and file names: {kind}_{number}, or a regular expression.",
 )
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=178_956_970,
+    show_default=True,
+    help="Refuse larger pictures unread.",
+)
 def etl(
     source,
     output,
@@ -80,6 +87,7 @@ def etl(
     metadata,
     label,
     label_from,
+    max_pixels,
 ):
     """Read a zip or folder of class folders into one .h5 file."""
     rocks = gi.Collection.create(
@@ -94,6 +102,7 @@ def etl(
         metadata=metadata,
         label=label,
         label_from=label_from,
+        max_pixels=max_pixels,
     )
     with rocks:
         echo(rocks.summary())

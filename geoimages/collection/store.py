@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..files import progress
-from ..pictures.reading import read_image
+from ..pictures.reading import MAX_PIXELS, read_image
 from ..pictures.resizing import resize_image
 from ..pictures.validation import input_for
 from .cache import FeatureCache
@@ -203,6 +203,7 @@ class Collection:
         metadata=None,
         label=None,
         label_from=None,
+        max_pixels=MAX_PIXELS,
     ):
         """Read a folder or zip of pictures into a collection, in one pass.
 
@@ -248,6 +249,8 @@ class Collection:
             without its suffix, such as ``"{kind}_{number}"``, whose field ``label``,
             ``class`` or ``kind``, else the first, is the class; or a regular expression,
             whose first group is.
+        max_pixels : int, default=178_956_970
+            Larger pictures are refused before they are decoded, as by `read_image`.
 
         Returns
         -------
@@ -273,6 +276,7 @@ class Collection:
             metadata=metadata,
             label=label,
             label_from=label_from,
+            max_pixels=max_pixels,
         )
         return cls(path)
 

@@ -101,7 +101,7 @@ def _writer(path, image_shape, most):
         yield _Writer(file, image_shape)
 
 
-def _choose_size(source, alpha):
+def _choose_size(source, **options):
     """Choose one size by up to 100 files spread over a source.
 
     Returns
@@ -116,7 +116,7 @@ def _choose_size(source, alpha):
     shapes = []
     for some in (entries[::step], entries if step > 1 else []):
         for entry in some:
-            image, _ = _read_entry(source, entry, alpha)
+            image, _ = _read_entry(source, entry, **options)
             shapes += [] if image is None else [image.shape[:2]]
             if shapes and some is entries:
                 break
@@ -138,13 +138,13 @@ def _choose_size(source, alpha):
     return (side, side), because
 
 
-def _read_entry(source, entry, alpha):
+def _read_entry(source, entry, **options):
     """Read a file: (image or None, its row of the ledger)."""
     if not entry.is_picture:
         return None, _NO_PICTURE
     try:
         data = source.read(entry)
-        image, info = read_image(data, alpha=alpha, return_info=True, name=entry.path)
+        image, info = read_image(data, return_info=True, name=entry.path, **options)
     except ImageReadError as error:
         why = {"reason": error.reason, "detail": error.detail}
         return None, _REFUSED | error.info | why
@@ -168,11 +168,11 @@ def _bring_to_size(image, row, size, fit):
     return image, row
 
 
-def _read_entries(source, entries, chosen, alpha, size, fit):
+def _read_entries(source, entries, chosen, size, fit, **options):
     """Read files: (image or None, its row of the ledger) of each, in order."""
     for entry, is_chosen in zip(entries, chosen, strict=True):
         if is_chosen:
-            image, row = _read_entry(source, entry, alpha)
+            image, row = _read_entry(source, entry, **options)
         else:
             image, row = None, _SKIPPED
         if image is not None:
@@ -249,12 +249,14 @@ def write_source(
     metadata,
     label,
     label_from,
+    max_pixels,
 ):
     """Write the pictures of a folder or zip; `Collection.create` has the parameters."""
     _refuse_to_overwrite(path, source=source, metadata=metadata)
     if fit not in FITS:
         raise ValueError(f"fit={fit!r} is not known; expected one of {FITS}.")
     alpha = alpha or fit == "pad"
+    options = {"alpha": alpha, "max_pixels": max_pixels}
     if label is not None and metadata is None:
         raise ValueError(f"label={label!r} names a column of the metadata; give them.")
     table = None if metadata is None else Metadata(metadata, label)
@@ -264,7 +266,7 @@ def write_source(
         if given:
             size = check_size(size)
         else:
-            size, because = _choose_size(opened, alpha)
+            size, because = _choose_size(opened, **options)
         if because and alpha and fit == "crop":
             because += "; --fit pad keeps the whole of each, and masks what is added"
         if rotate and size[0] != size[1]:
@@ -276,7 +278,7 @@ def write_source(
         chosen, original = _choose(entries, labels, sample, random_state)
         most = int(chosen.sum()) * (1 + len(ROTATIONS) if rotate else 1)
         read = _read_entries(
-            opened, entries, chosen, alpha, size, fit if given or because else None
+            opened, entries, chosen, size, fit if given or because else None, **options
         )
         bar = progress(read, desc="reading pictures", total=len(entries), unit="file")
         with _writer(temporary, (*size, 4 if alpha else 3), most) as writer:

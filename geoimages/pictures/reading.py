@@ -12,7 +12,13 @@ from pathlib import Path
 from .decoding import MAX_PIXELS, Refused, decode
 from .refusals import REASONS, ImageReadError
 
-__all__ = ["PICTURE_SUFFIXES", "REASONS", "ImageReadError", "read_image"]
+__all__ = [
+    "MAX_PIXELS",
+    "PICTURE_SUFFIXES",
+    "REASONS",
+    "ImageReadError",
+    "read_image",
+]
 
 PICTURE_SUFFIXES = frozenset(
     [

@@ -53,6 +53,9 @@ def test_etl_options(run, rock_zip, tmp_path):
     assert run("etl", rock_zip, "-o", path, "--alpha")[0] == 0
     with Collection(path) as rocks:
         assert rocks.image_shape == (28, 28, 4)
+    code, _, err = run("etl", rock_zip, "-o", path, "--max-pixels", 28 * 28 - 1)
+    assert code == 2
+    assert "None of the 63 files is a picture that can be read" in err
 
 
 @pytest.mark.parametrize("model", ["pairwise", "kmeans"])

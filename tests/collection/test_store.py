@@ -295,6 +295,20 @@ def test_with_a_size_all_are_brought_to_it(mixed, tmp_path, fit):
         assert f"brought to this size by {fit}" in rocks.summary()
 
 
+@pytest.mark.parametrize("sized", [False, True])
+def test_the_cap_on_pixels_can_be_set(draw, tmp_path, sized):
+    draw("rocks/a/small.jpg")
+    folder = draw("rocks/a/large.jpg", size=(100, 100)).parent.parent
+    size = (28, 28) if sized else None
+    with Collection.create(
+        tmp_path / "a.h5", folder, size=size, max_pixels=9_999
+    ) as rocks:
+        assert rocks.keys.tolist() == ["a.small"]
+        refused = rocks.ledger.query("status == 'refused'").iloc[0]
+    assert (refused["path"], refused["reason"]) == ("a/large.jpg", "too-large")
+    assert refused["width"] == 100
+
+
 def test_masks_are_kept_and_empty_ones_refused(draw, tmp_path):
     draw("rocks/a/plain.png")
     draw("rocks/a/masked.png", channels=4)
