@@ -1,5 +1,7 @@
 """Models are kept as data: whole, versioned, and never trusted further than named."""
 
+import contextlib
+import io
 import json
 import zipfile
 
@@ -162,3 +164,173 @@ def test_what_is_no_model(pictures, tmp_path):
     path.write_bytes(bytes(data[: len(data) // 2]))
     with pytest.raises(ValueError, match="not a whole model"):
         load(path)
+
+
+def forge(path, change):
+    """Write a model file again with other members: change({name: bytes}) -> members."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+def nodes(schema):
+    """Every described object of a schema."""
+    if isinstance(schema, dict):
+        if "__loader__" in schema:
+            yield schema
+        for part in schema.values():
+            yield from nodes(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from nodes(part)
+
+
+def forge_schema(path, change):
+    """Change the described objects of a model file."""
+
+    def change_members(members):
+        schema = json.loads(members["schema.json"])
+        for node in nodes(schema):
+            change(node)
+        members["schema.json"] = json.dumps(schema).encode()
+
+    forge(path, change_members)
+
+
+def as_npy(array):
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array)
+    return file.getvalue()
+
+
+@pytest.fixture
+def saved(pictures, tmp_path):
+    path = tmp_path / "model.skops"
+    save(PairwiseModel(3).fit(pictures[0][:20]), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("loader", "module", "name"),
+    [
+        ("ObjectNode", "sklearn.tree._classes", "DecisionTreeClassifier"),
+        ("ObjectNode", "sklearn.cluster._kmeans", "KMeans"),
+        ("ObjectNode", "geoimages.search.rotated", "RotatedRows"),
+        ("ObjectNode", "subprocess", "Popen"),
+        ("FunctionNode", "scipy.special", "expit"),
+        ("MethodNode", "builtins", "dict"),
+        ("TypeNode", "geoimages.distance", "PairwiseModel"),
+        ("NdArrayNode", "numpy", "memmap"),
+        ("NdArrayNode", "numpy", "object_"),
+        ("SparseMatrixNode", "scipy.sparse", "csr_matrix"),
+    ],
+)
+def test_what_save_does_not_write_is_refused(saved, loader, module, name):
+    def change(node):
+        if node["__loader__"] == "TupleNode":
+            node |= {"__loader__": loader, "__module__": module, "__class__": name}
+
+    forge_schema(saved, change)
+    with pytest.raises(ValueError, match=rf"not trusted: {module}\.{name}"):
+        load(saved)
+
+
+def test_arrays_of_objects_are_refused(saved):
+    def describe(node):
+        if node["__loader__"] == "NdArrayNode":
+            node |= {"type": "json", "content": [], "shape": {}}
+
+    forge_schema(saved, describe)
+    with pytest.raises(ValueError, match=r"not trusted: numpy\.ndarray of objects"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        as_npy(np.array([(1, 2)], dtype=[("a", int), ("b", int)])),
+        as_npy(np.zeros(3, complex)),
+        as_npy(np.zeros(3))[:-1],
+        as_npy(np.zeros(3)).replace(b"(3,)", b"(9,)"),
+        as_npy(np.zeros(3)).replace(b"<f8", b"|O8"),
+        as_npy(np.zeros(30)).replace(b"(30,)", b"(-3,)"),
+        b"\x93NUMPY\x09\x00",
+        b"",
+    ],
+)
+def test_an_array_that_is_not_plain_or_not_whole_is_refused(saved, data):
+    def change(members):
+        members[next(name for name in members if name.endswith(".npy"))] = data
+
+    forge(saved, change)
+    with pytest.raises(ValueError, match="not a whole model"):
+        load(saved)
+
+
+def test_other_members_are_refused(saved):
+    forge(saved, lambda members: members.update({"a.pkl": b"cos\nsystem\n"}))
+    with pytest.raises(ValueError, match=r"'a\.pkl' has no place in it"):
+        load(saved)
+
+
+def changed(model, **state):
+    """A fitted model in a state that no fit makes."""
+    vars(model).update(state)
+    return model
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"keys_": np.arange(19)},
+        {"keys_": np.zeros(20, int)},
+        {"n_features_in_": 9},
+        {"image_shape_": (28, 28, 4)},
+        {"image_shape_": (28, -28, -3)},
+        {"image_shape_": "28"},
+        {"search_rank_": np.full(20, 10**9)},
+        {"lineage_": np.arange(3)},
+        {"search_": None},
+        {"search_": PCA()},
+        {"y_": np.full(20, np.nan)},
+    ],
+    ids=lambda state: next(iter(state)),
+)
+def test_a_state_that_no_fit_makes_is_refused(pictures, tmp_path, state):
+    path = tmp_path / "model.skops"
+    model = changed(PairwiseModel(3).fit(pictures[0][:20]), **state)
+    save(model, path)
+    with pytest.raises(ValueError, match="not a whole model"):
+        load(path)
+
+
+def test_an_engine_checks_its_arrays(saved):
+    """Arrays of an engine are exchanged; it must say so, and nothing may be read."""
+    with zipfile.ZipFile(saved) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".npy")]
+        arrays = {name: np.load(io.BytesIO(archive.read(name))) for name in names}
+    original = saved.read_bytes()
+    refused = 0
+    for name, array in arrays.items():
+        for wrong in (array[:-1], np.full(array.shape, np.inf), array - 7):
+            forge(saved, lambda m, n=name, w=wrong: m.update({n: as_npy(w)}))
+            try:
+                load(saved).predict(np.zeros((28, 28, 3), np.uint8))
+            except ValueError:
+                refused += 1
+            saved.write_bytes(original)
+    assert refused >= 2 * len(arrays)
+
+
+def test_flipped_bytes_never_raise_anything_but_our_error(saved):
+    original = saved.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, len(original), 60):
+        data = bytearray(original)
+        data[place] ^= 1 << rng.integers(8)
+        saved.write_bytes(bytes(data))
+        with contextlib.suppress(ValueError):
+            load(saved)

@@ -49,6 +49,17 @@ def _training_options(command):
     return command
 
 
+def _load_classifier(path):
+    """Load a model and refuse one that does not classify."""
+    model = gi.load(path)
+    if not hasattr(model, "predict_proba") or not hasattr(model, "novelty"):
+        raise click.UsageError(
+            f"{path} holds a {type(model).__name__}, which does not classify; give a "
+            "model that 'geoimages train' made."
+        )
+    return model
+
+
 def _print_scores(scores):
     for name, value in scores.items():
         form = ",d" if isinstance(value, int) else ".4g"
@@ -94,7 +105,7 @@ def classify(model, pictures, form):
 
     A PICTURE is a file, a folder or a collection.
     """
-    table = gi.classify_files(gi.load(model), pictures)
+    table = gi.classify_files(_load_classifier(model), pictures)
     print_table(table, form)
     unread = int((table["class"] == "").sum())
     if unread:
@@ -121,7 +132,7 @@ def classify(model, pictures, form):
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(model, collection, split, plot, as_json):
     """Evaluate a classifier: accuracy, classes, calibration, corrupted pictures."""
-    model = gi.load(model)
+    model = _load_classifier(model)
     with gi.Collection(collection) as rocks:
         report = gi.evaluate_classifier(model, rocks, split)
     y, proba = report.pop("y"), report.pop("proba")

@@ -520,6 +520,15 @@ def failing(monkeypatch):
     return fail_with
 
 
+def test_a_model_that_does_not_classify_is_refused(run, rocks, draw, tmp_path):
+    path = tmp_path / "similar.skops"
+    save(PairwiseModel(3).fit(rocks), path)
+    for argv in (["classify", path, draw("a.png")], ["evaluate", path, rocks.path]):
+        code, _, err = run(*argv)
+        assert (code, len(err.splitlines())) == (2, 1)
+        assert "holds a PairwiseModel, which does not classify" in err
+
+
 def test_what_nobody_foresaw_is_one_line_that_says_how_to_report_it(run, failing):
     failing(AttributeError("'NoneType' object has no attribute 'shape'"))
     code, out, err = run("info", "rocks.h5")
