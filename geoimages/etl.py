@@ -210,7 +210,7 @@ class Images:
         FileNotFoundError
             If there is no such zip.
         ValueError
-            If it is not a whole zip, or a member would lie outside ``images_path``;
+            If it is not a valid zip, or a member would lie outside ``images_path``;
             nothing is unpacked then.
         """
         with open_zip(zip_path) as archive:
@@ -543,7 +543,7 @@ class Images:
 
     @staticmethod
     def read_image(path, to_grey_scale=0):
-        """Read one picture.
+        """Read a picture.
 
         Parameters
         ----------
@@ -566,14 +566,15 @@ class Images:
 
     @staticmethod
     def flatten_image(array, normalize=1):
-        """Flatten one picture to a row.
+        """Flatten a picture to a row.
 
         Parameters
         ----------
         array : ndarray of shape (height, width, channels) or (height, width)
             The picture; integers mean 0–255 and float 0–1.
         normalize : {0, 1}, default=1
-            Whether integers become float32 in [0, 1]; 0 leaves all as it is.
+            Whether to scale integers to float32 in [0, 1]; 0 leaves the values
+            unchanged.
 
         Returns
         -------
@@ -593,13 +594,13 @@ class Images:
         return vector
 
     def _data_file(self, path):
-        """A relative path lies in ``data_path``."""
+        """Resolve a relative path below ``data_path``."""
         path, root = Path(path), self.data_path.resolve()
         if path.is_absolute() or path.resolve().is_relative_to(root):
             return path
         if not (root / path).resolve().is_relative_to(root):
             raise ValueError(
-                f"{path} climbs out of {self.data_path}; give a path inside of it, or "
+                f"{path} is outside {self.data_path}; pass a path inside it, or "
                 "an absolute one."
             )
         return self.data_path / path
@@ -622,9 +623,9 @@ class Images:
         Raises
         ------
         ValueError
-            If a relative path climbs out of ``data_path``.
+            If a relative path leaves ``data_path``.
         TypeError
-            If the data hold what JSON cannot.
+            If the data are not JSON-serializable.
         """
         path = self._data_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -670,7 +671,7 @@ class Images:
 
 
 def save_image(image, path):
-    """Write a uint8 picture, whole or not at all; JPEG at quality 95.
+    """Write a uint8 picture atomically; JPEG at quality 95.
 
     Parameters
     ----------
@@ -684,7 +685,7 @@ def save_image(image, path):
     kind = Image.EXTENSION.get(path.suffix.lower())
     if kind is None:
         raise ValueError(
-            f"{path.suffix!r} names no picture format; use '.png' or '.jpg'."
+            f"Unknown picture format {path.suffix!r}; use '.png' or '.jpg'."
         )
     options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
     with atomic_path(path) as temporary:
@@ -692,11 +693,11 @@ def save_image(image, path):
 
 
 class Labels:
-    """Labels as numbers that a network takes."""
+    """Encoding of labels for neural networks."""
 
     @staticmethod
     def categorical_to_onehot(y):
-        """Encode labels as one column a class.
+        """One-hot encode labels.
 
         Parameters
         ----------
@@ -722,7 +723,7 @@ class Labels:
             y = np.array([v.decode() if isinstance(v, bytes) else v for v in y])
         if y.ndim != 1:
             raise ValueError(
-                f"y is one label a picture, got an array of shape {y.shape}."
+                f"y must be one label per picture, got an array of shape {y.shape}."
             )
         classes, positions = np.unique(y, return_inverse=True)
         return np.eye(len(classes), dtype=np.float32)[positions], classes

@@ -290,7 +290,7 @@ def load(path):
             check_is_fitted(model)
     except _DAMAGE as error:
         raise ValueError(
-            f"{path} is not a whole model of geoimages ({error or type(error).__name__})."
+            f"{path} is not a valid model of geoimages ({error or type(error).__name__})."
         ) from None
     if strangers:
         raise ValueError(

@@ -337,9 +337,9 @@ def test_json_lies_in_the_data_path(images, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"nothing\.json; write_json writes"):
         images.read_json("nothing.json")
     for name in ("../outside.json", "a/../../outside.json"):
-        with pytest.raises(ValueError, match="climbs out of"):
+        with pytest.raises(ValueError, match="is outside"):
             images.write_json([1], name)
-        with pytest.raises(ValueError, match="climbs out of"):
+        with pytest.raises(ValueError, match="is outside"):
             images.read_json(name)
     assert not (tmp_path / "outside.json").exists()
 
@@ -478,7 +478,7 @@ def test_save_image(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
     save_image(image, tmp_path / "a.png")
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), image)
-    with pytest.raises(ValueError, match="names no picture format"):
+    with pytest.raises(ValueError, match="Unknown picture format"):
         save_image(image, tmp_path / "a.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 

@@ -145,11 +145,11 @@ def test_what_is_no_model(pictures, tmp_path):
     with pytest.raises(FileNotFoundError, match="geoimages train"):
         load(path)
     path.write_bytes(b"something else")
-    with pytest.raises(ValueError, match="not a whole model"):
+    with pytest.raises(ValueError, match="not a valid model"):
         load(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.txt", "a")
-    with pytest.raises(ValueError, match="not a whole model"):
+    with pytest.raises(ValueError, match="not a valid model"):
         load(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("geoimages.json", json.dumps({"format": "other"}))
@@ -159,10 +159,10 @@ def test_what_is_no_model(pictures, tmp_path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 255
     path.write_bytes(bytes(data))
-    with pytest.raises(ValueError, match="not a whole model"):
+    with pytest.raises(ValueError, match="not a valid model"):
         load(path)
     path.write_bytes(bytes(data[: len(data) // 2]))
-    with pytest.raises(ValueError, match="not a whole model"):
+    with pytest.raises(ValueError, match="not a valid model"):
         load(path)
 
 
@@ -266,7 +266,7 @@ def test_an_array_that_is_not_plain_or_not_whole_is_refused(saved, data):
         members[next(name for name in members if name.endswith(".npy"))] = data
 
     forge(saved, change)
-    with pytest.raises(ValueError, match="not a whole model"):
+    with pytest.raises(ValueError, match="not a valid model"):
         load(saved)
 
 
@@ -303,7 +303,7 @@ def test_a_state_that_no_fit_makes_is_refused(pictures, tmp_path, state):
     path = tmp_path / "model.skops"
     model = changed(PairwiseModel(3).fit(pictures[0][:20]), **state)
     save(model, path)
-    with pytest.raises(ValueError, match="not a whole model"):
+    with pytest.raises(ValueError, match="not a valid model"):
         load(path)
 
 

@@ -1,1 +1,1 @@
-"""The .h5 file of pictures, its sources, lineage, copies and splits."""
+"""Collections of pictures: the .h5 file, its sources, lineage, duplicates, splits."""

@@ -1,4 +1,4 @@
-"""Computed features of a collection, each matrix in a file beside it."""
+"""Cache of the computed features of a collection, one file per matrix."""
 
 import contextlib
 import glob
@@ -13,14 +13,14 @@ import numpy as np
 from ..files import atomic_path
 
 _FORMAT = "geoimages.features"
-_HEADER_BYTES = 1 << 16  # at most, its newline included
+_HEADER_BYTES = 1 << 16  # maximum, including the newline
 
 
 class FeatureCache:
-    """Feature matrices in files beside a collection; any may be deleted at any time.
+    """Feature matrices in files beside a collection, which may be deleted at any time.
 
-    A file is a line of JSON that says what follows, and the rows. What does not agree
-    with its line, its key or its checksum is taken for missing.
+    A file is a line of JSON that describes the data, followed by the rows. A file that
+    does not match its header, key or checksum counts as missing.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class FeatureCache:
         return self.path.with_name(f"{self.path.name}.{key[:16]}.cache")
 
     def files(self):
-        """List the files, those used longest ago first: list of Path."""
+        """List the files, least recently used first: list of Path."""
         pattern = f"{glob.escape(self.path.name)}.{'[0-9a-f]' * 16}.cache"
         found = []
         for file in self.path.parent.glob(pattern):
@@ -52,7 +52,7 @@ class FeatureCache:
         return [file for _, file in sorted(found)]
 
     def describe(self):
-        """Say what is kept: list of dict (file, features, bytes)."""
+        """Describe the cached matrices: list of dict (file, features, bytes)."""
         out = []
         for file in self.files():
             with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
@@ -72,7 +72,7 @@ class FeatureCache:
         return len(files)
 
     def read(self, key, n_rows):
-        """Return the rows kept under a key, or None."""
+        """Return the rows cached under a key, or None."""
         file = self._file(key)
         try:
             with open(file, "rb") as opened:
@@ -93,11 +93,11 @@ class FeatureCache:
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
         with contextlib.suppress(OSError):
-            os.utime(file)  # used now
+            os.utime(file)  # mark as used
         return rows
 
     def write(self, key, rows, title):
-        """Keep rows under a key, if there is room, and note what became of it."""
+        """Cache rows under a key if there is space, and record a note."""
         size = f"{rows.nbytes / 1e6:.1f} MB"
         if rows.ndim != 2 or rows.dtype.kind not in "fiu":
             return
@@ -118,7 +118,7 @@ class FeatureCache:
             with atomic_path(file) as temporary, open(temporary, "wb") as opened:
                 opened.write(json.dumps(about).encode() + b"\n")
                 rows.tofile(opened)
-        except OSError as error:  # a folder to read only, a full disk
+        except OSError as error:  # a read-only folder, a full disk
             self.notes.append(f"The features ({size}) could not be kept: {error}.")
             return
         self.notes.append(f"Kept the features in {file.name} ({size}).")

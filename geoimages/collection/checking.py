@@ -1,4 +1,4 @@
-"""Checks of an .h5 file before it is believed: what it may hold, lengths, checksums."""
+"""Validation of an .h5 file before use: layout, lengths, checksums."""
 
 import json
 import zlib
@@ -9,11 +9,11 @@ import numpy as np
 # gzip, shuffle, Fletcher's checksum and lzf: filters that come with h5py.
 _FILTERS = {1, 2, 3, 32000}
 _MOST_OBJECTS = 10_000
-_DEEPEST = 4  # groups below each other
+_DEEPEST = 4  # nesting of groups
 
 
 def check_layout(file):
-    """Refuse what leads out of a file, or is no plain array, before a byte is read.
+    """Refuse links out of the file and unusual datasets before reading any data.
 
     Parameters
     ----------
@@ -22,8 +22,8 @@ def check_layout(file):
     Raises
     ------
     ValueError
-        If the file holds a soft or external link, data in other files, another type
-        than numbers and text, or a filter that h5py does not bring.
+        If the file holds a soft or external link, data in other files, types other
+        than numbers and text, or a filter that is not built into h5py.
     """
     groups, n_objects = [(file, 0)], 0
     while groups:
@@ -31,7 +31,7 @@ def check_layout(file):
         for name in group:
             n_objects += 1
             if n_objects > _MOST_OBJECTS or depth > _DEEPEST:
-                raise ValueError("it holds too many objects, or too deep")
+                raise ValueError("it holds too many objects, or too deeply nested ones")
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise ValueError(f"{name!r} is a link to elsewhere")
             item = group[name]
@@ -57,12 +57,12 @@ def _check_dataset(dataset):
 
 
 def check_lengths(file):
-    """Compare the arrays of a collection with each other.
+    """Check the shapes and types of the arrays of a collection.
 
     Raises
     ------
     ValueError
-        If one is missing, or of another length, shape or type than it has to be.
+        If one is missing, or has the wrong length, shape or type.
     """
     images = file["images"]
     if not isinstance(images, h5py.Dataset) or images.dtype != np.uint8:

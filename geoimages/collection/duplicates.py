@@ -1,4 +1,4 @@
-"""Which pictures of a collection are copies of one another."""
+"""Detection of duplicate and near-duplicate pictures."""
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -33,20 +33,19 @@ _COLUMNS = ["key", "duplicate_of", "kind", "orientation", "mirrored", "similarit
 
 @dataclass
 class Duplicates:
-    """The copies that `find_duplicates` found.
+    """Result of `find_duplicates`.
 
     Parameters
     ----------
     pairs : DataFrame
-        The links that hold the groups together, at most one less than a group has
-        pictures: ``key``, ``duplicate_of`` (the earlier of the two), ``kind``
-        (``exact``, ``turned`` or ``near``), ``orientation`` (degrees
-        counter-clockwise) and ``mirrored`` (left-right, first), which turn
-        ``duplicate_of`` into ``key``, ``similarity`` (correlation of the lightness
-        thumbnails), ``residual`` (see `find_duplicates`), and with labels ``label`` and
-        ``label_of_duplicate``.
+        The links of a spanning forest of the groups: ``key``, ``duplicate_of`` (the
+        earlier of the two), ``kind`` (``exact``, ``turned`` or ``near``),
+        ``orientation`` (degrees counter-clockwise) and ``mirrored`` (left-right,
+        applied first), which transform ``duplicate_of`` into ``key``, ``similarity``
+        (correlation of the lightness thumbnails), ``residual`` (see `find_duplicates`),
+        and with labels ``label`` and ``label_of_duplicate``.
     keys : ndarray of shape (n,)
-        All pictures looked at.
+        Keys of all pictures examined.
     """
 
     pairs: pd.DataFrame
@@ -57,7 +56,7 @@ class Duplicates:
 
     @property
     def groups(self):
-        """Group of each picture that has a copy: Series of int, index ``key``."""
+        """Group of each picture that has a duplicate: Series of int, index ``key``."""
         position = pd.Index(self.keys).get_indexer
         ids = components(
             len(self.keys),
@@ -73,7 +72,7 @@ class Duplicates:
 
     @property
     def contradictions(self):
-        """The pairs whose labels differ; where one has none, they do not."""
+        """The pairs whose labels differ; a missing label is not a contradiction."""
         if "label" not in self.pairs:
             return self.pairs.iloc[:0]
         a, b = (self.pairs[name] for name in ("label", "label_of_duplicate"))
@@ -81,7 +80,7 @@ class Duplicates:
         return self.pairs[told & (a != b)]
 
     def summary(self):
-        """Say in one line how many pictures are copies."""
+        """Summarize the duplicates in one line."""
         groups = self.groups
         kinds = self.pairs["kind"].value_counts()
         counts = ", ".join(f"{kinds.get(k, 0):,} {k}" for k in _KINDS)
@@ -96,7 +95,7 @@ _KINDS = ("exact", "turned", "near")
 
 
 def components(n, a, b):
-    """Group n nodes that the edges a–b join: ids in order of first occurrence."""
+    """Connected components of n nodes with edges a–b: ids in order of occurrence."""
     ends = np.asarray([a, b], np.int32)  # SciPy before 1.16 takes no wider ones here
     edges = coo_array((np.ones(len(a), bool), ends), shape=(n, n))
     ids = connected_components(edges, directed=False)[1]
@@ -104,7 +103,7 @@ def components(n, a, b):
 
 
 class _Pictures:
-    """Pictures from anywhere, read some at a time as uint8."""
+    """Pictures from any source, read in blocks as uint8."""
 
     def __init__(self, X, image_shape=None):
         if is_collection(X):
@@ -402,45 +401,46 @@ def _near(pictures, spectra, levels, distinct, similarity, residual):
 def find_duplicates(
     X, *, labels=None, similarity=0.9, residual=1.1, near=True, image_shape=None
 ):
-    """Find copies of pictures: identical, turned, re-compressed or of other light.
+    """Find duplicate pictures: identical, rotated, recompressed or relit.
 
-    Identical pixels, as they are or after a quarter turn or mirror, are found whatever
-    the picture shows. A near copy has, in one of the eight orientations, after its
-    light was matched (CIELAB with 16 added to L*, scaled by at most 1.2),
+    Pictures with identical pixels, also after rotation by multiples of 90° or
+    mirroring, are always found. A near-duplicate has, in one of the eight orientations
+    and after matching its brightness (CIELAB with 16 added to L*, scaled by at most
+    1.2),
 
     - a lightness thumbnail (the 8 × 8 lowest frequencies of the cosine transform,
       without the mean) that correlates by `similarity` or more, and
-    - pixels whose texture (CIELAB less its mean, root mean square) differs by no more
-      than `residual` times what JPEG at quality 40 does to the one picture of the two
-      that it harms more, or 0.35 units, which rounding costs; and whose mean color is
-      within 2.5 units, about what JPEG may do to it.
+    - pixels whose texture (CIELAB minus its mean, root mean square) differs by no more
+      than `residual` times the larger of the two pictures' own JPEG errors at quality
+      40, or 0.35 units, the rounding error; and whose mean color is within 2.5 units,
+      about the effect of JPEG.
 
-    The second test knows a picture's own texture: two calm stretches of water differ
-    by more than re-compression changes either, and are no copies though they look
-    alike. Where they differ by less, a chance likeness passes: see `residual`. A
-    picture of one color has only identical copies.
+    The second test adapts to the picture's texture: two stretches of calm water differ
+    by more than recompression would change either, and are not duplicates although they
+    look similar. If they differ by less, they are false positives: see `residual`. A
+    picture of a single color only has identical duplicates.
 
-    Every pair that passes the first test is looked at. Time grows with the square of
-    the number of pictures of like brightness; memory with their number: about 1 kB
-    a picture beside blocks of fixed size.
+    Every pair that passes the first test is verified. Time grows with the square of the
+    number of pictures of similar brightness, memory linearly: about 1 kB per picture
+    plus blocks of fixed size.
 
     Parameters
     ----------
     X : Collection, ndarray of shape (n, height, width, 1, 3 or 4) or DataFrame
         Pictures of one size, or flat rows of them; uint8 in 0–255 or float in 0–1.
-        Larger pictures are averaged down to 32 pixels a side, except for identity.
-        Where they are not square, quarter turns are left out.
+        Larger pictures are downsampled to 32 pixels per side, except for identity.
+        Rotations by 90° and 270° are skipped if pictures are not square.
     labels : array-like of shape (n,), optional
         Classes, to find contradictions; by default those of the collection.
     similarity : float, default=0.9
-        Least correlation, in (0, 1].
+        Minimum correlation, in (0, 1].
     residual : float, default=1.1
-        Most difference, in units of what re-compression does. 1.0 finds fewer turned
-        and re-compressed copies, 1.2 more tiles that overlap or are merely alike.
+        Maximum difference, in units of the recompression error. 1.0 finds fewer rotated
+        and recompressed copies, 1.2 more tiles that overlap or are merely similar.
     near : bool, default=True
-        Whether to look for more than identical pictures.
+        Whether to find near-duplicates, too.
     image_shape : tuple of int, optional
-        What flat rows stand for, where they are not square RGB.
+        Shape of flat rows that are not square RGB.
 
     Returns
     -------
@@ -450,8 +450,7 @@ def find_duplicates(
     Raises
     ------
     ValueError
-        If X holds no such pictures, `labels` are of another number, or a threshold is
-        out of range.
+        If X is invalid, the number of `labels` differs, or a threshold is out of range.
 
     References
     ----------
@@ -470,10 +469,10 @@ def find_duplicates(
     """
     if not 0 < similarity <= 1:
         raise ValueError(
-            f"similarity is a correlation above 0 and up to 1, got {similarity!r}."
+            f"similarity must be a correlation above 0 and up to 1, got {similarity!r}."
         )
     if not residual >= 0:
-        raise ValueError(f"residual is 0 or more, got {residual!r}.")
+        raise ValueError(f"residual must be 0 or more, got {residual!r}.")
     pictures = _Pictures(X, image_shape)
     if labels is None and is_collection(X):
         labels = X.labels

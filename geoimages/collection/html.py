@@ -1,4 +1,4 @@
-"""What a notebook shows of a collection."""
+"""HTML representation of a collection in notebooks."""
 
 from base64 import b64encode
 from html import escape
@@ -68,9 +68,9 @@ def _rows(collection):
 
 
 def collection_html(collection, n_bytes, files, refused):
-    """Show what a collection holds: classes, a few pictures, what became of the files.
+    """Summarize a collection as HTML: classes, sample pictures, files read.
 
-    Text and lines take the colors of the page, light or dark.
+    Text and lines inherit the colors of the page, light or dark.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which pictures are rotated copies of one original."""
+"""Rotated copies of one original, recognized by their keys."""
 
 import re
 

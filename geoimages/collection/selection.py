@@ -1,4 +1,4 @@
-"""Choosing pictures by the columns of a collection's table."""
+"""Selection of pictures by the columns of a collection's table."""
 
 import math
 import re
@@ -38,7 +38,7 @@ class Range:
             self.low = float(between[1] or -math.inf)
             self.high = float(between[2] or math.inf)
         else:
-            raise ValueError(f"{text!r} is no range such as 10..14 or >12.")
+            raise ValueError(f"{text!r} is not a range such as 10..14 or >12.")
 
     def __repr__(self):
         if self.high == math.inf:
@@ -48,13 +48,13 @@ class Range:
         return f"{self.low:g}..{self.high:g}"
 
     def overlap(self, start, stop):
-        """Which intervals share a number with the range: (n,), (n,) -> (n,) bool."""
+        """Which intervals overlap the range: (n,), (n,) -> (n,) bool."""
         above = stop > self.low if self.open_low else stop >= self.low
         below = start < self.high if self.open_high else start <= self.high
         return above & below
 
     def __and__(self, other):
-        """The numbers that are in both."""
+        """Intersection of two ranges."""
         both = Range(">0")
         both.low, both.open_low = max(
             (self.low, self.open_low), (other.low, other.open_low)
@@ -72,7 +72,7 @@ def parse_condition(text):
     Raises
     ------
     ValueError
-        If the text is no condition.
+        If the text is not a condition.
     """
     match = _CONDITION.fullmatch(text.strip())
     if not match:
@@ -93,23 +93,23 @@ def _as_range(name, value):
         number = float(value)
     except ValueError:
         raise ValueError(
-            f"Column {name!r} holds numbers, got {value!r}; give one, or a range such "
+            f"Column {name!r} holds numbers, got {value!r}; pass one, or a range such "
             "as 10..14 or >12."
         ) from None
     return Range(f"{number!r}..{number!r}")
 
 
 def matching(table, name, value):
-    """Find the rows of a table that have a value in a column, or lie in a range.
+    """Find the rows of a table with a value, or a value range, in a column.
 
     Parameters
     ----------
     table : DataFrame
     name : str
-        A column; where there is none of that name, intervals from ``<name>_from`` to
-        ``<name>_to``, which match what they overlap.
+        A column; if there is none of that name, the intervals from ``<name>_from`` to
+        ``<name>_to``, which match if they overlap the value.
     value : str, number, Range or list of them
-        Of a list, any will do.
+        The value, or a list of alternatives.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def matching(table, name, value):
     KeyError
         If there is no such column.
     ValueError
-        If a column of numbers is asked for something else, or one of text for a range.
+        If the value is not a number for a numeric column, or a range for a text column.
     """
     values = value if isinstance(value, list | tuple) else [value]
     interval = [f"{name}_from", f"{name}_to"]

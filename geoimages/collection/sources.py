@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder or a zip of class folders, listed and named."""
+"""Sources of pictures: folders and zips of class folders, and the keys of pictures."""
 
 import contextlib
 import functools
@@ -45,7 +45,7 @@ def is_picture_name(path):
 
 
 class Entry(NamedTuple):
-    """One file of a source: its path in it, its key and the folder it lies in."""
+    """One file of a source: its path, its key and its folder."""
 
     path: str
     key: str
@@ -74,11 +74,11 @@ def picture_key(path):
 
 
 def _picture_keys(keys):
-    """Name pictures uniquely: {path: key} -> {path: key}.
+    """Make keys unique: {path: key} -> {path: key}.
 
-    Their folders tell apart what shares a key, then formats. A picture and its turned
-    copies are told apart from others in the same way, and the rotation stays at the end,
-    so that `lineage_of` knows them by their keys.
+    Pictures that share a key are distinguished by their folders, then by their formats.
+    A picture and its rotated copies get the same prefix, and the rotation stays at the
+    end, so that `lineage_of` recognizes them.
     """
     names = {path: split_rotation(key) for path, key in keys.items()}
     folders = {}
@@ -98,7 +98,7 @@ def _picture_keys(keys):
 
 
 def _name_flat(named):
-    """Give pictures in no folder the class that all of their names begin with."""
+    """Take the class of pictures without a folder from their names."""
     flat = [path for path, _, _, is_picture in named if is_picture and "/" not in path]
     if not flat or not all(map(_FLAT.fullmatch, flat)):
         return named
@@ -124,7 +124,7 @@ def _entries(paths):
 
 
 def labels_in_names(entries, pattern):
-    """Take classes from the names of files.
+    """Take classes from file names.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ class _Folder:
 
 
 class _Zip:
-    """The files inside a zip, read where they lie."""
+    """The files inside a zip, read in place."""
 
     def __init__(self, path):
         self._zip = open_zip(path)
@@ -255,14 +255,14 @@ def _climbs_out(name):
 
 
 def open_zip(path):
-    """Open a zip whose members all lie inside of it.
+    """Open a zip and check that no member's path leaves it.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is no zip, or a member's path is absolute or climbs out.
+        If the file is not a zip, or a member's path is absolute or contains ``..``.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -270,7 +270,7 @@ def open_zip(path):
         raise FileNotFoundError(f"No zip at {path}; give the path of one.") from None
     except zipfile.BadZipFile as error:
         raise ValueError(
-            f"{path} is not a whole zip ({error}); give a folder or a whole zip."
+            f"{path} is not a valid zip ({error}); give a folder or a valid zip."
         ) from None
     for name in archive.namelist():
         if _climbs_out(name):

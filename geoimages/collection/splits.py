@@ -1,4 +1,4 @@
-"""Splits that keep copies, and what was taken together, on one side."""
+"""Splits that keep rotated copies, duplicates and groups on one side."""
 
 from typing import NamedTuple
 
@@ -56,20 +56,20 @@ def _column_of(collection, column, n):
 
 
 def groups_of(collection, duplicates=None, column=None):
-    """Say which pictures must stay on one side of a split.
+    """Group the pictures that must stay on one side of a split.
 
-    Pictures belong together when they stem from one original, are copies of each
-    other, or share a value of a column, and when a third belongs to both.
+    Pictures belong to one group if they are rotated copies of one original, duplicates,
+    or share the value of a column, and transitively.
 
     Parameters
     ----------
     collection : Collection, DataFrame or sequence of str
         Pictures, a table whose index holds their keys, or the keys.
     duplicates : Duplicates, bool or None, default=None
-        What `find_duplicates` returned. True finds the copies, in a collection.
+        Result of `find_duplicates`. True finds the duplicates of a collection.
     column : str or array-like of shape (n,), optional
         A column of ``collection.table`` (drill hole, sample, photo), or its values.
-        Pictures without a value belong to nobody.
+        Pictures without a value are groups of their own.
 
     Returns
     -------
@@ -83,8 +83,8 @@ def groups_of(collection, duplicates=None, column=None):
     TypeError
         If `collection` has no keys.
     ValueError
-        If copies are to be found where there are no pictures, or are those of other
-        pictures, or the column is of another length.
+        If `duplicates` is True without a collection, or belongs to other pictures, or
+        the column has another length.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def groups_of(collection, duplicates=None, column=None):
         )
     if column is not None:
         joined.append(pd.factorize(_column_of(collection, column, n))[0])
-    # Every picture is joined to the first one of each group that it is in.
+    # Connect every picture to the first one of each of its groups.
     edges = []
     for ids in joined:
         members = np.flatnonzero(ids >= 0)
@@ -141,11 +141,10 @@ def split(
     tolerance=0.1,
     random_state=None,
 ):
-    """Split a collection into train, dev and test, so that nothing leaks.
+    """Split a collection into train, dev and test without leakage.
 
-    Rotated copies stay with their original, copies with each other, and the pictures of
-    one drill hole, sample or photo together. Each subset gets its share of every class as
-    well as the groups allow.
+    Rotated copies, duplicates, and the pictures of one drill hole, sample or photo stay
+    in one subset. The split is stratified by class as well as the groups allow.
 
     Parameters
     ----------
@@ -154,16 +153,16 @@ def split(
     test_size, dev_size : float, default=0.2 and 0.0
         Shares of the pictures, in [0, 1); ``train`` gets the rest. None is 0.
     stratify : bool, default=True
-        Whether each subset gets its share of each class, or just of all pictures.
+        Whether to stratify by class.
     column : str or array-like of shape (n,), optional
         As in `groups_of`.
     duplicates : bool or Duplicates, default=True
-        Whether to find copies and keep them together, or what was found.
+        Whether to find duplicates and keep them together, or the duplicates.
     tolerance : float, default=0.1
-        Share of a subset's size by which it may miss that size; a picture it may
-        always miss.
+        Maximum relative deviation from the size of a subset; one picture is always
+        allowed.
     random_state : int, RandomState or None, default=None
-        Seed.
+        Seed of the split.
 
     Returns
     -------
@@ -175,8 +174,7 @@ def split(
     KeyError
         If the collection has no such column.
     ValueError
-        If the shares leave no pictures to learn from, or the groups are too large for
-        them.
+        If the shares leave no training pictures, or the groups are too large.
 
     Examples
     --------
@@ -197,8 +195,8 @@ def split(
     shares[0] = 1 - shares.sum()
     if not (shares[1:] >= 0).all() or not 0 < shares[0] < 1:
         raise ValueError(
-            "test_size and dev_size are shares of 0 or more that leave some pictures "
-            f"to learn from, got {test_size!r} and {dev_size!r}."
+            "test_size and dev_size must be shares of 0 or more that leave some pictures "
+            f"for training, got {test_size!r} and {dev_size!r}."
         )
     groups = groups_of(collection, duplicates or None, column)
     labels = collection.labels if stratify else np.zeros(len(groups), int)
@@ -213,20 +211,20 @@ def split(
         want = ", ".join(f"{wanted[i]:.0f}" for i in used)
         largest = counts.sum(axis=1).max()
         raise ValueError(
-            f"{len(counts)} groups, the largest of {largest} pictures, make no such "
-            f"subsets: the best found is {got} instead of {want}; choose other shares, "
+            f"{len(counts)} groups, the largest of {largest} pictures, cannot be split "
+            f"so: the best found is {got} instead of {want}; choose other shares, "
             "a finer column or a higher tolerance."
         )
     return Split(*(np.flatnonzero(subset == i) for i in range(3)))
 
 
 class LineageKFold(StratifiedGroupKFold):
-    """Cross-validate with rotated copies and groups on one side of each fold.
+    """Cross-validation with rotated copies and groups on one side of each fold.
 
     The keys are the index of a DataFrame; pictures of one original stay together, and
-    with them those of one group, where ``groups`` are given. Classes are spread as
-    evenly over the folds as that allows. What `groups_of` returns also knows copies
-    and columns: pass it as ``groups``.
+    those of one group if ``groups`` are given. Folds are stratified by class as well as
+    the groups allow. For duplicates and columns, pass the result of `groups_of` as
+    ``groups``.
 
     Parameters
     ----------
@@ -259,12 +257,11 @@ class LineageKFold(StratifiedGroupKFold):
         Parameters
         ----------
         X : DataFrame or array-like of shape (n, n_features)
-            Rows, of a DataFrame whose index holds the keys.
+            Rows; the index of a DataFrame holds the keys.
         y : array-like of shape (n,), optional
-            Classes. Numbers to predict are not spread evenly.
+            Classes. Regression targets are not stratified.
         groups : array-like of shape (n,), optional
-            What must stay together beside pictures of one original; needed where X has
-            no keys.
+            Further groups that must stay together; required if X has no keys.
 
         Yields
         ------
@@ -279,7 +276,7 @@ class LineageKFold(StratifiedGroupKFold):
         keyed = isinstance(X, pd.DataFrame | pd.Series)
         if not keyed and groups is None:
             raise ValueError(
-                "LineageKFold needs to know what stems from what: give a DataFrame "
+                "LineageKFold needs keys or groups: pass a DataFrame "
                 "whose index holds the keys, or groups=groups_of(...)."
             )
         check_consistent_length(X, y, groups)

@@ -32,20 +32,21 @@ _DAMAGED = (
 
 
 class Collection:
-    """Pictures of one size with keys, labels and where each came from, in one file.
+    """Pictures of one size with keys, labels and sources, in one file.
 
     Parameters
     ----------
     path : str or path-like
         An ``.h5`` file written by `Collection.create` or `Collection.from_arrays`,
         or one in the layout of the proof of concept (``X_Train_Orig``,
-        ``Y_Train_Orig`` and the same of ``Dev`` and ``Test``).
+        ``Y_Train_Orig`` and likewise ``Dev`` and ``Test``).
     mode : {"r", "r+"}, default="r"
-        With ``"r+"`` features that are computed are kept in files beside it
+        With ``"r+"`` computed features are cached in files beside it
         (``rocks.h5.<key>.cache``), which may be deleted at any time. The collection
-        itself is never written to.
+        itself is never modified.
     cache_size : int, default=2**30
-        Bytes that those files take together; what was used longest ago goes first.
+        Maximum total size of those files in bytes; the least recently used are deleted
+        first.
 
     Attributes
     ----------
@@ -54,7 +55,7 @@ class Collection:
     keys : ndarray of shape (n,), str
         Name of each picture, ``<folder>.<file name>``.
     labels : ndarray of shape (n,), str
-        Class of each picture, empty where it has none.
+        Class of each picture, or empty.
     image_shape : tuple of int
         (height, width, channels).
     table : DataFrame
@@ -66,9 +67,9 @@ class Collection:
         ``reason``, ``detail``, ``sha256``, ``size`` (bytes), ``width`` and ``height``
         (pixels), ``mode``, ``bit_depth``, ``exif_orientation`` and ``fit``.
     unmatched : list of str
-        Rows of the metadata table that fit no picture.
+        Rows of the metadata table that match no picture.
     cache : FeatureCache
-        The features kept beside it: ``files()``, ``clear()`` and ``notes``.
+        The feature cache: ``files()``, ``clear()`` and ``notes``.
 
     Raises
     ------
@@ -95,10 +96,10 @@ class Collection:
     def __init__(self, path, mode="r", cache_size=1 << 30):
         self.path = Path(path)
         if mode not in ("r", "r+"):
-            raise ValueError(f"mode is 'r' or 'r+', got {mode!r}.")
+            raise ValueError(f"mode must be 'r' or 'r+', got {mode!r}.")
         if not self.path.is_file():
             raise FileNotFoundError(
-                f"No collection at {self.path}; make one with "
+                f"No collection at {self.path}; create one with "
                 f"'geoimages etl SOURCE -o {self.path.name}'."
             )
         try:
@@ -115,7 +116,7 @@ class Collection:
         except _DAMAGED as error:
             self._file.close()
             raise ValueError(
-                f"{self.path} is not a whole collection of geoimages "
+                f"{self.path} is not a valid collection of geoimages "
                 f"({error.args[0] if error.args else type(error).__name__}); make one "
                 "with 'geoimages etl'."
             ) from None
@@ -207,25 +208,23 @@ class Collection:
     ):
         """Read a folder or zip of pictures into a collection, in one pass.
 
-        A picture's folder is its class. Of the files that have been read only names
-        and rows of the ledger stay in memory. A file that cannot be read is refused
-        with a reason, and the rest goes on.
+        A picture's folder is its class. Only names and ledger rows stay in memory. An
+        unreadable file is refused with a reason, and the run continues.
 
         Parameters
         ----------
         path : str or path-like
-            The ``.h5`` file to write. It appears when it is whole.
+            The ``.h5`` file to write, atomically.
         source : str or path-like
             Folder or zip.
         size : tuple of int, optional
-            (height, width) in pixels that all pictures are brought to. By default,
-            of 100 files spread over the source, the size that half of them have, and
-            pictures of another are refused as ``other-size``; where no size is that
-            common, all are brought to a square of their median shorter side, of 224 px
-            at most.
+            (height, width) in pixels to resize all pictures to. By default, the size
+            of at least half of 100 files sampled from the source, and pictures of
+            another size are refused as ``other-size``; if no size is that common, all
+            are resized to a square of their median shorter side, at most 224 px.
         fit : {"crop", "pad", "stretch"}, default="crop"
-            How pictures of another aspect ratio are brought to `size`; see
-            `resize_image`. Padding is masked, so ``"pad"`` stores four channels.
+            How to resize pictures of another aspect ratio; see `resize_image`. Padding
+            is masked, so ``"pad"`` stores four channels.
         alpha : bool, default=False
             Whether to keep transparency as a fourth channel, the picture's mask.
         rotate : bool, default=False
@@ -237,18 +236,18 @@ class Collection:
             Seed of the sample.
         metadata : DataFrame or path of a CSV, optional
             A column ``file`` names the pictures by path, file name or key; ``label``
-            replaces the folder's name; every other column (``hole``, ``depth_from``,
-            ``depth_to``, ``mm_per_px``, …) is kept, as numbers where all its values
-            are (``007`` is text). One named as a column of the collection's own is
-            kept as ``source_metadata`` and so on. Of several rows for one picture the
-            first counts. The separator is found in the first line.
+            replaces the folder's name; all other columns (``hole``, ``depth_from``,
+            ``depth_to``, ``mm_per_px``, …) are kept, as numbers if all values are
+            numbers (``007`` is text). A column with the name of one of the collection's
+            own is kept as ``source_metadata`` and so on. Of several rows for one
+            picture the first counts. The separator is detected from the first line.
         label : str, optional
-            The column of `metadata` that holds the classes, in place of ``label``.
+            The column of `metadata` with the classes, instead of ``label``.
         label_from : str, optional
-            How the classes stand in the names of the files: a template of the name
-            without its suffix, such as ``"{kind}_{number}"``, whose field ``label``,
-            ``class`` or ``kind``, else the first, is the class; or a regular expression,
-            whose first group is.
+            A pattern for the class in file names: a template of the name without its
+            suffix, such as ``"{kind}_{number}"``, where the field ``label``, ``class``
+            or ``kind``, or else the first, is the class; or a regular expression whose
+            first group is the class.
         max_pixels : int, default=178_956_970
             Larger pictures are refused before they are decoded, as by `read_image`.
 
@@ -262,7 +261,7 @@ class Collection:
         FileNotFoundError
             If there is no source.
         ValueError
-            If no picture can be read, an option is unknown, or `path` is what is read.
+            If no picture can be read, an option is unknown, or `path` is the source.
         """
         write_source(
             path,
@@ -282,12 +281,12 @@ class Collection:
 
     @classmethod
     def from_arrays(cls, path, images, labels=None, keys=None):
-        """Write pictures that are in memory.
+        """Create a collection from arrays.
 
         Parameters
         ----------
         path : str or path-like
-            The ``.h5`` file to write. It appears when it is whole.
+            The ``.h5`` file to write, atomically.
         images : ndarray of shape (n, height, width, 3) or (..., 4), uint8
             The pictures.
         labels : array-like of shape (n,), optional
@@ -420,7 +419,7 @@ class Collection:
         return out[0] if single else out
 
     def _check(self, images, positions):
-        """Hold pictures against their checksums, where that was not done before."""
+        """Verify the checksums of pictures that have not been checked yet."""
         new = self._unchecked[positions]
         if not new.any():
             return
@@ -436,12 +435,12 @@ class Collection:
         self._unchecked[positions] = False
 
     def verify(self):
-        """Read everything and hold it against its checksums.
+        """Read everything and verify the checksums.
 
         Returns
         -------
         problems : list of str
-            What is damaged, one line each; empty where all is whole, or the file has no
+            One line per problem; empty if there is none, or if the file has no
             checksums (version 1, and the layout of the proof of concept).
         """
         problems = []
@@ -461,16 +460,15 @@ class Collection:
         return problems
 
     def mapped(self):
-        """Map the pictures from the file instead of reading them.
+        """Memory-map the pictures instead of reading them.
 
         Returns
         -------
         images : numpy.memmap of shape (n, height, width, channels), uint8, or None
-            The pictures, read-only; the operating system reads what is used. They
-            outlive `close`, and where the system allows that (not on Windows) the
-            removal of the file. None where the pictures do not lie in one piece, as
-            this version writes them (scattered, compressed, not uint8, the layout of
-            the proof of concept), or another file has taken the place of this one.
+            The pictures, read-only. They remain valid after `close` and, except on
+            Windows, after the file is deleted. None if the pictures are not stored
+            contiguously as uint8 (chunked or compressed files, the layout of the proof
+            of concept), or if the file was replaced by another.
 
         Examples
         --------
@@ -490,7 +488,7 @@ class Collection:
                 if not os.path.samestat(os.fstat(file.fileno()), self._opened):
                     return None
                 images = np.memmap(file, np.uint8, "r", start, shape)
-        except OSError:  # it has been removed, say
+        except OSError:  # for example, the file was deleted
             return None
         for first in range(0, len(self), self._block):
             positions = np.arange(first, min(first + self._block, len(self)))
@@ -507,7 +505,7 @@ class Collection:
 
     @property
     def table(self):
-        """What is known of each picture."""
+        """One row per picture."""
         columns = {"label": self.labels}
         for name, column in self._file.get("pictures", {}).items():
             columns[name] = read_column(column)
@@ -525,7 +523,7 @@ class Collection:
 
     @property
     def ledger(self):
-        """What became of every file."""
+        """One row per file seen."""
         return self._read_ledger(*LEDGER)
 
     def _read_ledger(self, *names):
@@ -536,7 +534,7 @@ class Collection:
 
     @property
     def unmatched(self):
-        """Rows of the metadata table that fit no picture."""
+        """Rows of the metadata table that match no picture."""
         if "unmatched" not in self._file:
             return []
         return read_column(self._file["unmatched"]).tolist()
@@ -547,10 +545,10 @@ class Collection:
         Parameters
         ----------
         **columns : str, number or list of them
-            Columns of `table` and the value each must have; of a list, any will do.
-            Of numbers also a range, ``"10..14"`` or ``">12"``. Where the table has
-            ``depth_from`` and ``depth_to``, ``depth`` means the intervals, which match
-            what they overlap.
+            Columns of `table` and the required value, or a list of alternatives.
+            Numeric columns also take a range, ``"10..14"`` or ``">12"``. If the table
+            has ``depth_from`` and ``depth_to``, ``depth`` means these intervals, which
+            match if they overlap the range.
 
         Returns
         -------
@@ -561,7 +559,7 @@ class Collection:
         KeyError
             If there is no such column.
         ValueError
-            If a column of numbers is asked for something else.
+            If the value is not a number for a numeric column.
 
         Examples
         --------
@@ -588,7 +586,7 @@ class Collection:
         dtype : {"float32", "uint8"}, default="float32"
             float32 is in [0, 1]; uint8 takes a quarter of the memory.
         positions : array-like of int, optional
-            Which pictures, for example what `where` returns. By default all.
+            Positions of the pictures, for example from `where`. By default all.
 
         Returns
         -------
@@ -599,7 +597,7 @@ class Collection:
         return vectors_frame(self[chosen], self.keys[chosen], dtype)
 
     def read(self, source):
-        """Read a picture from outside as the collection's own were read.
+        """Read and resize a picture file like those of the collection.
 
         Parameters
         ----------
@@ -609,8 +607,8 @@ class Collection:
         Returns
         -------
         image : ndarray of shape (height, width, channels), uint8
-            The picture at the collection's size; another size is brought to it in
-            the way the collection was made (crop, pad or stretch).
+            The picture in the collection's size, resized in the same way (crop, pad or
+            stretch) if necessary.
 
         Raises
         ------
@@ -634,12 +632,12 @@ class Collection:
         return key in self._position
 
     def summary(self, as_dict=False):
-        """Say what the collection holds and what became of every file.
+        """Summarize the pictures and the files that were read.
 
         Parameters
         ----------
         as_dict : bool, default=False
-            Whether to return the figures rather than text.
+            Whether to return a dict instead of text.
 
         Returns
         -------
@@ -696,7 +694,7 @@ class Collection:
         return "\n".join(lines)
 
     def _describe_metadata(self):
-        """A line for each column of the metadata."""
+        """One line per column of the metadata."""
         lines = []
         for column in self._metadata_columns():
             name, values = name_of(column), pd.Series(read_column(column))
@@ -708,12 +706,12 @@ class Collection:
         return ["metadata:", *lines] if lines else []
 
     def features(self, transformer):
-        """Transform all pictures in blocks, or return what was cached of that.
+        """Transform all pictures in blocks, or return the cached result.
 
-        The result is kept in a file beside the collection if that was opened with
-        ``"r+"``; where the folder cannot be written, or the disk is full, it is not, and
-        ``cache.notes`` says so. It is found again by the transformer's class, parameters
-        and fitted state, the package's version and the pictures.
+        The result is cached in a file beside the collection if it was opened with
+        ``"r+"``; if the folder is not writable or the disk is full, ``cache.notes``
+        says so. The cache key is derived from the transformer's class, parameters and
+        fitted state, the package's version and the pictures.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Pictures to try the package on: drawn rocks, and the public collection."""
+"""Sample data: drawn rocks, and the public archive."""
 
 from .fetching import fetch_geological_similarity
 from .rocks import make_rocks, write_rocks

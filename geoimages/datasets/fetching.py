@@ -1,4 +1,4 @@
-"""The public collection: fetched once, held against its checksums, and read."""
+"""The public archive: downloaded once, verified, and read."""
 
 import os
 import sys
@@ -28,12 +28,11 @@ named after a rock: andesite, gneiss, marble, quartzite, rhyolite, schist.
 
 Despite the folder names these look like aerial land-cover tiles, of the kind of the
 SAT-6 set ("gneiss" looks like buildings, "marble" like water, "schist" like roads,
-"rhyolite" like trees, "andesite" and "quartzite" like grassland and bare ground).
-Treat the names as labels: a score on this set says nothing about telling rocks apart.
-
-Neighboring tiles of one scene fall on both sides of a random split, so that scores
-flatter every method, and a few tiles are identical in every pixel. Color alone goes far
-here; a model that leans on it fails when the light changes.
+"rhyolite" like trees, "andesite" and "quartzite" like grassland and bare ground). Treat
+the names as labels: a score on this set says nothing about recognizing rocks.
+Neighboring tiles of one scene fall on both sides of a random split, so scores are
+optimistic for every method, and a few tiles are identical in every pixel. Color alone
+is very informative here; a model that relies on it fails when the light changes.
 """
 
 _ATTEMPTS = 3
@@ -41,18 +40,18 @@ _TIMEOUT = 30  # seconds without a byte
 
 
 def get_data_home(data_home=None):
-    """Return the folder in which downloaded collections are kept.
+    """Return the folder of downloaded datasets.
 
     Parameters
     ----------
     data_home : str or path-like, optional
-        The folder. By default the one that the environment variable
-        ``GEOIMAGES_HOME`` names, else ``~/geoimages_data``; ``~`` is the user's home.
+        The folder. By default that of the environment variable ``GEOIMAGES_HOME``, or
+        ``~/geoimages_data``; ``~`` is the user's home.
 
     Returns
     -------
     data_home : Path
-        The folder; it is made when something is first kept in it.
+        The folder, created on first use.
 
     Examples
     --------
@@ -81,7 +80,7 @@ def _download(url, path):
         damage = _zip_damage(temporary)
         if damage:
             raise OSError(
-                f"What {url} sent is not a whole zip: {damage}; it was deleted. Check "
+                f"What {url} sent is not a valid zip: {damage}; it was deleted. Check "
                 "the address, or give a zip that you have as url."
             )
 
@@ -183,11 +182,11 @@ def fetch_geological_similarity(
     return_X_y=False,
     as_frame=False,
 ):
-    """Load the public geological similarity pictures, downloading them if need be.
+    """Load the public geological similarity pictures, downloading them if necessary.
 
-    The archive comes over plain http from a third party: every member is held
-    against its checksum and decoded as a picture, and nothing of it is unpacked. It is
-    fetched by pooch, which tries again where a download breaks off.
+    The archive comes over plain http from a third party: every member is checked
+    against its CRC and decoded as a picture; nothing is unpacked. The download uses
+    pooch, with retries.
 
     =================   ==============================
     Classes                                          6
@@ -201,13 +200,12 @@ def fetch_geological_similarity(
     Parameters
     ----------
     data_home : str or path-like, optional
-        Folder to keep the archive in; see `get_data_home`.
+        Folder for the archive; see `get_data_home`.
     url : str or path-like, default=GEOLOGICAL_SIMILARITY_URL
-        Address of the archive (http or https), or the path of a zip that is there
-        already, which is read where it lies. An archive of that name in `data_home`
-        is not fetched again.
+        Address of the archive (http or https), or the path of a local zip, which is
+        read in place. An archive of that name in `data_home` is not downloaded again.
     download_if_missing : bool, default=True
-        If False, raise an OSError where the archive is not there yet.
+        If False, raise an OSError if the archive is not available locally.
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` instead of a Bunch.
     as_frame : bool, default=False
@@ -228,31 +226,31 @@ def fetch_geological_similarity(
         target_names : list of str
             The classes, sorted.
         errata : list of dict
-            ``file_path`` and ``reason`` of every file that was left out: not
-            readable, not a picture, in no class folder, or of another size than most.
+            ``file_path`` and ``reason`` of every file left out: unreadable, not a
+            picture, in no class folder, or of another size than most.
         filename : str
             Path of the archive.
         DESCR : str
-            What the set is, and its traps.
+            Description of the dataset and its pitfalls.
     (data, target) : tuple
         If `return_X_y` is True.
 
     Raises
     ------
     OSError
-        If the archive is not there and `download_if_missing` is False, or what was
-        sent is not a whole zip (it is deleted then).
+        If the archive is missing and `download_if_missing` is False, or the download is
+        not a valid zip (it is deleted).
     ConnectionError
-        If the archive could not be fetched, after several attempts.
+        If the download failed after several attempts.
     FileNotFoundError
         If `url` is a path and there is no such file.
     ValueError
-        If `url` is neither http, https nor a path, or what is there is not a zip of
-        pictures in class folders.
+        If `url` is neither http, https nor a path, or the file is not a zip of pictures
+        in class folders.
 
     Examples
     --------
-    A zip of the same layout, read where it lies:
+    A local zip of the same layout:
 
     >>> import pathlib, tempfile
     >>> from geoimages import fetch_geological_similarity, write_rocks

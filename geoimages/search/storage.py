@@ -178,7 +178,7 @@ def load_index(path, *, memory_map=True, verify=False):
     except _DAMAGED as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"{path} is not a whole index of geoimages ({reason}); save it again."
+            f"{path} is not a valid index of geoimages ({reason}); save it again."
         ) from None
 
 

@@ -444,7 +444,7 @@ def test_elbow(run, rocks, tmp_path):
         (["info", "a.h5", "b.h5"], "unexpected extra argument"),
         (["info", "--what"], "No such option"),
         (["etl", "{zip}", "-o", "{zip}"], "is the source itself"),
-        (["etl", "{png}", "-o", "{tmp}/a.h5"], "not a whole zip"),
+        (["etl", "{png}", "-o", "{tmp}/a.h5"], "not a valid zip"),
         (["demo", "--source", "nope.zip"], "No such folder or zip"),
         (
             ["similar", "{rocks}", "{key}", "--model", "kmeans", "--clusters", "61"],

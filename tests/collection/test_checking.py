@@ -94,7 +94,7 @@ def remove(name):
         (store_external, "labels lies in another file"),
         (store_virtual, "labels lies in another file"),
         (store_references, "more holds object, no numbers or text"),
-        (nest, "too many objects, or too deep"),
+        (nest, "too many objects, or too deeply"),
         (
             replace("labels", np.full(59, b"a")),
             r"labels has the shape \(59,\) beside 60",
@@ -106,7 +106,7 @@ def remove(name):
         (replace("labels", np.full(60, b"a")), None),
         (replace("keys", np.full(60, b"a")), "a key stands twice"),
         (lambda file: file["images"].resize(61, axis=0), "beside 61 pictures"),
-        (remove("checksums"), "is not a whole collection"),
+        (remove("checksums"), "is not a valid collection"),
         (
             lambda file: file.attrs.update(fit=np.bytes_(b"pad")),
             "attributes are damaged",

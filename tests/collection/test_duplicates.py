@@ -190,8 +190,11 @@ def test_a_missing_label_contradicts_none(missing):
     ("change", "message"),
     [
         ({"X": pd.DataFrame(ROCKS[:2].reshape(2, -1), ["a", "a"])}, "'a' stands twice"),
-        ({"similarity": 0}, "similarity is a correlation above 0 and up to 1, got 0"),
-        ({"residual": -1}, "residual is 0 or more, got -1"),
+        (
+            {"similarity": 0},
+            "similarity must be a correlation above 0 and up to 1, got 0",
+        ),
+        ({"residual": -1}, "residual must be 0 or more, got -1"),
         ({"labels": ["a"]}, "inconsistent numbers of samples"),
         ({"X": ROCKS[0]}, r"got an array of shape \(28, 28, 3\)"),
         ({"X": ROCKS[:2] / 2.0}, "Float pictures hold values .* divide"),

@@ -208,7 +208,7 @@ def test_no_zip_at_all(tmp_path):
     with pytest.raises(FileNotFoundError, match="No zip at"):
         open_zip(path)
     path.write_bytes(b"something else")
-    with pytest.raises(ValueError, match="not a whole zip.*give a folder or a whole"):
+    with pytest.raises(ValueError, match="not a valid zip.*give a folder or a valid"):
         open_zip(path)
     with (
         pytest.raises(FileNotFoundError, match="No such folder or zip"),

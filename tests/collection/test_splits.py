@@ -128,7 +128,7 @@ def test_groups_too_large_for_the_shares_are_named(leaky):
 
 @pytest.mark.parametrize("sizes", [(1.0, 0), (0.6, 0.4), (-0.1, 0), (0, 0), (5, 0)])
 def test_shares_leave_something_to_learn_from(leaky, sizes):
-    with pytest.raises(ValueError, match="leave some pictures to learn from, got"):
+    with pytest.raises(ValueError, match="leave some pictures for training, got"):
         split(leaky, *sizes)
 
 
@@ -153,7 +153,7 @@ def test_bad_input_is_named(leaky):
         groups_of(["a"], column=["x", "y"])
     with pytest.raises(ValueError, match="column='hole' names a column of a Coll"):
         groups_of(["a"], column="hole")
-    with pytest.raises(ValueError, match="give a DataFrame whose index holds the keys"):
+    with pytest.raises(ValueError, match="pass a DataFrame whose index holds the keys"):
         next(LineageKFold().split(np.zeros((9, 2))))
 
 

@@ -132,7 +132,7 @@ def test_what_is_no_whole_zip_is_an_error_and_deleted(server, tmp_path, fault):
     page = b"<html><body>Please log in.</body></html>"
     server.content = page if fault == "page" else bytes(damaged)
     with pytest.raises(
-        OSError, match="is not a whole zip: .*(no zip|not a zip|jpg is)"
+        OSError, match="is not a valid zip: .*(no zip|not a zip|jpg is)"
     ):
         fetch_geological_similarity(tmp_path, url=server.url)
     assert names_in(tmp_path) == []
@@ -268,7 +268,7 @@ def test_local_path_that_does_not_serve(tmp_path):
         fetch_geological_similarity(url=tmp_path / "no-such.zip")
     text = tmp_path / "text.zip"
     text.write_text("not a zip")
-    with pytest.raises(ValueError, match=r"text\.zip is not a whole zip"):
+    with pytest.raises(ValueError, match=r"text\.zip is not a valid zip"):
         fetch_geological_similarity(url=text)
     empty = tmp_path / "empty.zip"
     with contextlib.closing(zipfile.ZipFile(empty, "w")):

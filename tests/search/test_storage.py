@@ -130,7 +130,7 @@ def test_damage_is_found(path, name):
     write(path, header, content)
     if name == "rows":
         load_index(path)
-    with pytest.raises(ValueError, match=f"not a whole index .*{name} has another"):
+    with pytest.raises(ValueError, match=f"not a valid index .*{name} has another"):
         load_index(path, verify=True)
 
 
@@ -158,7 +158,7 @@ def test_damaged_headers_are_one_line(path, says, change):
     header, content = read(path)
     change(header)
     write(path, header, content)
-    with pytest.raises(ValueError, match=f"not a whole index .*{says}") as error:
+    with pytest.raises(ValueError, match=f"not a valid index .*{says}") as error:
         load_index(path)
     assert "\n" not in str(error.value)
 
@@ -176,7 +176,7 @@ def test_what_is_no_index(path, tmp_path):
         b"[" * 9000,
     ):
         path.write_bytes(other)
-        with pytest.raises(ValueError, match="not a whole index") as error:
+        with pytest.raises(ValueError, match="not a valid index") as error:
             load_index(path)
         assert "\n" not in str(error.value)
 

@@ -205,7 +205,7 @@ def test_constant_rows_have_shares_too():
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        (PairwiseModel(), "compares pixels; give it features=RockFeatures"),
+        (PairwiseModel(), "compares pixels; set features=RockFeatures"),
         (
             PairwiseModel(features=RockFeatures(), dist_metric="euclidean"),
             "no sum over",
