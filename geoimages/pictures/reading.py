@@ -28,6 +28,8 @@ PICTURE_SUFFIXES = frozenset(
         ".jpe",
         ".jpeg",
         ".jpg",
+        ".mpo",
+        ".pbm",
         ".pgm",
         ".png",
         ".pnm",

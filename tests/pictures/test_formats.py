@@ -440,3 +440,42 @@ def test_too_many_pixels_and_too_little_memory_are_reasons(monkeypatch):
     with pytest.raises(ImageReadError, match="not enough memory") as caught:
         read_image(data)
     assert caught.value.reason == "too-large"
+
+
+def mutate(data, rng):
+    """Change, lose or add some bytes in up to five places."""
+    data = bytearray(data)
+    for _ in range(rng.integers(1, 6)):
+        at = int(rng.integers(len(data) + 1))
+        few = int(rng.integers(1, 9))
+        way = rng.integers(4)
+        if way == 0:
+            data[at : at + 1] = rng.bytes(1)
+        elif way == 1:
+            data[at : at + 4] = [b"\xff" * 4, bytes(4), b"\x7f\xff\xff\xff"][few % 3]
+        elif way == 2:
+            del data[at : at + few]
+        else:
+            data[at:at] = rng.bytes(few)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_mutated_files_are_read_or_refused(kind):
+    """Whatever is wrong with them, in one line and without a warning."""
+    files = [encode(MODES[mode][0], kind) for mode in FORMATS[kind]]
+    if kind == "TIFF":
+        files += [write_tiff(array, **options) for array, options, _ in TIFF.values()]
+    kept, rng = 0, np.random.default_rng(0)
+    for i in range(600):
+        data = mutate(files[i % len(files)], rng)
+        try:
+            image = read_image(data, alpha=bool(i % 2), max_pixels=100_000)
+        except ImageReadError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+            continue
+        kept += 1
+        assert image.dtype == np.uint8
+        assert image.shape[2] == 3 + i % 2
+        assert image.flags.carray
+    assert kept < 600
