@@ -7,15 +7,7 @@ from ..collection.lineage import lineage_of
 
 
 class Groups:
-    """The groups of the stored pictures and of the queries.
-
-    Parameters
-    ----------
-    stored : ndarray of shape (n,), int
-        Group codes of the stored pictures; -1 is a group of its own.
-    queries : ndarray of shape (m,), int
-        Group codes of the queries.
-    """
+    """Groups of stored pictures (n,) and queries (m,), as codes; -1 is a group alone."""
 
     def __init__(self, stored, queries):
         self.stored, self.queries = stored, queries
@@ -46,18 +38,8 @@ def encode(stored, queries):
 def lineage_groups(keys, names, own):
     """Group pictures with their rotated copies.
 
-    Parameters
-    ----------
-    keys : Index of shape (n,)
-        Keys of the stored pictures.
-    names : Index of shape (m,) or None
-        Keys of the queries, if any.
-    own : ndarray of shape (m,), int
-        Position of each query among the stored pictures; -1 if not stored.
-
-    Returns
-    -------
-    groups : Groups
+    `keys` (n,) are those of the stored pictures, `names` (m,) those of the queries, if
+    they have some, `own` (m,) their positions among the stored pictures, or -1.
     """
     if names is None:
         return Groups(np.arange(len(keys)), own)
@@ -68,19 +50,7 @@ def lineage_groups(keys, names, own):
 
 
 def stated_groups(groups, keys, names, own):
-    """Read the groups given by the user.
-
-    Parameters
-    ----------
-    groups : Series, dict, array-like or tuple
-        As in `geoimages.retrieval_scores`.
-    keys, names, own
-        As in `lineage_groups`.
-
-    Returns
-    -------
-    groups : Groups
-    """
+    """Read the groups given by the user, as `geoimages.retrieval_scores` takes them."""
     n, m = len(keys), len(own)
     if isinstance(groups, dict | pd.Series):
         groups = pd.Series(groups)

@@ -49,20 +49,8 @@ def _are_keys(queries):
 class Queries:
     """Queries to models that store the same pictures.
 
-    Parameters
-    ----------
-    model : similarity model
-        Fitted; its keys number the stored pictures.
-    queries : int, None, list of str, DataFrame, Collection or ndarray
-        As in `geoimages.retrieval_scores`.
-    labels : array-like of shape (m,), optional
-        Their labels; by default those of the collection or of the stored keys.
-    groups : optional
-        As in `geoimages.retrieval_scores`.
-    random_state : int, RandomState or None
-        Seed of the sample if `queries` is a number.
-    y : ndarray of shape (n,), optional
-        Labels of the stored pictures; the model's by default.
+    The model's keys number the stored pictures, whose labels are `y`, by default the
+    model's; the rest is as in `geoimages.retrieval_scores`.
 
     Attributes
     ----------
@@ -242,24 +230,9 @@ class Queries:
     def ask(self, model, depth, desc="asking"):
         """Yield the answers of a model, one block of queries at a time.
 
-        Parameters
-        ----------
-        model : similarity model
-            Fitted on the same keys.
-        depth : int or ndarray of shape (m,)
-            Number of answers requested; fewer if fewer are stored.
-        desc : str
-            Description of the progress bar.
-
-        Yields
-        ------
-        queries : ndarray of shape (b,), int
-            Positions of the queries.
-        positions : ndarray of shape (b, d), int
-            Positions of the answers in ``keys``, the best first; -1 pads shorter
-            answers.
-        distances : ndarray of shape (b, d)
-            Their distances.
+        `depth` is how many answers are wanted, one number or one for each query. A block
+        is the positions (b,) of its queries, those of the answers in ``keys`` (b, d), the
+        best first and -1 where there are fewer, and their distances (b, d).
         """
         n = len(self.keys)
         place = self.keys.get_indexer(model.keys_)

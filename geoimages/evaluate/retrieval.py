@@ -88,23 +88,8 @@ def measure_names(ks, full):
 def score_queries(queries, model, ks, full):
     """Run queries through a model and score its answers.
 
-    Parameters
-    ----------
-    queries : Queries
-        With labels, or without.
-    model : similarity model
-        Fitted.
-    ks : tuple of int
-        From `check_ks`.
-    full : bool
-        Whether to rank all pictures.
-
-    Returns
-    -------
-    scores : dict of str to ndarray of shape (m,)
-        By measure, in the order of `measure_names`; empty without labels.
-    answers : ndarray of shape (m, max(ks)), int
-        Positions of the answers.
+    Returns scores (m,) by measure, in the order of `measure_names` and none without
+    labels, and the positions of the answers, (m, max(ks)).
     """
     answers = np.full((len(queries), max(ks)), -1)
     scores = {}

@@ -14,23 +14,7 @@ def _listed(parts):
 
 
 def labeled_verdict(scores, differences, measure, n_queries, confidence):
-    """Describe which model is better.
-
-    Parameters
-    ----------
-    scores, differences : DataFrame
-        Tables of a `Comparison`.
-    measure : str
-        The measure to report.
-    n_queries : int
-        Number of queries scored.
-    confidence : float
-        A difference is significant if its corrected p-value is below 1 − `confidence`.
-
-    Returns
-    -------
-    verdict : str
-    """
+    """Say which model is better, by the tables of a `Comparison`."""
     means = scores[scores["measure"] == measure].set_index("model")["mean"]
     means = means.sort_values(ascending=False, kind="stable")
     best = means.index[0]
