@@ -13,7 +13,7 @@ from PIL import Image
 from .collection.duplicates import find_duplicates
 from .collection.lineage import ROTATIONS, lineage_of
 from .collection.sampling import sample_groups
-from .collection.sources import is_picture_name, open_source, open_zip
+from .collection.sources import is_picture_name, members_of, open_source, open_zip
 from .collection.splits import groups_of
 from .collection.store import vectors_frame
 from .files import atomic_path, progress
@@ -219,7 +219,7 @@ class Images:
                 raise ValueError(
                     f"{zip_path} is damaged at {damaged!r}; nothing was unpacked."
                 )
-            members = [info for info in archive.infolist() if not info.is_dir()]
+            members = [m for m in members_of(archive) if m.filename]
             own = f"{self.images_path.resolve().name}/"
             if all(member.filename.startswith(own) for member in members):
                 for member in members:

@@ -19,6 +19,12 @@ _ROTATED = tuple(f".{angle}" for angle in ROTATIONS)
 # marble.MGN0Z.jpg, and its copies; BH12.5m.jpg begins with no class.
 _FLAT = re.compile(r"[^\W\d_]+\.[a-zA-Z0-9]+(\.(90|180|270))?\.\w+")
 _FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
+# What zipfile raises for a damaged directory.
+_BAD_ZIP = (
+    *(zipfile.BadZipFile, ValueError, LookupError, struct.error),
+    *(NotImplementedError, OverflowError, EOFError, MemoryError),
+)
+_MOST_BYTES = 1 << 30  # of a member, unpacked
 _UTF8 = 0x800  # the flag of a name that is not in code page 437
 
 
@@ -187,6 +193,8 @@ def _files_below(folder, prefix=""):
 class _Folder:
     """The files below a folder."""
 
+    hidden = ()
+
     def __init__(self, root):
         self.root = root
         self.entries = _entries(sorted(_files_below(root)))
@@ -205,13 +213,19 @@ class _Zip:
     def __init__(self, path):
         self._zip = open_zip(path)
         self._file = open(path, "rb")  # noqa: SIM115 (closed with the zip)
-        self.entries = _entries(
-            sorted({i.filename for i in self._zip.infolist() if not i.is_dir()})
-        )
+        self._members, self.hidden = {}, []
+        for member in members_of(self._zip):
+            if member.filename in self._members:
+                self.hidden.append(member.filename)
+            self._members[member.filename] = member  # the last counts
+        self.entries = _entries(sorted(self._members))
 
     def read(self, entry):
-        data = self._read_stored(self._zip.getinfo(entry.path))
-        return self._zip.read(entry.path) if data is None else data
+        member = self._members[entry.path]
+        if member.file_size > _MOST_BYTES:
+            raise OSError(f"{member.file_size:,} bytes are more than {_MOST_BYTES:,}")
+        data = self._read_stored(member)
+        return self._zip.read(member) if data is None else data
 
     def _read_stored(self, member):
         """Read a member that is neither compressed nor encrypted, or return None.
@@ -251,7 +265,17 @@ def _climbs_out(name):
     if ".." not in name and ":" not in name:
         return False
     parts = _parts(name.replace("\\", "/"))
-    return ".." in parts or ":" in (*parts, "")[0]
+    return ".." in parts or (*parts, "")[0][1:2] == ":"
+
+
+def members_of(archive):
+    """List the files of a zip; those of Windows get slashes for their backslashes."""
+    members = []
+    for member in archive.infolist():
+        member.filename = member.filename.replace("\\", "/")
+        if not member.filename.endswith("/"):
+            members.append(member)
+    return members
 
 
 def open_zip(path):
@@ -268,7 +292,7 @@ def open_zip(path):
         archive = zipfile.ZipFile(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"No zip at {path}; give the path of one.") from None
-    except zipfile.BadZipFile as error:
+    except _BAD_ZIP as error:
         raise ValueError(
             f"{path} is not a valid zip ({error}); give a folder or a valid zip."
         ) from None
@@ -294,8 +318,9 @@ def open_source(source):
     Yields
     ------
     source : object
-        With ``entries`` (list of `Entry`, sorted by path) and ``read(entry)``, which
-        returns bytes.
+        With ``entries`` (list of `Entry`, sorted by path), ``read(entry)``, which
+        returns bytes or raises nearly anything, and ``hidden``, the paths of members
+        that a later one of the same name hides.
 
     Raises
     ------

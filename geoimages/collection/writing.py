@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import os
-import zipfile
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
@@ -29,9 +28,11 @@ _LARGEST_SIDE = 224  # pixels; what features and pretrained networks work at
 _INDEX_BYTES = 72  # that the .h5 file takes to find one picture, at most
 _SKIPPED = {"status": "skipped", "reason": "not-sampled"}
 _REFUSED = {"status": "refused"}
+_HIDDEN = _REFUSED | {
+    "reason": "duplicate-name",
+    "detail": "a later member of the zip has the same name",
+}
 _NO_PICTURE = _REFUSED | {"reason": "not-a-picture", "detail": "by its name"}
-# What reading a member of a damaged, encrypted or vanished file raises.
-_UNREADABLE = (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError)
 
 
 class _Writer:
@@ -101,6 +102,15 @@ def _writer(path, image_shape, most):
         yield _Writer(file, image_shape)
 
 
+def _why_none(reasons, row):
+    """Say why pictures could not be read: by reason, and the last one in full."""
+    if not reasons:
+        return ""
+    counts = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
+    detail = row.get("detail")
+    return f" ({counts}{f'; the last: {detail}' if detail else ''})"
+
+
 def _choose_size(source, **options):
     """Choose one size by up to 100 files spread over a source.
 
@@ -113,10 +123,11 @@ def _choose_size(source, **options):
     """
     entries = [entry for entry in source.entries if entry.is_picture]
     step = max(1, len(entries) // _LOOKED_AT)
-    shapes = []
+    shapes, reasons, row = [], Counter(), {}
     for some in (entries[::step], entries if step > 1 else []):
         for entry in some:
-            image, _ = _read_entry(source, entry, **options)
+            image, row = _read_entry(source, entry, **options)
+            reasons[row.get("reason", "")] += 1
             shapes += [] if image is None else [image.shape[:2]]
             if shapes and some is entries:
                 break
@@ -124,8 +135,9 @@ def _choose_size(source, **options):
             break
     if not shapes:
         raise ValueError(
-            f"None of the {len(source.entries)} files is a picture that can be read; "
-            "give a folder or zip that holds pictures."
+            f"None of the {len(source.entries)} files is a picture that can be read"
+            + _why_none(reasons, row)
+            + "; give a folder or zip that holds pictures."
         )
     size, n_alike = Counter(shapes).most_common(1)[0]
     if n_alike >= _MOST_ALIKE * len(shapes):
@@ -144,12 +156,14 @@ def _read_entry(source, entry, **options):
         return None, _NO_PICTURE
     try:
         data = source.read(entry)
+    except Exception as error:  # zipfile raises nearly anything on damaged data
+        detail = f"{type(error).__name__}: {error}"
+        return None, _REFUSED | {"reason": "unreadable", "detail": detail}
+    try:
         image, info = read_image(data, return_info=True, name=entry.path, **options)
     except ImageReadError as error:
         why = {"reason": error.reason, "detail": error.detail}
         return None, _REFUSED | error.info | why
-    except _UNREADABLE as error:
-        return None, _REFUSED | {"reason": "unreadable", "detail": str(error)}
     return image, info | {"status": "kept"}
 
 
@@ -300,6 +314,8 @@ def write_source(
                         turn=turn,
                     )
                     rows.append(i)
+            for hidden in opened.hidden:
+                writer.ledger.append({"path": hidden} | _HIDDEN)
             if not rows:
                 raise ValueError(
                     f"None of the {len(entries)} files of {source} is a picture "

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 
+from geoimages import Collection, Images, read_image
 from geoimages.collection.lineage import lineage_of
 from geoimages.collection.sampling import sample_groups
 from geoimages.collection.sources import (
@@ -237,3 +238,80 @@ def test_samples_take_a_share_of_each_class_and_whole_groups():
 def test_a_share_is_above_0_and_up_to_1(share):
     with pytest.raises(ValueError, match=r"share above 0 and up to 1, got"):
         sample_groups(["a"], [0], share)
+
+
+def write_zip(path, data, compression=zipfile.ZIP_STORED, names="rocks/marble/{}.png"):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for i in range(4):
+            archive.writestr(names.format(i), data)
+    return path
+
+
+def patch(path, mark, offset, value):
+    """Overwrite bytes behind the first occurrence of a mark."""
+    data = bytearray(path.read_bytes())
+    at = data.find(mark) + offset
+    data[at : at + len(value)] = value
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_a_damaged_packed_member_costs_only_itself(draw, tmp_path, compression):
+    data = draw("a.png").read_bytes()
+    path = write_zip(tmp_path / "a.zip", data, compression)
+    patch(path, b"PK\3\4", 70, bytes(range(60, 120)))
+    with Collection.create(tmp_path / "a.h5", path) as rocks:
+        assert len(rocks) == 3
+        assert rocks.ledger["reason"].tolist() == ["unreadable", "", "", ""]
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_size_that_lies_costs_only_its_member(draw, tmp_path, compression):
+    data = draw("a.png").read_bytes()
+    path = write_zip(tmp_path / "a.zip", data, compression)
+    patch(path, b"PK\1\2", 24, b"\xf0\xff\xff\xff")
+    with Collection.create(tmp_path / "a.h5", path) as rocks:
+        assert rocks.ledger["reason"].tolist() == ["unreadable", "", "", ""]
+        assert "4,294,967,280 bytes are more than" in rocks.ledger["detail"][0]
+
+
+def append(path, members):
+    with zipfile.ZipFile(path, "a") as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+
+
+def test_names_of_members(draw, tmp_path):
+    data = draw("a.png").read_bytes()
+    path = write_zip(tmp_path / "a.zip", data, names="site:3\\marble\\{}.png")
+    again = [draw(f"{i}.png", seed=i).read_bytes() for i in (1, 2)]
+    name = "site:3/marble/3.png"
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        append(path, [("NO NAME AT ALL", b""), *((name, data) for data in again)])
+    # zipfile cuts a name at its NUL.
+    path.write_bytes(path.read_bytes().replace(b"NO NAME", b"\0O NAME"))
+    with Collection.create(tmp_path / "a.h5", path) as rocks:
+        assert set(rocks.labels) == {"marble"}
+        assert len(rocks) == 4
+        np.testing.assert_array_equal(rocks["marble.3"], read_image(again[1]))
+        hidden = rocks.ledger.query("reason == 'duplicate-name'")
+        assert hidden["path"].tolist() == ["site:3/marble/3.png"] * 2
+        assert len(rocks.ledger) == 7
+    images = Images(tmp_path / "images")
+    images.unzip_images(path)
+    assert (tmp_path / "images/site:3/marble/0.png").is_file()
+
+
+def test_an_encrypted_zip_is_called_so(draw, tmp_path):
+    path = write_zip(tmp_path / "a.zip", draw("a.png").read_bytes())
+    data = path.read_bytes()
+    for mark, offset in ((b"PK\1\2", 8), (b"PK\3\4", 6)):
+        parts = data.split(mark)
+        data = mark.join(
+            [parts[0], *(p[: offset - 4] + b"\1" + p[offset - 3 :] for p in parts[1:])]
+        )
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"4 unreadable; the last: .*is encrypted"):
+        Collection.create(tmp_path / "a.h5", path)
