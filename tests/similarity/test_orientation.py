@@ -208,7 +208,7 @@ def test_constant_rows_have_shares_too():
         (PairwiseModel(), "compares pixels; set features=RockFeatures"),
         (
             PairwiseModel(features=RockFeatures(), dist_metric="euclidean"),
-            "no sum over",
+            "not a sum over",
         ),
         (PairwiseModel(features=StandardScaler()), "needs features in blocks"),
     ],

@@ -596,7 +596,7 @@ class TestKMeansModel:
 
     @pytest.mark.parametrize(
         ("clusters", "message"),
-        [([0], "must be 1 or more"), ([121], "asks for 121, but only 120")],
+        [([0], "must be 1 or more"), ([121], "holds 121, but only 120")],
     )
     def test_impossible_numbers_of_clusters(self, frame, clusters, message):
         model = KMeansModel(random_state=0).fit(frame)
