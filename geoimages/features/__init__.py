@@ -1,4 +1,4 @@
-"""Transformers that turn pictures into features."""
+"""Feature extraction from pictures."""
 
 from .blocks import ColorFeatures, HOGFeatures, TextureFeatures
 from .convolution import ConvFeatures

@@ -1,4 +1,4 @@
-"""What the feature transformers share: pictures in, columns out, a chunk at a time."""
+"""Base class of the feature transformers: from pictures to columns, in chunks."""
 
 import numpy as np
 import pandas as pd
@@ -14,15 +14,15 @@ from . import kernels
 
 
 def spread(n, most):
-    """Up to `most` positions spread evenly over n."""
+    """Up to `most` evenly spaced positions of n."""
     return np.arange(n) if n <= most else np.linspace(0, n - 1, most).astype(int)
 
 
 def split_mask(images):
     """Split pictures into color and mask: (n, h, w, 1, 3 or 4) -> (n, h, w, 3), mask.
 
-    The mask is boolean, True on rock, or None where all is rock. What lies under the
-    mask is black, so that it cannot move a feature.
+    The mask is boolean, True on rock, or None if everything is rock. Masked pixels are
+    set to black, so that they cannot affect a feature.
     """
     if images.shape[3] == 1:
         return np.repeat(images, 3, axis=3), None
@@ -44,7 +44,7 @@ def split_mask(images):
 class PictureFeatures(TransformerMixin, BaseEstimator):
     """Base of the feature transformers.
 
-    A subclass gives its columns in `_columns`, and learns, if it does, in `_learn`.
+    A subclass computes its columns in `_columns`, and fits parameters in `_learn`.
     """
 
     takes_pictures = True  # not only flat rows: see `pictures.validation.input_for`
@@ -60,7 +60,7 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
         return tags
 
     def fit(self, X, y=None):
-        """Learn the shape of the pictures, and from them what there is to learn.
+        """Fit the transformer to pictures.
 
         Parameters
         ----------
@@ -99,13 +99,13 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
         """Learn from pictures (n, h, w, c); nothing by default."""
 
     def transform(self, X):
-        """Describe pictures.
+        """Compute the features of pictures.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features) or (n, height, width, c), or Collection
-            Flat rows or pictures, as in `fit`. A collection is read in blocks, and
-            the result is kept in it if it is open for writing.
+            Flat rows or pictures, as in `fit`. A collection is read in blocks, and the
+            result is cached if it is open with mode "r+".
 
         Returns
         -------
@@ -163,7 +163,7 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
         return out
 
     def _prepare(self, images):
-        """Bring a chunk to its working size: (n, h, w, c) -> sRGB, CIELAB, mask."""
+        """Downsample a chunk to the working size: (n, h, w, c) -> sRGB, CIELAB, mask."""
         rgb, mask = split_mask(images)
         rgb, mask = averages.at_most(rgb, self.working_side, mask)
         rgb, mask = kernels.at_least(rgb, mask=mask)

@@ -1,4 +1,4 @@
-"""Color, texture and oriented gradients: features that learn nothing."""
+"""Color, texture and oriented gradients: features without learned parameters."""
 
 import numpy as np
 
@@ -9,9 +9,9 @@ from .base import PictureFeatures
 class ColorFeatures(PictureFeatures):
     """Describe the colors of pictures: histograms and quantiles on several axes.
 
-    Quantiles and histograms of CIELAB lightness, a*, b*, chroma, hue and saturation, and
-    quantiles of log RGB and of its opponent axes. A gain on a channel only shifts a
-    logarithm, so that a linear layer can learn to undo a change of light.
+    Quantiles and histograms of CIELAB lightness, a*, b*, chroma, hue and saturation,
+    and quantiles of log RGB and of its opponent axes. A gain on a channel only shifts
+    its logarithm, so a linear layer can learn to compensate changes of light.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class ColorFeatures(PictureFeatures):
 
 
 class TextureFeatures(PictureFeatures):
-    """Describe the texture of pictures, the same for every orientation.
+    """Describe the texture of pictures, invariant to rotation.
 
     Local binary patterns (rotation-invariant), quantiles of gradient magnitude and
     Laplacian, and the coherence of the structure tensor, at three scales of 1, 2 and 4
@@ -81,8 +81,8 @@ class TextureFeatures(PictureFeatures):
 
     Notes
     -----
-    A fourth channel is a mask: statistics are taken over the rock only. Rotating a
-    picture by quarters or mirroring it leaves the columns as they are where its sides
+    A fourth channel is a mask: statistics are taken over the rock only. The columns are
+    invariant to mirroring and rotation by multiples of 90° if the sides of the picture
     are multiples of 4. They have units of their own: compare them by
     ``RockFeatures(color=0, tone=0)``, which standardizes them.
 
@@ -109,17 +109,17 @@ class TextureFeatures(PictureFeatures):
 
 
 class HOGFeatures(PictureFeatures):
-    """Describe where in a picture edges run which way.
+    """Describe the orientation of edges by position in the picture.
 
-    Histograms of oriented gradients of the lightness, on a grid of cells that is the
-    same whatever the size.
+    Histograms of oriented gradients (HOG) of the lightness, on a grid of cells that
+    does not depend on the size of the picture.
 
     Parameters
     ----------
     cells : int, default=4
         Cells along each side.
     bins : int, default=8
-        Directions, of 180 degrees in all.
+        Orientation bins over 180 degrees.
     working_side : int, default=128
         Longer side, in pixels, that larger pictures are averaged down to.
     image_shape : tuple of int, optional

@@ -12,11 +12,11 @@ from .base import PictureFeatures, split_mask
 
 
 class ConvFeatures(PictureFeatures):
-    """Describe pictures by how they respond to filters learned from patches.
+    """Describe pictures by their responses to filters learned from patches.
 
-    Patches are normalised, whitened (ZCA) and clustered by k-means; the centers are the
-    filters. Their responses, soft-thresholded in both signs, are pooled over the picture
-    to a mean and a deviation.
+    Patches are normalized, whitened (ZCA) and clustered by k-means; the centers are the
+    filters. Their responses, soft-thresholded in both signs, are pooled over the
+    picture to a mean and a standard deviation.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ class ConvFeatures(PictureFeatures):
     stride : int, default=2
         Step between patches, in pixels.
     threshold : float, default=0.5
-        What a response must exceed to count.
+        Soft threshold of the responses.
     n_patches : int, default=40000
-        Patches that the filters are learned from.
+        Number of patches to learn the filters from.
     working_side : int, default=128
         Longer side, in pixels, that larger pictures are averaged down to.
     image_shape : tuple of int, optional
@@ -44,7 +44,7 @@ class ConvFeatures(PictureFeatures):
     filters_ : ndarray of shape (n_filters, patch_size, patch_size, 3), float32
         The filters, in CIELAB; `Plots.filters` draws them.
     offsets_ : ndarray of shape (n_filters,), float32
-        What whitening takes off each response.
+        Offset of each response, from whitening.
     feature_names_ : ndarray of shape (n_features_out,)
         Names of the columns.
     image_shape_ : tuple of int
@@ -54,8 +54,8 @@ class ConvFeatures(PictureFeatures):
 
     Notes
     -----
-    A fourth channel is a mask: only patches that lie on rock count. Patches are rotated
-    by random quarter turns, so that no filter prefers an orientation.
+    A fourth channel is a mask: only patches on rock are used. Patches are rotated by
+    random multiples of 90°, so that filters prefer no orientation.
 
     References
     ----------
@@ -132,7 +132,7 @@ class ConvFeatures(PictureFeatures):
         self.filters_ = np.ascontiguousarray(weights.T).reshape(-1, side, side, 3)
 
     def _sample_patches(self, images, rng):
-        """Draw patches on rock, rotated by random quarter turns: (m, size * size * 3)."""
+        """Sample patches on rock, rotated by multiples of 90°: (m, size * size * 3)."""
         side, found = self.patch_size, []
         chosen = rng.permutation(len(images))[:1000]
         each = -(-self.n_patches // len(chosen))
@@ -161,7 +161,7 @@ class ConvFeatures(PictureFeatures):
         return np.concatenate(rotated).reshape(len(patches), -1)
 
     def feature_maps(self, X):
-        """Return the response of each filter at each place, before pooling.
+        """Return the feature map of each filter, before pooling.
 
         Parameters
         ----------
@@ -171,7 +171,7 @@ class ConvFeatures(PictureFeatures):
         Returns
         -------
         maps : ndarray of shape (n, rows, columns, n_filters), float32
-            Soft-thresholded: 0 where a filter hardly responds, and off the rock.
+            Soft-thresholded: 0 for weak responses and outside the rock.
         """
         check_is_fitted(self)
         images = check_images(self, X, reset=False, dtype=None)

@@ -1,4 +1,4 @@
-"""FisherFeatures: how the patches of a picture differ from those of all pictures."""
+"""FisherFeatures: Fisher vectors of image patches."""
 
 import warnings
 
@@ -12,29 +12,29 @@ from . import kernels
 from .base import PictureFeatures, split_mask, spread
 
 _MOST_PICTURES = 1000
-_TONE = 4  # numbers a patch that normalization takes away: mean color, contrast
+_TONE = 4  # values per patch removed by normalization: mean color, contrast
 
 
 class FisherFeatures(PictureFeatures):
     """Describe pictures by Fisher vectors of their patches.
 
     Patches of several scales are taken in CIELAB, normalized in contrast and projected
-    by PCA; their mean color and log contrast are kept beside. A mixture of Gaussians
-    models the patches of all pictures. The columns are the gradients of its likelihood
-    by the means and the variances, averaged over the patches of one picture.
+    by PCA; their mean color and log contrast are appended. A Gaussian mixture models
+    the patches of all pictures. The columns are the gradients of its log-likelihood
+    with respect to means and variances, averaged over the patches of one picture.
 
     Parameters
     ----------
     n_components : int, default=64
-        Gaussians of the mixture.
+        Number of mixture components.
     n_dimensions : int, default=32
-        Numbers that describe a patch, mean color and contrast included.
+        Dimensions of a patch descriptor, including mean color and contrast.
     patch_size : int, default=8
         Side of a patch, in pixels.
     stride : int, default=4
         Step between patches, in pixels.
     n_patches : int, default=20000
-        Patches that PCA and mixture are learned from.
+        Number of patches to fit PCA and mixture.
     working_side : int, default=128
         Longer side, in pixels, that larger pictures are averaged down to.
     image_shape : tuple of int, optional
@@ -47,11 +47,11 @@ class FisherFeatures(PictureFeatures):
     Attributes
     ----------
     projection_ : ndarray of shape (patch_size * patch_size * 3 + 4, n_dimensions)
-        What normalized patches, mean color and log contrast are multiplied by.
+        Projection of normalized patches, mean color and log contrast.
     center_ : ndarray of shape (n_dimensions,)
-        What is subtracted then.
+        Mean of the projected patches, which is subtracted.
     weights_, means_, precisions_ : ndarray of shape (n_components, ...)
-        The mixture: shares, centers and inverse variances.
+        Weights, means and inverse variances of the mixture.
     feature_names_ : ndarray of shape (n_features_out,)
         Names of the columns.
     image_shape_ : tuple of int

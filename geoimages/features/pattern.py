@@ -12,7 +12,7 @@ from .base import split_mask, spread
 from .blocks import ColorFeatures, TextureFeatures
 from .weighted import WeightedFeatures, tone_scale
 
-_MOST_VIEWED = 1500  # pictures of which views are drawn, and what their views may hold
+_MOST_VIEWED = 1500  # pictures with random views, and limit of their total size
 _MOST_PIXELS = 4_000_000
 _VIEWS = 3  # of each
 _SHRINKAGE = 0.1  # of a column's variance
@@ -20,7 +20,7 @@ _FOLD = 4  # px: sides that texture scales and quarter rotations divide evenly
 
 
 def _fold(rgb, mask):
-    """Bring sides to multiples of 4 px, so that rotations give the same statistics:
+    """Resize to multiples of 4 px, so that rotations give the same statistics:
     (n, h, w, 3), mask.
     """
     grow = [max(0, kernels.MINIMUM_SIDE - side + 1) // 2 for side in rgb.shape[1:3]]
@@ -35,7 +35,7 @@ def _fold(rgb, mask):
 
 
 def _bilinear(image, rows, columns):
-    """Colors between pixels: (h, w, 3) at (h, w) places -> (h, w, 3) float32."""
+    """Bilinear interpolation: (h, w, 3) at (h, w) positions -> (h, w, 3) float32."""
     top, left = rows.astype(int), columns.astype(int)
     below = np.minimum(top + 1, image.shape[0] - 1)
     right = np.minimum(left + 1, image.shape[1] - 1)
@@ -47,10 +47,10 @@ def _bilinear(image, rows, columns):
 
 
 def random_views(rgb, mask, rng):
-    """Take other pictures of the same: (n, h, w, 3) uint8, mask -> the same shapes.
+    """Draw random views of pictures: (n, h, w, 3) uint8, mask -> the same shapes.
 
-    Each view is rotated by any angle, perhaps mirrored, zoomed so that it lies within
-    the picture and by up to a third more, lit by 0.8 to 1.25 and half of the time
+    Each view is rotated by any angle, randomly mirrored, zoomed to lie within the
+    picture and by up to a third more, relit by 0.8 to 1.25 and, half of the time,
     compressed at quality 30 to 90.
     """
     n, h, w, _ = rgb.shape
@@ -72,7 +72,7 @@ def random_views(rgb, mask, rng):
         rows, columns = np.clip(rows, 0, h - 1), np.clip(columns, 0, w - 1)
         if mask is not None:
             shown = mask[i][np.rint(rows).astype(int), np.rint(columns).astype(int)]
-            if not shown.any():  # a view beside the rock shows nothing
+            if not shown.any():  # the view contains no rock
                 continue
             inside[i] = shown
         out[i] = np.rint(np.clip(_bilinear(rgb[i], rows, columns) * gain[i], 0, 255))
@@ -96,7 +96,7 @@ class PatternFeatures(WeightedFeatures):
     color, texture, tone : float, default=1.0
         Weight of each block; 0 omits it.
     shortlist : int, default=200
-        Pictures that a model verifies for each candidate, or as many as are asked for.
+        Number of pictures that a model verifies per candidate, at least `k_candidates`.
     working_side : int, default=128
         Longer side, in pixels, that larger pictures are averaged down to.
     image_shape : tuple of int, optional
@@ -127,7 +127,7 @@ class PatternFeatures(WeightedFeatures):
 
     See Also
     --------
-    RockFeatures : Features for what is the same kind of rock, not the same picture.
+    RockFeatures : Features for the same kind of rock, not the same picture.
 
     Notes
     -----
@@ -218,7 +218,7 @@ class PatternFeatures(WeightedFeatures):
         return rows
 
     def _changes(self, images):
-        """How standardized columns differ between views and their picture."""
+        """Differences of standardized columns between views and their picture."""
         rng = check_random_state(self.random_state)
         scale = min(1, self.working_side / max(images.shape[1:3]))
         pixels = max(1, images.shape[1] * images.shape[2] * scale**2)
@@ -249,7 +249,7 @@ class PatternFeatures(WeightedFeatures):
         return self._columns(rgb, color.srgb_to_lab(rgb), mask)
 
     def thumbnails(self, images):
-        """Make the small pictures that `verify` compares.
+        """Make the thumbnails for `verify`.
 
         Parameters
         ----------
@@ -259,8 +259,8 @@ class PatternFeatures(WeightedFeatures):
         Returns
         -------
         thumbnails : ndarray of shape (n, s, s, 3 or 4), uint8
-            Averaged down to a longer side of 28 px at most. The fourth channel, which
-            pictures have that came with a mask or are not square, is 255 on rock.
+            Downsampled to a longer side of at most 28 px. The fourth channel, for
+            pictures with a mask or not square, is 255 on rock.
         """
         check_is_fitted(self)
         step = kernels.chunk_length(*images.shape[1:3])
@@ -274,7 +274,7 @@ class PatternFeatures(WeightedFeatures):
         return np.concatenate(parts)
 
     def verify(self, candidate, shortlist, orientation="any"):
-        """Compare a candidate with a short list in every pose.
+        """Align a candidate with each picture of a short list.
 
         Rotations, mirror images, zooms from 1/1.5 to 1.5 and shifts are tried; where
         the two overlap, their CIELAB colors are compared by Lin's concordance
@@ -283,22 +283,22 @@ class PatternFeatures(WeightedFeatures):
         Parameters
         ----------
         candidate : ndarray of shape (s, s, 3 or 4), uint8
-            A thumbnail, of `thumbnails`.
+            A thumbnail from `thumbnails`.
         shortlist : ndarray of shape (m, s, s, 3 or 4), uint8
-            Thumbnails that it is compared with.
+            Thumbnails to compare with.
         orientation : {"fixed", "rotations", "any"}, default="any"
-            How the candidate may be rotated: not at all, by quarters, or by any angle
-            and mirrored.
+            Rotations of the candidate to try: none, multiples of 90°, or any angle and
+            mirroring.
 
         Returns
         -------
         distance : ndarray of shape (m,), float64
             1 − concordance, from 0 (the same) to 2.
         degrees : ndarray of shape (m,), float64
-            How far the candidate is rotated, counter-clockwise as by `numpy.rot90`, in
-            steps of 15 degrees, after it was mirrored left-right or not.
+            Rotation of the candidate, counter-clockwise as in `numpy.rot90`, in steps
+            of 15 degrees, after mirroring left-right.
         mirrored : ndarray of shape (m,), bool
-            Whether it is mirrored.
+            Whether the candidate is mirrored.
 
         Raises
         ------
@@ -309,23 +309,23 @@ class PatternFeatures(WeightedFeatures):
         if candidate.shape != shortlist.shape[1:]:
             raise ValueError(
                 f"The candidate's thumbnail is {candidate.shape}, those of the short "
-                f"list are {shortlist.shape[1:]}; make both by one `thumbnails`."
+                f"list are {shortlist.shape[1:]}; make both by the same `thumbnails`."
             )
         return verification.verify(candidate, shortlist, orientation)
 
     def match_probability(self, distance):
-        """Say how probably what `verify` compared is the same picture.
+        """Return the probability that a candidate and its match are the same picture.
 
         Parameters
         ----------
         distance : ndarray of shape (n,)
-            Of `verify`, in any orientation.
+            From `verify`, in any orientation.
 
         Returns
         -------
         probability : ndarray of shape (n,), float64
-            Calibrated for the best match of a candidate that is as probably in the
-            collection as not: a logistic regression on the logarithm of the distance,
-            learned on drawn rocks.
+            Calibrated for the best match of a candidate, with a prior probability of
+            0.5 that it is in the collection: a logistic regression on the logarithm of
+            the distance, trained on drawn rocks.
         """
         return verification.match_probability(distance)

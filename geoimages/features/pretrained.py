@@ -1,4 +1,4 @@
-"""PretrainedFeatures: a layer of a network that the user brings as an ONNX file."""
+"""PretrainedFeatures: a layer of a pretrained network in an ONNX file."""
 
 import difflib
 import hashlib
@@ -48,7 +48,7 @@ PRESETS = MappingProxyType(
         }.items()
     }
 )
-"""How each known network wants its pictures, and the layer that is taken."""
+"""Input format and layer of each known network."""
 
 _CHANNELS_FIRST = frozenset(
     [
@@ -79,7 +79,7 @@ def _require():
         import onnxruntime
     except ImportError:
         raise ImportError(
-            "PretrainedFeatures runs ONNX files and needs onnx and onnxruntime; "
+            "PretrainedFeatures needs onnx and onnxruntime; "
             "pip install 'geoimages[pretrained]'."
         ) from None
     return onnx, onnxruntime
@@ -129,14 +129,14 @@ def _size_of(rule):
 
 
 def _ground(rgb, mask):
-    """Give what is masked the rock's mean color: (h, w, 3) uint8, (h, w) -> (h, w, 3)."""
+    """Fill masked pixels with the rock's mean color: (h, w, 3) uint8, (h, w)."""
     rgb = rgb.copy()
     rgb[~mask] = np.rint(rgb[mask].mean(axis=0))
     return rgb
 
 
 def _prepare(images, size, rule):
-    """Bring pictures to what a network wants: (n, h, w, c) -> (n, *size, 3) float32."""
+    """Preprocess pictures for a network: (n, h, w, c) -> (n, *size, 3) float32."""
     if images.dtype != np.uint8:
         images = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
     rgb, mask = split_mask(images)
@@ -494,25 +494,25 @@ def _columns(shape, axis):
 class PretrainedFeatures(PictureFeatures):
     """Describe pictures by a layer of a pretrained network.
 
-    ONNX Runtime runs a file that you bring, on the processor. Nothing is downloaded.
-    It needs ``pip install 'geoimages[pretrained]'``.
+    ONNX Runtime runs your own file on the CPU. Nothing is downloaded.
+    Requires ``pip install 'geoimages[pretrained]'``.
 
     Parameters
     ----------
     model_path : str or path-like
-        The ONNX file. Weights that it keeps in files beside it are found there.
+        The ONNX file. External weights are read from files beside it.
     layer : str, optional
-        What to take: the name of a tensor or of a node, as `layers` lists them, or
-        ``"penultimate"``: what enters the last layer with weights. By default the
-        preset's layer, or without a preset the file's first output.
+        Name of a tensor or node, as listed by `layers`, or ``"penultimate"``, the input
+        of the last layer with weights. By default the preset's layer, or without a
+        preset the file's first output.
     preset : str, dict or None, default=None
-        How the network wants its pictures: a name of the table below, or a dict of
-        what differs from the defaults.
+        Input format of the network: a name from the table below, or a dict of
+        differences from the defaults.
     batch_size : int, default=32
-        Pictures run at once, where the file does not fix that number.
+        Pictures per batch, unless fixed by the file.
     pool : {"mean", "max"}, default="mean"
-        How a spatial layer (n, k, h, w) or (n, h, w, k) becomes (n, k), and one of
-        tokens (n, tokens, k), too.
+        Pooling of spatial layers (n, k, h, w) or (n, h, w, k), and of tokens
+        (n, tokens, k), to (n, k).
     image_shape : tuple of int, optional
         (height, width, channels) of flat rows; pictures bring their own.
     n_jobs : int, optional
@@ -521,13 +521,13 @@ class PretrainedFeatures(PictureFeatures):
     Attributes
     ----------
     layer_ : str
-        The tensor that is taken.
+        Name of the output tensor.
     input_size_ : tuple of int
-        (height, width) that pictures are brought to, in pixels.
+        (height, width) of the network's input, in pixels.
     preprocessing_ : dict
-        The preset in full.
+        The complete preset.
     model_sha256_ : str
-        SHA-256 of the file, followed by the files beside it that keep its weights.
+        SHA-256 of the file and of the external files with its weights.
     feature_names_ : ndarray of shape (n_features_out,)
         Names of the columns.
     image_shape_ : tuple of int
@@ -537,7 +537,7 @@ class PretrainedFeatures(PictureFeatures):
 
     See Also
     --------
-    MLPEmbedding : A small embedding to learn upon these features.
+    MLPEmbedding : A small embedding to train on these features.
 
     Notes
     -----
@@ -557,8 +557,8 @@ class PretrainedFeatures(PictureFeatures):
     the last fire module), or the output of a file that ends there. The keys of a dict
     are ``size`` (224; pixels, or (height, width)), ``channels`` ("RGB"), ``scale``
     (1/255), ``mean`` and ``std`` (ImageNet's; a number or three in the order R, G, B),
-    ``fit`` ("crop"), ``layer`` and ``n_features`` (the columns it must give); values
-    become (level · scale − mean) / std. Without a preset the defaults in brackets hold.
+    ``fit`` ("crop"), ``layer`` and ``n_features`` (the expected number of columns);
+    values become (level · scale − mean) / std. The defaults are in parentheses.
 
     Pictures are brought to the size that the file states, or else the preset's, by
     `resize_image` (bicubic; of another aspect ratio the middle is cut out). float

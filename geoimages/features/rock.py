@@ -11,10 +11,10 @@ from .weighted import VARIES, WeightedFeatures, tone_scale
 class RockFeatures(WeightedFeatures):
     """Describe pictures by color, texture, oriented gradients and learned filters.
 
-    Every column is standardized and each block scaled by the number of its columns that
-    vary, so that blocks of equal weight contribute equally to a distance. One block keeps
-    its units: `tone`, quantiles of CIELAB, where equal differences look about equal and
-    lightness, which varies most, counts most.
+    Every column is standardized, and each block is scaled by the number of its columns
+    that vary, so that blocks of equal weight contribute equally to a distance. Only the
+    block `tone`, quantiles of CIELAB, keeps its units, in which equal differences look
+    about equal; lightness, which varies most, counts most.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class RockFeatures(WeightedFeatures):
     tone : float, default=1.0
         Weight of the tone. Lower it where the light differs from picture to picture.
     fisher : float, default=0.0
-        Weight of the Fisher vectors, which serve photographs of 64 pixels and more.
+        Weight of the Fisher vectors, for photographs of 64 pixels and more.
     n_filters : int, default=48
         Filters of the `conv` block.
     working_side : int, default=128
@@ -40,7 +40,7 @@ class RockFeatures(WeightedFeatures):
     blocks_ : dict
         The fitted transformer of each block in use, by name; `tone` needs none.
     mean_, inverse_deviation_, scale_ : ndarray of shape (n_features_out,)
-        What each column is centered, standardized and weighted by.
+        Mean, inverse standard deviation and weight of each column.
     feature_names_ : ndarray of shape (n_features_out,)
         Names of the columns, each beginning with its block's.
     block_of_ : ndarray of shape (n_features_out,), str
@@ -60,8 +60,8 @@ class RockFeatures(WeightedFeatures):
     Standardized values are clipped to ±5. A fourth channel is a mask: features are those
     of the rock only. The columns do not depend on the size of the pictures.
 
-    Correlation ignores how unusual a picture is; euclidean distances, the better measure
-    of how alike two pictures look, keep it.
+    Correlation ignores how unusual a picture is; euclidean distances keep this, and
+    measure perceived similarity better.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What features made of weighted blocks share: standardized columns, and the tone."""
+"""Base class of weighted feature blocks: standardized columns, and the tone."""
 
 import numpy as np
 
@@ -7,13 +7,13 @@ from . import kernels
 from .base import PictureFeatures, spread
 
 LIMIT = 5.0  # deviations beyond which a standardized value is clipped
-VARIES = 1e-4  # a column of smaller deviation is constant but for rounding
+VARIES = 1e-4  # a column with a smaller deviation is constant up to rounding
 _MOST_PICTURES = 4000  # enough for means and deviations of single columns
 _LEAST_TONE = 15.0  # 5 CIELAB units at each of 9 levels: less is not blown up
 
 
 def tone_scale(deviation):
-    """What brings standardized columns of the tone back to one unit: (k,) -> (k,).
+    """Scale that restores a common unit for standardized tone columns: (k,) -> (k,).
 
     Their variances then sum to 1, unless the pictures are of one tone.
     """
@@ -21,11 +21,11 @@ def tone_scale(deviation):
 
 
 class WeightedFeatures(PictureFeatures):
-    """Base of features that join blocks of columns, each with a weight of its own.
+    """Base of features that concatenate weighted blocks of columns.
 
-    A subclass lists its transformers in `_make_blocks` and the parameters that weight
-    them in ``_weighted``; `_weigh` learns from standardized rows what `_apply_weights`
-    does to them. The block ``tone``, quantiles of CIELAB, needs no transformer.
+    A subclass lists its transformers in `_make_blocks` and the parameters with their
+    weights in ``_weighted``; `_weigh` fits to standardized rows what `_apply_weights`
+    applies. The block ``tone``, quantiles of CIELAB, needs no transformer.
     """
 
     _weighted = ()
@@ -46,7 +46,7 @@ class WeightedFeatures(PictureFeatures):
         weights = {name: float(getattr(self, name)) for name in self._weighted}
         if min(weights.values()) < 0 or not any(weights.values()):
             raise ValueError(
-                "The weights of the blocks are 0 or more, and one above 0; got "
+                "The weights of the blocks must be 0 or more, and one above 0; got "
                 f"{weights}."
             )
         self.blocks_ = {

@@ -1,1 +1,1 @@
-"""The one door: a file becomes checked uint8 pixels, or a reason why not."""
+"""Reading pictures: a file becomes checked uint8 pixels, or a reason for refusal."""

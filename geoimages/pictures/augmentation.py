@@ -1,4 +1,4 @@
-"""Augmentation: random light, color, focus and compression, as pictures suffer them.
+"""Augmentation: random changes of light, color, focus and compression.
 
 A kernel takes pictures (n, h, w, 3) as float32 in 0–255 and one strength for each of
 them, so that a batch takes a few array operations.
@@ -13,14 +13,14 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # of ITU-R BT.601, as in JPEG
 
 
 def _each(values):
-    """One value a picture, ready to multiply (n, h, w, c)."""
+    """Reshape one value per picture for broadcasting with (n, h, w, c)."""
     return np.asarray(values, np.float32)[:, None, None, None]
 
 
 def compress(images, quality):
-    """Lose what JPEG loses: (n, h, w, 3) uint8, qualities of 1 to 100 -> uint8.
+    """Compress by JPEG: (n, h, w, 3) uint8, qualities of 1 to 100 -> uint8.
 
-    Chroma is halved (4:2:0), as most cameras do.
+    Chroma is subsampled (4:2:0), as in most cameras.
     """
     out = np.empty_like(images)
     for i, image in enumerate(np.ascontiguousarray(images)):
@@ -32,7 +32,7 @@ def compress(images, quality):
 
 def blur(images, sigma):
     """Blur by a Gaussian of a standard deviation of up to 2 px, cut at 3 px."""
-    # At 2 px 8 % of the weight lie beyond 3 px, and go to the rest.
+    # At 2 px, 8 % of the kernel lie beyond 3 px; it is renormalized.
     offsets = np.arange(-3, 4)
     sigma = np.maximum(np.asarray(sigma, np.float32), 0.05)[:, None]
     kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
@@ -76,10 +76,10 @@ def rotate_hue(images, angle):
 
 
 class Augmentation(BaseEstimator):
-    """Augment pictures as cameras, weather and files change them.
+    """Augment pictures with variations of cameras, weather and file formats.
 
-    Each picture gets none to three of the transformations below, chosen with the odds
-    given, each of a random strength. One with odds 0 never happens.
+    Each picture gets none to three of the transformations below, drawn with the given
+    odds and of random strength. Odds of 0 disable a transformation.
 
     Parameters
     ----------
@@ -96,11 +96,11 @@ class Augmentation(BaseEstimator):
     hue : float, default=0.5
         Odds of rotated hues, by up to 0.45 radians.
     field : float, default=0.6
-        Odds of uneven light: a slope of up to 25 % each way, or dark corners.
+        Odds of uneven light: a gradient of up to ±25 %, or vignetting.
     blur : float, default=1.0
         Odds of a Gaussian blur of 0.3 to 1.7 px.
     soften : float, default=0.6
-        Odds of a lost octave: the picture as half its size would show it.
+        Odds of lower resolution: a blend with the picture at half its size.
     noise : float, default=1.2
         Odds of Gaussian noise of 2 to 22 levels of 255.
     pepper : float, default=0.3
@@ -115,9 +115,9 @@ class Augmentation(BaseEstimator):
 
     Notes
     -----
-    The ranges are broad on purpose: they cover what pictures suffer in general, and
-    are not fitted to the corruptions of `geoimages.disturbances`. A fourth channel,
-    the mask, is rotated along and left alone otherwise.
+    The ranges are broad on purpose: they cover common variations and are not tuned to
+    the corruptions of `geoimages.disturbances`. A fourth channel, the mask, is rotated
+    with the picture and otherwise unchanged.
 
     Examples
     --------
@@ -198,8 +198,8 @@ class Augmentation(BaseEstimator):
         several = np.asarray(self.several, float)
         if (odds < 0).any() or (several < 0).any() or not several.sum() > 0:
             raise ValueError(
-                "The odds of an Augmentation are 0 or more, and some of several above "
-                f"0; got {self!r}."
+                "The odds of an Augmentation must be 0 or more, and some of several "
+                f"above 0; got {self!r}."
             )
         count = rng.choice(len(several), n, p=several / several.sum())
         # Exponential clocks with the odds as their rates: the order in which they ring
@@ -231,7 +231,7 @@ def _uniform(rng, low, high, n):
 def _random_saturation(images, rng):
     n = len(images)
     keep = np.where(rng.uniform(size=n) < 0.5, 0, _uniform(rng, 0, 1.7, n))
-    # What a camera calls grey: the mean, the luma, or a filter of its own.
+    # Grey by different cameras: the mean, the luma, or random weights.
     weights = np.where(rng.uniform(size=(n, 1)) < 0.5, 1 / 3, _LUMA)
     own = rng.dirichlet((2, 2, 2), n) * (rng.uniform(size=(n, 1)) < 0.5)
     weights = weights + 0.4 * own
@@ -298,11 +298,11 @@ def _random_pepper(images, rng):
 
 
 def _random_compression(images, rng):
-    levels = np.rint(images).astype(np.uint8)  # what a file can hold
+    levels = np.rint(images).astype(np.uint8)  # the levels of a file
     return compress(levels, _uniform(rng, 10, 85, len(images)))
 
 
-# In the order in which they happen: the scene, its light, the lens, the sensor, the file.
+# In physical order: the scene, its light, the lens, the sensor, the file.
 _TRANSFORMATIONS = (
     ("saturation", _random_saturation),
     ("hue", _random_hue),
@@ -320,7 +320,7 @@ _TRANSFORMATIONS = (
 
 
 def _rotate(images, rng):
-    """Rotate and mirror each picture at random; where not square, by 180° only."""
+    """Rotate and mirror each picture at random; by 180° only if not square."""
     step = 1 if images.shape[1] == images.shape[2] else 2
     quarters = step * rng.randint(4 // step, size=len(images))
     mirrored = rng.randint(2, size=len(images)).astype(bool)

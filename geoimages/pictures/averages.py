@@ -1,4 +1,4 @@
-"""Average pictures down to a smaller size.
+"""Downsample pictures by area averaging.
 
 `skimage.transform.downscale_local_mean` does so by whole factors and without a mask;
 tests hold the two together where both apply.
@@ -19,10 +19,10 @@ def area_weights(length, target):
 
 
 def at_most(images, side, mask=None):
-    """Average large pictures down until the longer side is `side`: (n, h, w, c), mask.
+    """Downsample large pictures to a longer side of `side`: (n, h, w, c), mask.
 
-    What was uint8 in 0-255 comes back as float32 in 0-1. With a mask the average is
-    over the rock, and a pixel is rock where half of it is.
+    uint8 in 0-255 is returned as float32 in 0-1. With a mask, averages are over rock,
+    and a pixel is rock if at least half of it is.
     """
     h, w = images.shape[1:3]
     if max(h, w) <= side:
@@ -32,7 +32,7 @@ def at_most(images, side, mask=None):
 
 
 def average_to(images, high, wide, mask=None):
-    """Average pictures to another size: (n, h, w, c), mask -> (n, high, wide, c), mask.
+    """Downsample pictures: (n, h, w, c), mask -> (n, high, wide, c), mask.
 
     Scale and mask are treated as by `at_most`.
     """

@@ -1,4 +1,4 @@
-"""Bytes to upright uint8 pixels, by libjpeg-turbo and Pillow: right, or refused."""
+"""Strict decoding of bytes to upright uint8 pixels by libjpeg-turbo and Pillow."""
 
 import contextlib
 import sys
@@ -30,7 +30,7 @@ _WHITE_IS_ZERO, _UNCOMPRESSED, _APART, _SIGNED = 0, 1, 2, 2
 
 
 class Refused(Exception):
-    """A picture that is refused: a reason, and a detail."""
+    """A refused picture: reason and detail."""
 
 
 @contextlib.contextmanager
@@ -117,7 +117,7 @@ def _decode_jpeg(data, info, max_pixels):
 
 
 def _check_png(data):
-    """Hold each chunk of a PNG against its CRC; Pillow leaves the pixels' out."""
+    """Verify the CRC of each chunk of a PNG; Pillow skips those of the pixels."""
     data = memoryview(data)  # a slice copies nothing
     at, kind = 8, b""
     while kind != b"IEND":
@@ -132,7 +132,7 @@ def _check_png(data):
 
 
 def _check_tiff(image, data):
-    """Refuse those TIFFs that Pillow opens and converts wrongly."""
+    """Refuse TIFFs that Pillow converts incorrectly."""
     tags = image.tag_v2
     bits, sample_format = tags.get(_BITS, (1,)), tags.get(_SAMPLE_FORMAT, (1,))
     if _SIGNED in sample_format and max(bits) <= 8:
@@ -150,7 +150,7 @@ def _check_tiff(image, data):
 
 
 def _bit_depth(image, data):
-    """Bits a channel as stored in the file."""
+    """Bits per channel in the file."""
     if image.format == "PNG":
         return data[24]
     if image.format == "TIFF":
@@ -292,7 +292,7 @@ def decode(data, info, *, alpha=False, max_pixels=MAX_PIXELS):
     data : bytes
         A file.
     info : dict
-        What is learned of the file is added to it, also where it is refused.
+        Information on the file is added to it, even if it is refused.
     alpha, max_pixels : as in `geoimages.read_image`
 
     Returns

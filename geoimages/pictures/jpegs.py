@@ -1,4 +1,4 @@
-"""JPEGs by libjpeg-turbo, strictly: damage that the decoder only warns of counts."""
+"""Strict JPEG decoding by libjpeg-turbo: warnings count as damage."""
 
 import functools
 import re
@@ -18,7 +18,7 @@ _DAMAGE = ("Corrupt JPEG data", "Premature end", "Inconsistent progression")
 
 
 class Header(NamedTuple):
-    """What the segments of a JPEG say, up to its first scan."""
+    """Header of a JPEG, up to its first scan."""
 
     bits: int
     height: int
@@ -66,7 +66,7 @@ def ends_early(data):
 
 
 def has_too_many_scans(data):
-    """Whether decoding a JPEG may take far longer than its size lets expect."""
+    """Whether decoding a JPEG may take far longer than its size suggests."""
     # What is counted at once may lie in a thumbnail, or after the end.
     return data.count(b"\xff\xda") > MOST_SCANS and (
         sum(kind == _SCAN for kind, _ in _segments(data)) > MOST_SCANS

@@ -1,4 +1,4 @@
-"""The orientations in which a candidate is compared."""
+"""Orientations of a candidate: rotations and mirror images."""
 
 import numpy as np
 
@@ -11,14 +11,14 @@ def check_orientation(orientation, image_shape=None):
     Parameters
     ----------
     orientation : {"fixed", "rotations", "any"}
-        As it is; rotated by multiples of 90°; rotated, mirrored or not.
+        As given; rotated by multiples of 90°; rotated and mirrored.
     image_shape : tuple of int, optional
         (height, width, channels). Pictures that are not square are rotated by 180° only.
 
     Returns
     -------
     orientations : list of (degrees, mirrored)
-        The picture as it is comes first.
+        The identity comes first.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def rotate(images, degrees, mirrored):
     Returns
     -------
     images : ndarray of shape (n, height, width, channels)
-        Height and width change places at 90° and 270°.
+        Height and width are swapped at 90° and 270°.
     """
     images = images[:, :, ::-1] if mirrored else images
     return np.rot90(images, degrees // 90, axes=(1, 2))

@@ -1,7 +1,7 @@
-"""The one door every picture comes through: a file becomes uint8 pixels or a reason.
+"""Reading of picture files: uint8 pixels, or a reason for refusal.
 
-Whatever reads a picture in this package reads it here, so that every picture is
-brought upright, converted and refused in one way.
+All pictures in this package are read here, so that orientation, conversion and refusal
+are consistent.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ PICTURE_SUFFIXES = frozenset(
         ".webp",
     ]
 )
-"""How the names of picture files end."""
+"""Suffixes of picture files."""
 
 
 def _get_bytes(source):
@@ -61,7 +61,7 @@ def _get_bytes(source):
         except IsADirectoryError:
             raise ImageReadError("not-a-picture", str(path), "a folder") from None
     raise TypeError(
-        "A picture is read from a path, bytes or an open binary file, "
+        "A picture must be a path, bytes or an open binary file, "
         f"got {type(source).__name__}."
     )
 
@@ -69,13 +69,13 @@ def _get_bytes(source):
 def read_image(
     source, *, alpha=False, return_info=False, name=None, max_pixels=MAX_PIXELS
 ):
-    """Read one picture as uint8 RGB, upright, or say why it cannot be read.
+    """Read a picture as upright uint8 RGB.
 
-    EXIF orientation is applied. Grey, palette, CMYK and 16-bit pictures become
-    8-bit RGB (16-bit values are divided by 257 and rounded, so a full ramp keeps
-    its 256 levels; float pictures must lie in [0, 1]). Of a file with several
-    frames the first is read. Truncated and damaged files are refused whole; what
-    libjpeg only warns of in a JPEG is damage, too.
+    EXIF orientation is applied. Grey, palette, CMYK and 16-bit pictures are converted
+    to 8-bit RGB (16-bit values are divided by 257 and rounded, so a full ramp keeps its
+    256 levels; float pictures must lie in [0, 1]). Only the first frame of a
+    multi-frame file is read. Truncated and damaged files are refused; in a JPEG, any
+    warning of libjpeg counts as damage.
 
     Parameters
     ----------
@@ -83,15 +83,15 @@ def read_image(
         The file, or its content.
     alpha : bool, default=False
         Whether to keep transparency as a fourth channel, the picture's mask: alpha
-        over 127 is rock. A picture without transparency gets 255. Otherwise what is
-        transparent is put on white.
+        over 127 is rock. A picture without transparency gets 255. Otherwise transparent
+        pictures are composited on white.
     return_info : bool, default=False
-        Whether to return what is known of the file, too.
+        Whether to return information on the file, too.
     name : str, optional
-        What to call the source in messages; by default its path.
+        Name of the source in messages; by default its path.
     max_pixels : int, default=178_956_970
-        Pictures of more pixels are refused before they are decoded: a small file can
-        stand for more than the memory holds.
+        Larger pictures are refused before decoding: a small file can decompress to more
+        than the available memory.
 
     Returns
     -------
@@ -99,17 +99,17 @@ def read_image(
         The pixels, C-contiguous.
     info : dict
         Only with ``return_info=True``: ``sha256`` (of the file), ``size`` (bytes),
-        ``mode`` (Pillow's), ``bit_depth`` (bits a channel in the file),
-        ``width`` and ``height`` (pixels, before turning upright) and
+        ``mode`` (Pillow's), ``bit_depth`` (bits per channel in the file),
+        ``width`` and ``height`` (pixels, before applying the orientation) and
         ``exif_orientation`` (1 to 8).
 
     Raises
     ------
     ImageReadError
-        If there is no whole picture; its ``reason`` is a key of
-        `geoimages.pictures.reading.REASONS`, its ``info`` what was learned before.
+        If the picture cannot be read; its ``reason`` is a key of
+        `geoimages.pictures.reading.REASONS`, its ``info`` the information so far.
     TypeError
-        If `source` is none of the kinds above.
+        If `source` has another type.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Why a picture cannot be read."""
+"""Reasons for refusing a picture."""
 
 REASONS = {
     "missing": "no such file",
@@ -13,18 +13,18 @@ REASONS = {
 
 
 class ImageReadError(ValueError):
-    """A picture that cannot be read, and why.
+    """A picture cannot be read.
 
     Parameters
     ----------
     reason : str
         A code from `geoimages.pictures.reading.REASONS`.
     source : str
-        What was read: a path, or a name for bytes.
+        The path, or a name for bytes.
     detail : str, default=""
-        What the decoder said.
+        Message of the decoder.
     info : dict, optional
-        What was learned of the file before it was refused, as returned by
+        Information on the file before it was refused, as returned by
         `read_image` under ``return_info=True``.
 
     Attributes

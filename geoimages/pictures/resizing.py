@@ -1,4 +1,4 @@
-"""Bring pictures of many sizes to one."""
+"""Resizing of pictures."""
 
 import numpy as np
 from PIL import Image
@@ -15,12 +15,12 @@ def check_size(size):
     except (TypeError, ValueError):
         height = width = 0
     if min(height, width) < 1:
-        raise ValueError(f"size is (height, width) in pixels, got {size!r}.")
+        raise ValueError(f"size must be (height, width) in pixels, got {size!r}.")
     return height, width
 
 
 def resize_image(image, size, fit="crop"):
-    """Resize one picture.
+    """Resize a picture.
 
     Parameters
     ----------
@@ -28,16 +28,15 @@ def resize_image(image, size, fit="crop"):
         The picture; a fourth channel is its mask. Integers mean 0–255, float means
         0–1.
     size : tuple of int
-        (height, width) to bring it to, in pixels.
+        Target (height, width) in pixels.
     fit : {"crop", "pad", "stretch"}, default="crop"
-        What becomes of another aspect ratio: the middle is cut out; the whole is
-        shown and the rest masked (the result has four channels); or the picture is
-        distorted.
+        How to handle another aspect ratio: crop to the center; pad with masked pixels
+        (the result has four channels); or stretch.
 
     Returns
     -------
     image : ndarray of shape (height, width, 3) or (height, width, 4), uint8
-        Of the size asked for.
+        The resized picture.
 
     Raises
     ------
@@ -59,7 +58,7 @@ def resize_image(image, size, fit="crop"):
     image = to_uint8(image)
     if image.ndim != 3 or image.shape[2] not in (3, 4) or not image.size:
         raise ValueError(
-            "A picture is (height, width, 3 or 4), got an array of shape "
+            "A picture must have shape (height, width, 3 or 4), got an array of shape "
             f"{image.shape}."
         )
     if fit == "pad" and image.shape[2] == 3:
@@ -67,8 +66,8 @@ def resize_image(image, size, fit="crop"):
         image = np.concatenate([image, opaque], axis=2)
     if image.shape[:2] == (height, width):
         return image
-    # Pillow averages all the pixels that it shrinks, weighs color by alpha, and takes
-    # a thirtieth of the time of skimage.transform.resize with anti-aliasing.
+    # Pillow anti-aliases when shrinking, weights color by alpha, and takes a thirtieth
+    # of the time of skimage.transform.resize with anti-aliasing.
     picture, box = Image.fromarray(image), None
     inner = (width, height)
     scale = (height / image.shape[0], width / image.shape[1])

@@ -1,4 +1,4 @@
-"""Values of pixels: uint8 in 0–255, float in 0–1, pictures on white."""
+"""Scale of pixel values: uint8 in 0–255, float in 0–1; compositing on white."""
 
 import numpy as np
 
@@ -8,23 +8,23 @@ _LEVELS = np.arange(256)
 _AS_FLOAT32 = (_LEVELS / 255).astype(np.float32)
 
 
-_OVERSHOOT = 1e-3  # what interpolation and rounding may add to 0–1
+_OVERSHOOT = 1e-3  # tolerance for interpolation and rounding beyond 0–1
 
 
 def in_scale(values):
-    """Whether values are uint8, or none of them is beyond 0–1."""
+    """Whether values are uint8, or all in 0–1."""
     if values.dtype == np.uint8 or not values.size:
         return True
     return values.min() >= -_OVERSHOOT and values.max() <= 1 + _OVERSHOOT
 
 
 def check_scale(pictures):
-    """Return pictures as uint8 in 0–255 or float in 0–1, or say why they are neither.
+    """Validate the scale of pictures: uint8 in 0–255 or float in 0–1.
 
     Parameters
     ----------
     pictures : ndarray of numbers
-        What is certain to be pixels: integers of any width mean 0–255.
+        Pixels; integers of any width mean 0–255.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def to_uint8(pictures):
 
 
 def as_uint8(rows):
-    """Return float rows that hold nothing but k/255 as uint8, others unchanged.
+    """Return float rows whose values are all k/255 as uint8, others unchanged.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def as_uint8(rows):
 
 
 def on_white(rgba):
-    """Put pictures with an alpha channel on white: (..., 4) -> (..., 3).
+    """Composite pictures with an alpha channel on white: (..., 4) -> (..., 3).
 
     Parameters
     ----------

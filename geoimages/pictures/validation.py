@@ -1,4 +1,4 @@
-"""Check what estimators are given: rows and pictures, one shape and one scale."""
+"""Input validation of estimators: rows and pictures of one shape and scale."""
 
 import math
 
@@ -11,7 +11,7 @@ from .scaling import check_scale, in_scale, on_white
 
 
 def infer_image_shape(n_features, image_shape=None):
-    """Return the (height, width, channels) that flat rows stand for.
+    """Infer the (height, width, channels) of flat rows.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def infer_image_shape(n_features, image_shape=None):
     Returns
     -------
     image_shape : tuple of int
-        The shape given; else (s, s, 3) where `n_features` is 3·s²; else one grey
+        The shape given; otherwise (s, s, 3) if `n_features` is 3·s²; otherwise one grey
         line, (1, n_features, 1).
 
     Raises
@@ -62,7 +62,7 @@ def _match_channels(images, channels):
 
 
 def _flatten(images, expected):
-    """Flatten (n, h, w, c) pictures, holding them against the shape expected."""
+    """Flatten (n, h, w, c) pictures after checking their shape."""
     if expected is not None:
         images = _match_channels(images, expected[2])
         if images.shape[1:] != expected:
@@ -100,18 +100,18 @@ def check_images(estimator, X, *, reset=True, dtype=np.float32):
     Parameters
     ----------
     estimator : BaseEstimator
-        Its parameter ``image_shape``, if it has one, says what flat rows stand for.
+        Its parameter ``image_shape``, if any, is the shape of flat rows.
     X : array-like of shape (n, height, width, channels) or (n, n_features)
         Pictures with 1, 3 or 4 channels, or flat rows of them. Integers mean 0–255,
         float means 0–1. Flat rows are certain to be pictures where ``image_shape`` is
         stated, or pictures were fitted; otherwise uint8 means 0–255, and other numbers
         are taken as they are.
     reset : bool, default=True
-        True in ``fit``. False holds X against what was fitted; RGB pictures then
-        get an opaque mask, or RGBA ones are put on white, where the other was fitted.
+        True in ``fit``. False checks X against the fitted pictures; RGB pictures get an
+        opaque mask, and RGBA ones are composited on white, if the other was fitted.
     dtype : dtype or None, default=numpy.float32
         Float type of the result; uint8 is divided by 255. None keeps uint8, float32
-        and float64 and makes float64 of all else.
+        and float64 and converts other types to float64.
 
     Returns
     -------
@@ -171,12 +171,12 @@ def check_images(estimator, X, *, reset=True, dtype=np.float32):
 
 
 def input_for(transformer, images):
-    """Return what a transformer takes of pictures: the pictures, or flat rows of them.
+    """Convert pictures to the input of a transformer: pictures or flat rows.
 
-    A transformer of this package says ``takes_pictures``: it is given pictures as they
-    are, and so is a pipeline that begins with one. Others know neither shape nor scale
-    and get flat rows in 0–1. What is beyond 0–1 came as rows of unknown meaning, and
-    goes on as such.
+    A transformer of this package has ``takes_pictures`` and gets the pictures, and so
+    does a pipeline that starts with one. Others know neither shape nor scale and get
+    flat rows in 0–1. Values beyond 0–1, from rows of unknown meaning, are passed
+    unchanged.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def input_for(transformer, images):
     Raises
     ------
     ValueError
-        If a union gives flat rows to a transformer that would misread their shape.
+        If a union would pass flat rows to a transformer that misreads their shape.
     """
     first = _first(transformer)
     takers = [part for part in first if getattr(part, "takes_pictures", False)]
@@ -202,8 +202,8 @@ def input_for(transformer, images):
     for part in takers:
         if infer_image_shape(rows.shape[1], part.image_shape) != shape:
             raise ValueError(
-                f"The union gives flat rows to all its parts, for some of them take no "
-                f"pictures; state image_shape={shape} in {type(part).__name__}."
+                f"The union passes flat rows to all its parts, as some do not accept "
+                f"pictures; set image_shape={shape} in {type(part).__name__}."
             )
     return rows / np.float32(255) if rows.dtype == np.uint8 else rows
 

@@ -297,7 +297,7 @@ def test_unknown_orientations_and_other_sizes(fitted):
     small = pattern.thumbnails(images[:3])
     with pytest.raises(ValueError, match="orientation='up' is not known"):
         pattern.verify(small[0], small, "up")
-    with pytest.raises(ValueError, match="make both by one"):
+    with pytest.raises(ValueError, match="make both by the same"):
         pattern.verify(small[0][:20, :20], small)
 
 

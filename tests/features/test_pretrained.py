@@ -471,7 +471,7 @@ def test_a_small_embedding_on_frozen_features(network, pictures):
         ({"preset": {"mean": (1, 2)}}, ValueError, "mean is a number or three"),
         ({"preset": {"scale": "x"}}, ValueError, "scale is one number; got 'x'"),
         ({"preset": {"fit": "squash"}}, ValueError, "fit is one of .* got 'squash'"),
-        ({"preset": {"size": 0}}, ValueError, "size is"),
+        ({"preset": {"size": 0}}, ValueError, "size must be"),
         ({"preset": 3}, TypeError, "a name, a dict or None, got 3"),
         ({"batch_size": 0}, ValueError, "batch_size must be 1 or more, got 0"),
         ({"pool": "sum"}, ValueError, "'mean' or 'max', got 'sum'"),

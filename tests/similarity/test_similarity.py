@@ -361,7 +361,7 @@ def test_a_union_of_both_kinds_of_features(pictures):
     rows = PairwiseModel(3, "euclidean", union()).fit(images).search_.rows
     colors = ColorFeatures().fit_transform(images / np.float32(255))
     np.testing.assert_allclose(rows[:, :-2], colors, atol=1e-3)
-    with pytest.raises(ValueError, match=r"state image_shape=\(20, 28, 3\) in Color"):
+    with pytest.raises(ValueError, match=r"set image_shape=\(20, 28, 3\) in Color"):
         PairwiseModel(features=union()).fit(images[:, :20])
     model = PairwiseModel(features=union(image_shape=(20, 28, 3)))
     assert len(model.fit(images[:, :20]).predict(images[0, :20], 3)) == 3
