@@ -94,7 +94,7 @@ def _shares_of(matches):
     """What the bars share out: the distance, or of a re-ranked table another one."""
     if matches.columns[0] != "verification":
         return "shares of the distance"
-    metric = next(name for name in matches.columns if name in METRICS)
+    metric = next((name for name in matches.columns if name in METRICS), "first")
     return f"shares of the {metric} distance, not of the verification that orders"
 
 
