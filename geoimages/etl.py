@@ -1,4 +1,4 @@
-"""Images and Labels: prepare a folder of pictures as the proof of concept did."""
+"""Images and Labels: the data preparation of the proof of concept."""
 
 import json
 import os
@@ -25,7 +25,7 @@ _WITH_ALPHA = (".png", ".tif", ".tiff", ".webp")
 
 
 def _plain(value):
-    """What JSON makes of NumPy's numbers and of paths."""
+    """Convert NumPy values and paths for JSON."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, os.PathLike):
@@ -41,10 +41,10 @@ def _grey(images):
 
 
 def class_of(metadata, key):
-    """Return the class of a picture by the metadata of `Images`, old ones included.
+    """Return the class of a picture from the metadata of `Images`, old ones included.
 
-    That is its folder, where that is a class, else what its label stands for. Metadata
-    of the proof of concept know neither: there the key begins with the class.
+    This is its folder if that is a class, otherwise the class of its label. Metadata of
+    the proof of concept have neither; there the key starts with the class.
     """
     about = metadata["images"][key]
     folder, dirs = Path(about["file_path"]).parent.name, metadata.get("dirs")
@@ -58,7 +58,7 @@ def class_of(metadata, key):
 
 
 def _path_property(name, doc):
-    """A property that makes a `Path` of what it is set to."""
+    """A property that converts its value to a `Path`."""
 
     def get(self):
         return getattr(self, name)
@@ -70,19 +70,19 @@ def _path_property(name, doc):
 
 
 class Images:
-    """A folder of class folders, and the steps that turn it into rows.
+    """A folder of class folders, and the steps to convert it to rows.
 
     Parameters
     ----------
     images_path : str or path-like, default="../images/geological_similarity"
-        Folder of the pictures; each lies in a folder that names its class. Pictures
-        that lie in no folder have the class their names begin with, where all of them
-        are named as ``marble.MGN0Z.jpg`` is: letters, a dot, letters and digits.
+        Folder of the pictures, in one folder per class. The class of pictures without a
+        class folder is the prefix of their names, if all are named like
+        ``marble.MGN0Z.jpg``: letters, a dot, letters and digits.
     data_path : str or path-like, default="../datasets"
         Folder of the files written by `write_json`.
     dev_path : str or path-like, default="../images/dev"
-        Folder that `sample_images` takes its pictures to. Where it, or `data_path`, lies
-        below `images_path`, what is in it is never listed.
+        Target folder of `sample_images`. If it, or `data_path`, is below `images_path`,
+        its content is never listed.
     sub_dirs : dict, optional
         ``{folder: {"label": int}}``, the class folders to use. By default every
         folder below `images_path` that holds files, numbered in alphabetical order.
@@ -90,8 +90,8 @@ class Images:
     Attributes
     ----------
     metadata : dict
-        What `generate_image_metadata` returned or `read_json` read last, or what it was
-        set to; None once the pictures changed. ``images_meta_data`` is the same.
+        The result of the last `generate_image_metadata` or `read_json`, or the value it
+        was set to; None after the pictures changed. ``images_meta_data`` is an alias.
 
     See Also
     --------
@@ -150,7 +150,7 @@ class Images:
         return f"Images({str(self.images_path)!r})"
 
     def _list_files(self):
-        """List what lies below ``images_path`` but not in the other two folders."""
+        """List the files below ``images_path``, except in the other two folders."""
         root = self.images_path.resolve()
         others = [path.resolve() for path in (self.data_path, self.dev_path)]
         inside = tuple(
@@ -193,7 +193,7 @@ class Images:
     def unzip_images(self, zip_path):
         """Unpack a zip into ``images_path``.
 
-        Where all of it lies in one folder of that very name, the folder is not doubled.
+        If all files are in one folder of the same name, that folder is not doubled.
 
         Parameters
         ----------
@@ -210,8 +210,8 @@ class Images:
         FileNotFoundError
             If there is no such zip.
         ValueError
-            If it is not a valid zip, or a member would lie outside ``images_path``;
-            nothing is unpacked then.
+            If it is not a valid zip, or a member's path leaves ``images_path``; nothing
+            is unpacked.
         """
         with open_zip(zip_path) as archive:
             damaged = archive.testzip()
@@ -234,7 +234,7 @@ class Images:
     def rename_images(self):
         """Prefix every picture's name with its folder's, as in ``marble.MGN0Z.jpg``.
 
-        Pictures named so already are left alone.
+        Pictures that already have the prefix are not renamed.
 
         Returns
         -------
@@ -244,7 +244,7 @@ class Images:
         Raises
         ------
         FileExistsError
-            If a file of the new name is there already; nothing is renamed then.
+            If a file with a new name already exists; nothing is renamed.
         """
         renamed = {}
         for path, entry in self._pictures():
@@ -261,7 +261,7 @@ class Images:
         return renamed
 
     def _copies(self):
-        """Number what shows the same picture; NaN where there is no copy.
+        """Number the groups of duplicates; NaN for pictures without one.
 
         Pictures are compared at no more than 32 pixels a side, those of one shape with
         each other.
@@ -287,9 +287,9 @@ class Images:
     def sample_images(
         self, sample_percent=0.1, random_state=None, move=True, duplicates=True
     ):
-        """Take a share of each class to ``dev_path``.
+        """Move or copy a sample of each class to ``dev_path``.
 
-        Rotated copies go with their original, and copies of a picture with each other.
+        Rotated copies stay with their original, and duplicates with each other.
 
         Parameters
         ----------
@@ -298,24 +298,23 @@ class Images:
         random_state : int, RandomState or None, default=None
             Seed.
         move : bool, default=True
-            Whether the pictures leave ``images_path``, or are copied.
+            Whether to move or to copy the pictures.
         duplicates : bool, default=True
-            Whether to read the pictures and look for copies, as `find_duplicates`
-            does; otherwise only names tell what is a rotated copy.
+            Whether to detect duplicates with `find_duplicates`; otherwise only rotated
+            copies are recognized, by name.
 
         Returns
         -------
         taken : list of Path
-            The pictures, where they are now: ``dev_path/<class>/<file name>``, or in
-            the folders they came from, below ``dev_path``, where two pictures of a
-            class share a file name.
+            The new paths: ``dev_path/<class>/<file name>``, or with their original
+            folders below ``dev_path`` if two pictures of a class share a file name.
 
         Raises
         ------
         ValueError
             If `sample_percent` is not a share.
         FileExistsError
-            If a file of that name is in ``dev_path`` already; nothing is taken then.
+            If a file of that name is already in ``dev_path``; nothing is moved.
         """
         pictures = self._pictures()
         chosen = sample_groups(
@@ -349,24 +348,22 @@ class Images:
     def rotate_images(self, suffix=None):
         """Write copies rotated by 90, 180 and 270 degrees counter-clockwise.
 
-        A copy of ``marble.MGN0Z.jpg`` is ``marble.MGN0Z.90.jpg``. Existing copies, in
-        whatever format, are left as they are, and no copies of copies are made. A
-        mask (transparency) is kept where the format of the copy has one.
+        A copy of ``marble.MGN0Z.jpg`` is ``marble.MGN0Z.90.jpg``. Existing copies in
+        any format are kept, and copies are not rotated again. A mask (transparency) is
+        kept if the format of the copy supports it.
 
         Parameters
         ----------
         suffix : str, optional
-            Format of the copies, by default that of each original. A JPEG copy is
-            encoded once more, at quality 95: on 28 × 28 tiles that moves its pixels
-            by 1.5 levels of 255 on average and by up to 15, so that a copy rotated
-            back is not identical to its original. ``".png"`` is
-            lossless.
+            Format of the copies, by default that of each original. JPEG copies are
+            re-encoded at quality 95, which changes the pixels of 28 × 28 tiles by 1.5
+            levels of 255 on average and by up to 15; ``".png"`` is lossless.
 
         Returns
         -------
         written : list of Path
-            The new files. Pictures that cannot be read have no copies; they are in
-            the errata of `generate_image_metadata`.
+            The new files. Unreadable pictures have no copies; they are in the errata of
+            `generate_image_metadata`.
         """
         pictures = self._pictures()
         original = lineage_of([entry.key for _, entry in pictures])
@@ -394,15 +391,15 @@ class Images:
         return written
 
     def generate_image_metadata(self, exp_size=(28, 28, 3), resize=False):
-        """List every picture and every file that is none.
+        """List the pictures, and the files that cannot be used.
 
         Parameters
         ----------
         exp_size : tuple of int, default=(28, 28, 3)
-            (height, width, channels) that pictures are expected to have.
+            Expected (height, width, channels).
         resize : bool, default=False
-            Whether pictures of another size are kept, and resized when they are read;
-            otherwise they go to the errata.
+            Whether to accept pictures of another size and resize them when read;
+            otherwise they are listed in the errata.
 
         Returns
         -------
@@ -411,7 +408,7 @@ class Images:
             ``images`` (by key: ``file_name``, ``root`` (its folder), ``file_path``,
             ``size`` (height, width, channels in the file; a list, as JSON has it) and
             ``label``), ``errata`` (``file_path`` and ``reason`` of every other file;
-            ``no-class`` is a picture that lies in no class folder) and ``exp_size``.
+            ``no-class`` is a picture outside of class folders) and ``exp_size``.
 
         Raises
         ------
@@ -509,10 +506,10 @@ class Images:
         Parameters
         ----------
         image_size : sequence of int, optional
-            (height, width, channels) that all pictures are brought to; by default the
-            size that the metadata expect.
+            (height, width, channels) to resize all pictures to; by default the expected
+            size of the metadata.
         to_grey_scale : {0, 1}, default=0
-            Whether a row holds the mean of the channels, rounded to a level of 255.
+            Whether to average the channels, rounded to a level of 255.
         dtype : {"float32", "uint8"}, default="float32"
             float32 is in [0, 1]; uint8, in 0–255, takes a quarter of the memory.
 
@@ -536,7 +533,7 @@ class Images:
         -------
         x : ndarray of shape (n, height, width, 3), uint8
         y : ndarray of shape (n,), str
-            Class of each picture: its folder, or what its name begins with.
+            Class of each picture: its folder, or the prefix of its name.
         """
         images, keys = self._read_all(image_size)
         return images, np.array([class_of(self.metadata, key) for key in keys], str)

@@ -81,17 +81,15 @@ def holdout(collection, split=None, share=0.15, random_state=0):
     ValueError
         If the table lacks its columns, or names no picture of one side.
     """
-    labelled = np.flatnonzero(collection.labels != "")
-    if not len(labelled):
+    labeled = np.flatnonzero(collection.labels != "")
+    if not len(labeled):
         raise ValueError(
             f"No picture of {collection.path.name} has a label; put pictures into "
             "class folders, or pass a metadata table with a column 'label'."
         )
     if split is None:
         parts = split_collection(collection, share, random_state=random_state)
-        return np.intersect1d(parts.train, labelled), np.intersect1d(
-            parts.test, labelled
-        )
+        return np.intersect1d(parts.train, labeled), np.intersect1d(parts.test, labeled)
     if not isinstance(split, pd.DataFrame) and not Path(split).is_file():
         raise FileNotFoundError(
             f"No split at {split}; pass a CSV with the columns key and split, as "
@@ -104,10 +102,10 @@ def holdout(collection, split=None, share=0.15, random_state=0):
             f"{', '.join(map(str, table.columns))}."
         )
     side = dict(zip(table["key"].astype(str), table["split"], strict=True))
-    sides = np.array([side.get(key, "") for key in collection.keys[labelled].tolist()])
+    sides = np.array([side.get(key, "") for key in collection.keys[labeled].tolist()])
     train, test = (
-        labelled[sides == "train"],
-        labelled[(sides != "train") & (sides != "")],
+        labeled[sides == "train"],
+        labeled[(sides != "train") & (sides != "")],
     )
     if not len(train) or not len(test):
         raise ValueError(
@@ -348,16 +346,16 @@ def classify_files(model, paths):
 
 def _unseen(model, collection):
     """Positions to score, a description of them, and of those left out."""
-    labelled = np.flatnonzero(collection.labels != "")
+    labeled = np.flatnonzero(collection.labels != "")
     learned = getattr(model, "learned_hashes_", None)
     if learned is None:
         on = "all labeled pictures; the model may have been trained on some of them"
-        return labelled, on, ""
-    hashes = _hashes_of(collection, labelled)
+        return labeled, on, ""
+    hashes = _hashes_of(collection, labeled)
     seen = np.isin(hashes, learned)
     if seen.all():
         raise ValueError(
-            f"The model was trained on all {len(labelled):,} labeled pictures of "
+            f"The model was trained on all {len(labeled):,} labeled pictures of "
             f"{collection.path.name}; evaluate it on others."
         )
     n_held = int(np.isin(hashes[~seen], model.held_out_hashes_).sum())
@@ -368,7 +366,7 @@ def _unseen(model, collection):
     left_out = ""
     if seen.any():
         left_out = f"{int(seen.sum()):,} pictures that the model was trained on"
-    return labelled[~seen], on, left_out
+    return labeled[~seen], on, left_out
 
 
 def _hashes_of(collection, positions):

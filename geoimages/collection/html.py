@@ -36,7 +36,7 @@ def _strip(images):
 
 
 def _classes_of(labels):
-    """Yield (class, positions of its pictures), in order, unlabelled ones last."""
+    """Yield (class, positions of its pictures), in order, unlabeled ones last."""
     codes, names = pd.factorize(labels)
     members = np.split(
         np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1]

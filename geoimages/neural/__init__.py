@@ -1,4 +1,4 @@
-"""Neural networks: the classifier, and embeddings learned from labels."""
+"""Neural networks: a classifier, and embeddings trained on labels or triplets."""
 
 from .classifier import ConvNetClassifier
 from .embedding import MLPEmbedding

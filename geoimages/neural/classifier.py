@@ -22,17 +22,17 @@ from ..pictures.validation import (
 )
 from .training import Network, check_labels, forward, hold_out, train_mlp
 
-_REFERENCES = 2000  # training pictures that novelty compares with
-_GATE_OPENS = 0.5  # how sure the gate must be before the expert counts
+_REFERENCES = 2000  # training pictures for the novelty
+_GATE_OPENS = 0.5  # output of the gate from which the expert counts
 
 
 def _as_levels(images):
-    """Pictures that hold nothing but k/255 as uint8, so that both learn the same."""
+    """Return pictures with values k/255 as uint8, so that both dtypes train alike."""
     return as_uint8(images.reshape(len(images), -1)).reshape(images.shape)
 
 
 class ConvNetClassifier(Network):
-    """Tell the class of a picture, with a calibrated probability.
+    """Classify pictures, with calibrated probabilities.
 
     A small convolutional network without a deep-learning framework: learned filters,
     color and texture statistics (`RockFeatures`) in front of scikit-learn's MLP, trained
@@ -41,49 +41,47 @@ class ConvNetClassifier(Network):
     Parameters
     ----------
     features : transformer, "passthrough" or None, default=None
-        Pictures -> features; None means `RockFeatures`, "passthrough" pixels. It is
-        cloned and fitted; wrap a trained one in `sklearn.frozen.FrozenEstimator`.
+        Feature transformer; None means `RockFeatures`, "passthrough" pixels. It is
+        cloned and fitted; wrap a fitted one in `sklearn.frozen.FrozenEstimator`.
     hidden_layer_sizes : tuple of int, default=(384, 128)
         Units of each hidden layer; the last is the embedding's length.
     augment : Augmentation, "default" or None, default="default"
-        How pictures are augmented in training. None, or rows that are no RGB pictures
-        of 8 × 8 or more: not at all.
+        Augmentation of the training pictures. None disables it, as do inputs that are
+        not RGB pictures of at least 8 × 8.
     expert_layer_sizes : tuple of int or None, default=(384, 128)
-        Hidden layers of a second network, the expert, that learns from clean pictures
-        only; a third, the gate, decides from the features how much it counts. None, or
-        no augmentation: the first network alone.
+        Hidden layers of a second network, the expert, trained on clean pictures only; a
+        gating network computes its weight from the features. With None, or without
+        augmentation, only the first network is used.
     n_copies : int, default=2
-        Augmented copies of each picture; more are made of small collections, until
-        20,000 pictures (fewer of more than 64 × 64 pixels) are learned from, 60 of each
-        at most.
+        Augmented copies per picture. Small collections get more, up to 20,000 training
+        pictures (fewer of more than 64 × 64 pixels) and 60 copies of each.
     n_parts : int, default=1
-        Random crops of each picture, of 0.7 to 1 of its sides, that are learned from
-        as pictures of their own; every second augmented copy is cropped, too. Only with
-        features of this package, whose columns do not depend on the size.
+        Number of random crops of each picture, of 0.7 to 1 of its sides, used as
+        additional training pictures; every second augmented copy is cropped, too. Only
+        with features of this package, whose columns do not depend on the size.
     clean_share : float, default=0.4
-        Share of clean pictures (not augmented; cropped or not) in an epoch.
+        Share of clean (not augmented) pictures in an epoch.
     learning_rate_init : float, default=0.002
         Learning rate of Adam.
     alpha : float, default=0.0001
         Strength of the L2 penalty.
     batch_size : int, default=256
-        Pictures of a batch; twice as many after half of `max_epochs`, four times after
-        three quarters.
+        Batch size; doubled after half of `max_epochs`, and again after three quarters.
     max_epochs : int, default=18
-        Most epochs; the expert has two thirds of them.
+        Maximum number of epochs; two thirds of it for the expert.
     n_epochs_no_change : int, default=10
-        Epochs without a better validation loss after which training stops.
+        Patience: epochs without improvement of the validation loss before stopping.
     averaged_epochs : int, default=6
-        Last epochs whose weights are averaged.
+        Number of last epochs whose weights are averaged.
     validation_fraction : float, default=0.05
-        Share of each class that is held out as validation part, for early stopping,
-        calibration and novelty.
+        Share of each class held out for validation: early stopping, calibration and
+        novelty.
     image_shape : tuple of int, optional
         (height, width, channels) of flat rows; pictures bring their own.
     random_state : int, RandomState or None, default=None
-        Seed of everything drawn.
+        Seed of all random draws.
     n_jobs : int, optional
-        Threads that compute the default features.
+        Number of threads for the default features.
 
     Attributes
     ----------
@@ -96,15 +94,15 @@ class ConvNetClassifier(Network):
     expert_, gate_ : (list of ndarray, list of ndarray) or None
         Weights and biases of the expert and of the gate.
     temperature_ : float
-        What logits are divided by, to calibrate the probabilities.
+        Divisor of the logits, to calibrate the probabilities.
     loss_curve_, validation_loss_curve_, validation_score_curve_ : list of float
         Training loss, validation loss and validation accuracy of each epoch.
     n_iter_ : int
         Epochs run.
     references_ : ndarray of shape (n_references, n_columns)
-        Features of training pictures that `novelty` compares with.
+        Features of the training pictures used by `novelty`.
     novelty_scale_ : ndarray of shape (n_validation,)
-        Distances of validation pictures to them, ascending.
+        Distances of the validation pictures to these, ascending.
     image_shape_ : tuple of int
         Shape of the fitted pictures.
     picture_fit_ : {"crop", "pad", "stretch"}
@@ -120,9 +118,9 @@ class ConvNetClassifier(Network):
 
     Notes
     -----
-    Clean pictures and pictures in another light are told apart best by different rules.
-    The probability is a mixture of two experts (Jacobs et al. 1991): a network trained
-    on clean and augmented pictures, and one trained on clean pictures only.
+    The best decision rules for clean pictures and for pictures in other light differ.
+    The model is therefore a mixture of two experts (Jacobs et al. 1991): a network
+    trained on clean and augmented pictures, and one trained on clean pictures only.
 
     References
     ----------
@@ -192,7 +190,7 @@ class ConvNetClassifier(Network):
         self.n_jobs = n_jobs
 
     def fit(self, X, y=None):
-        """Learn the classes of pictures.
+        """Fit the classifier.
 
         Parameters
         ----------
@@ -223,7 +221,7 @@ class ConvNetClassifier(Network):
         augment = self._augmentation(images)
         copies = 0
         if augment is not None:
-            # Small collections get more copies, as far as time allows.
+            # Small collections get more copies, within a time budget.
             most = min(20_000, 80_000_000 // images[0, ..., 0].size)
             copies = int(np.clip(most // len(train), self.n_copies, 60))
         self._fit_features(images, codes, train, augment, rng)
@@ -244,7 +242,7 @@ class ConvNetClassifier(Network):
 
         def draw(epoch, clean_share):
             order = np.concatenate([rng.permutation(len(train)) for _ in range(times)])
-            # Each pass over the pictures uses one augmented copy, the next another.
+            # Successive passes over the pictures use different augmented copies.
             passes = epoch + np.arange(len(order)) // len(train)
             augmented = rng.uniform(size=len(order)) >= clean_share
             copy = rng.randint(n_clean, size=len(order))
@@ -290,8 +288,8 @@ class ConvNetClassifier(Network):
         if self.expert_ is None:
             return robust
         clean = softmax(forward(rows, *self.gate_)[1], axis=1)[:, 1:]
-        # The expert is right about clean pictures only, and wrong with confidence about
-        # others: below even odds it does not count at all.
+        # The expert is accurate on clean pictures only, and overconfident on others:
+        # below even odds its weight is 0.
         share = np.clip((clean - _GATE_OPENS) / (1 - _GATE_OPENS), 0, 1)
         logits = forward(rows, *self.expert_)[1]
 
@@ -376,7 +374,7 @@ class ConvNetClassifier(Network):
         if getattr(X, "ndim", None) == 3:
             raise ValueError(
                 f"A {type(self).__name__} takes pictures of shape (n, height, width, "
-                f"channels), got {X.shape}; give images[None] for a single picture."
+                f"channels), got {X.shape}; pass images[None] for a single picture."
             )
         images = check_images(self, X, reset=False, dtype=None)
         return self._describe(_as_levels(images))
@@ -385,7 +383,7 @@ class ConvNetClassifier(Network):
         return pairwise_distances_argmin_min(rows, self.references_)[1]
 
     def novelty(self, X):
-        """Return how unlike the training pictures each picture is.
+        """Return the novelty of pictures relative to the training pictures.
 
         Parameters
         ----------
@@ -394,9 +392,8 @@ class ConvNetClassifier(Network):
         Returns
         -------
         percentile : ndarray of shape (n,), float64
-            Share, in percent, of the validation pictures that lie nearer to a training
-            picture. Above 99 a picture is unlike the collection, and its class means
-            little.
+            Percentage of validation pictures that are closer to a training picture.
+            Above 99 a picture is unlike the collection, and its class means little.
         """
         check_is_fitted(self)
         distance = self._distance_to_references(self._rows(X))

@@ -1,4 +1,4 @@
-"""MLPEmbedding: rows of any features -> the last hidden layer of a classifier."""
+"""MLPEmbedding: the last hidden layer of a classifier as an embedding."""
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -23,19 +23,17 @@ class MLPEmbedding(Network):
     alpha : float, default=0.0001
         Strength of the L2 penalty.
     batch_size : int, default=256
-        Rows of a batch; twice as many after half of `max_epochs`, four times after
-        three quarters.
+        Batch size; doubled after half of `max_epochs`, and again after three quarters.
     max_epochs : int, default=40
-        Most epochs.
+        Maximum number of epochs.
     n_epochs_no_change : int, default=8
-        Epochs without a better validation loss after which training stops.
+        Patience: epochs without improvement of the validation loss before stopping.
     averaged_epochs : int, default=6
-        Last epochs whose weights are averaged.
+        Number of last epochs whose weights are averaged.
     validation_fraction : float, default=0.1
-        Share of each class that is held out as validation part, for early stopping and
-        calibration.
+        Share of each class held out for validation: early stopping and calibration.
     random_state : int, RandomState or None, default=None
-        Seed of the split, the initial weights and the order.
+        Seed of the split, the initial weights and the shuffling.
 
     Attributes
     ----------
@@ -44,13 +42,13 @@ class MLPEmbedding(Network):
     coefs_, intercepts_ : list of ndarray
         Weights and biases of each layer.
     temperature_ : float
-        What logits are divided by, to calibrate the probabilities.
+        Divisor of the logits, to calibrate the probabilities.
     loss_curve_, validation_loss_curve_, validation_score_curve_ : list of float
         Training loss, validation loss and validation accuracy of each epoch.
     n_iter_ : int
         Epochs run.
     mean_, scale_ : ndarray of shape (n_features,)
-        Mean and deviation of each column, which standardise the rows.
+        Mean and standard deviation of each column.
     n_features_in_ : int
         Values in a fitted row.
 
@@ -96,7 +94,7 @@ class MLPEmbedding(Network):
         self.random_state = random_state
 
     def fit(self, X, y):
-        """Learn from rows and their labels.
+        """Fit the embedding to labels.
 
         Parameters
         ----------
@@ -121,7 +119,7 @@ class MLPEmbedding(Network):
         train, held = hold_out(codes, self.validation_fraction, rng)
         self.mean_, self.scale_ = standardization(X[train])
         rows = (X - self.mean_) / self.scale_
-        # Few rows are passed over several times an epoch.
+        # With few rows, an epoch is several passes.
         n_rows = len(train) * max(1, 2000 // len(train))
 
         def draw_epoch(epoch):

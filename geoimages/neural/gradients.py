@@ -1,8 +1,8 @@
-"""The embedding network by hand: forward pass, backpropagation and Adam."""
+"""Forward pass, backpropagation and Adam for the embedding network."""
 
 import numpy as np
 
-_SHORTEST = 1e-12  # a row of less has no direction
+_SHORTEST = 1e-12  # shorter rows have no direction
 
 
 def embed(rows, weights, biases):
@@ -17,7 +17,7 @@ def embed(rows, weights, biases):
 
 
 def backpropagate(gradient, unit, length, layers, weights):
-    """Gradient by the unit rows (n, d) -> gradients by the weights and the biases."""
+    """Gradient of the unit rows (n, d) -> gradients of weights and biases."""
     # The Jacobian of x / |x| is (I − u uᵀ) / |x| with u = x / |x|: the part of the
     # gradient along a row only changes its length, which normalization takes away.
     gradient = gradient - unit * np.einsum("ij,ij->i", gradient, unit)[:, None]

@@ -120,8 +120,8 @@ def triplet_loss(unit, codes, margin, mining="semi-hard"):
     return float(loss), (by_similarity + by_similarity.T) @ unit
 
 
-def judgement_loss(unit, triplets, sample_weight, scale):
-    """Logistic loss of judgements: unit (n, d), (m, 3), (m,) -> loss, gradient (n, d).
+def judgment_loss(unit, triplets, sample_weight, scale):
+    """Logistic loss of judgments: unit (n, d), (m, 3), (m,) -> loss, gradient (n, d).
 
     The probability of "a is more like b than like c" is modeled as
     1 / (1 + exp((|a − b|² − |a − c|²) / scale)).

@@ -1,4 +1,4 @@
-"""How the networks are trained: labels, hold-out, epochs, averaging, calibration."""
+"""Training of the networks: labels, validation, averaging, calibration."""
 
 import numpy as np
 import pandas as pd
@@ -20,11 +20,11 @@ from ..files import progress
 
 _FEWEST_TO_CALIBRATE = 50
 _PRIOR_DEVIATION = 0.2  # of log T
-_BLOCK = 2048  # rows that pass through a network at once
+_BLOCK = 2048  # rows per forward pass
 
 
 def encode_labels(y, n):
-    """Return (classes, codes, counts) of n labels, or say what is wrong with them."""
+    """Validate and encode n labels: (classes, codes, counts)."""
     if y is None:
         raise ValueError(
             "requires y to be passed, but the target y is None: give one label for "
@@ -44,7 +44,7 @@ def encode_labels(y, n):
 
 
 def check_labels(y, n):
-    """Return (classes, codes) of labels that a classifier can learn from."""
+    """Validate and encode the labels for a classifier: (classes, codes)."""
     classes, codes, counts = encode_labels(y, n)
     if len(classes) < 2:
         raise ValueError(
@@ -62,9 +62,8 @@ def check_labels(y, n):
 def hold_out(codes, share, rng, pairs=False):
     """Split positions into (train, validation), stratified by class.
 
-    Every class is in train; of a rare one there may be no row to validate on. With
-    `pairs`, two rows of each class stay in train: a triplet needs an anchor and a
-    positive.
+    Every class is in train; rare ones may be missing from validation. With `pairs`, two
+    rows of each class stay in train, as a triplet needs an anchor and a positive.
     """
     if not pairs:
         n_classes = codes.max() + 1
@@ -82,9 +81,9 @@ def hold_out(codes, share, rng, pairs=False):
 
 
 def standardization(rows):
-    """Mean and deviation of each column: (n, p) -> (p,), (p,) float32.
+    """Mean and standard deviation of each column: (n, p) -> (p,), (p,) float32.
 
-    The deviation of a constant column is taken as 1: it is only centered.
+    That of a constant column is set to 1, so that it is only centered.
     """
     # Sums in float64: float32 loses digits over thousands of rows.
     deviation = rows.std(axis=0, dtype=np.float64)
@@ -167,11 +166,11 @@ def train_mlp(
     draw_epoch : callable
         Epoch -> (rows, codes), in random order; codes count from 0.
     epochs : int
-        Most epochs.
+        Maximum number of epochs.
     patience : int, optional
-        Epochs without a better validation loss after which training stops.
+        Epochs without improvement of the validation loss before stopping.
     averaged : int, default=6
-        Last epochs whose weights are averaged.
+        Number of last epochs whose weights are averaged.
     validation : (rows, codes), optional
         Validation part.
 
@@ -216,7 +215,7 @@ def train_mlp(
 
 
 def layer_table(networks):
-    """A row for each layer of fitted networks: {name: (weights, biases)} -> DataFrame.
+    """Summarize the layers of fitted networks: {name: (weights, biases)} -> DataFrame.
 
     Columns ``network``, ``layer``, ``inputs``, ``outputs`` and ``parameters``.
     """
@@ -232,7 +231,7 @@ def layer_table(networks):
 class Network(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
 ):
-    """What both networks share: training, and what they answer."""
+    """Base class of both networks: training and prediction."""
 
     def _mlp(self, hidden_layer_sizes, rng):
         return MLPClassifier(
@@ -271,7 +270,7 @@ class Network(
         return lambda temperature: softmax(logits / temperature, axis=1)
 
     def _rows(self, X):
-        """Turn X into the rows that the network takes."""
+        """Convert X to the input rows of the network."""
         raise NotImplementedError
 
     def _networks(self):
@@ -300,7 +299,7 @@ class Network(
         return tags
 
     def transform(self, X):
-        """Return the last hidden layer: each picture's embedding.
+        """Return the embeddings, the activations of the last hidden layer.
 
         Parameters
         ----------

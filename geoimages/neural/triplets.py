@@ -1,4 +1,4 @@
-"""TripletEmbedding: features -> metric space, from labels or from judgements."""
+"""TripletEmbedding: features -> metric space, from labels or from judgments."""
 
 import numbers
 from itertools import pairwise
@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
 
 from ..files import progress
 from .gradients import Adam, backpropagate, embed
-from .mining import MINING, Batches, judgement_loss, triplet_loss
+from .mining import MINING, Batches, judgment_loss, triplet_loss
 from .training import (
     average_weights,
     encode_labels,
@@ -31,14 +31,14 @@ from .training import (
     standardization,
 )
 
-_REFERENCES = 2000  # training rows that validation rows are ranked against
-_DOUBT = 0.1  # squared distance by which judgements may differ and still be unsure
-_BLOCK = 2048  # rows embedded at once
+_REFERENCES = 2000  # training rows to rank for each validation row
+_DOUBT = 0.1  # scale of the logistic loss, in squared distance
+_BLOCK = 2048  # rows per forward pass
 _ITERATIONS = 200
 
 
 def _check_labels(y, n):
-    """Return the codes of the labels, or say what is wrong with them."""
+    """Validate and encode the labels."""
     classes, codes, counts = encode_labels(y, n)
     if len(classes) < 2 or counts.max() < 2:
         raise ValueError(
@@ -49,17 +49,17 @@ def _check_labels(y, n):
 
 
 def _check_triplets(triplets, keys, n):
-    """Return judgements as positions (m, 3), from positions or from keys."""
+    """Return judgments as positions (m, 3), from positions or from keys."""
     triplets = np.asarray(triplets)
     if triplets.ndim != 2 or triplets.shape[1] != 3 or not len(triplets):
         raise ValueError(
-            'Judgements are rows (a, b, c), "a is more like b than like c"; got an '
+            'Judgments are rows (a, b, c), "a is more like b than like c"; got an '
             f"array of shape {triplets.shape}."
         )
     if keys is not None:
         if not keys.is_unique:
             raise ValueError(
-                f"Keys must be unique, but {keys[keys.duplicated()][0]!r} stands for "
+                f"Keys must be unique, but {keys[keys.duplicated()][0]!r} names "
                 "several rows; give the DataFrame an index without duplicates."
             )
         positions = keys.get_indexer(triplets.ravel()).reshape(triplets.shape)
@@ -72,27 +72,27 @@ def _check_triplets(triplets, keys, n):
     else:
         if triplets.dtype.kind not in "iu":
             raise TypeError(
-                "Judgements of an array are integer positions of its rows, got "
+                "Judgments of an array are integer positions of its rows, got "
                 f"{triplets.dtype}; give X as a DataFrame to name rows by key."
             )
         positions = triplets.astype(np.int64)
         if positions.min() < 0 or positions.max() >= n:
             raise ValueError(
-                f"Judgements name rows {positions.min()} to {positions.max()}, but X "
+                f"Judgments name rows {positions.min()} to {positions.max()}, but X "
                 f"has rows 0 to {n - 1}."
             )
     a, b, c = positions.T
     same = (a == b) | (a == c) | (b == c)
     if same.any():
         raise ValueError(
-            f"Judgement {np.flatnonzero(same)[0]} names one row twice: "
+            f"Judgment {np.flatnonzero(same)[0]} names one row twice: "
             f"{triplets[same][0].tolist()}; three different ones are compared."
         )
     return positions
 
 
 def _check_weights(sample_weight, m):
-    """Return the weight of each of m judgements: 0 or more, one above 0."""
+    """Return the weight of each of m judgments: 0 or more, one above 0."""
     if sample_weight is None:
         return np.ones(m)
     weights = column_or_1d(sample_weight, dtype=np.float64)
@@ -100,7 +100,7 @@ def _check_weights(sample_weight, m):
     check_consistent_length(np.empty(m), weights)
     if weights.min() < 0 or not weights.any():
         raise ValueError(
-            "sample_weight is 0 or more, and above 0 for one judgement; got "
+            "sample_weight is 0 or more, and above 0 for one judgment; got "
             f"{weights.min()} to {weights.max()}."
         )
     return weights
@@ -109,14 +109,14 @@ def _check_weights(sample_weight, m):
 class TripletEmbedding(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
-    """Learn a space in which rows of one class lie together, or as people judge them.
+    """Learn an embedding by the triplet loss, from labels or similarity judgments.
 
-    A linear map, or one with a hidden layer, into rows of length 1, so that cosine and
-    euclidean distances rank alike. `fit` learns it from labels by the triplet loss: a
-    row (anchor) shall lie nearer to rows of its class (positives) than to others
-    (negatives), by a margin. `fit_triplets`
-    learns a linear one from judgements, "a is more like b than like c", and `refine`
-    teaches judgements to a map that was learned already.
+    A linear map, or a network with hidden layers, to unit vectors, so that cosine and
+    euclidean distances give the same ranking. `fit` trains it on labels by the triplet
+    loss: an anchor should be closer to rows of its class (positives) than to others
+    (negatives), by a margin. `fit_triplets` trains a linear map on judgments, "a is
+    more similar to b than to c", and `refine` fine-tunes a fitted embedding on
+    judgments.
 
     Parameters
     ----------
@@ -125,34 +125,32 @@ class TripletEmbedding(
     hidden_layer_sizes : tuple of int, default=(512,)
         Units of each hidden layer; () is a linear map.
     margin : float, default=0.4
-        How much nearer positives shall lie than negatives, in squared euclidean
-        distance (0 to 4).
+        Margin between positives and negatives, in squared euclidean distance (0 to 4).
     mining : {"semi-hard", "batch-hard", "batch-all"}, default="semi-hard"
-        Triplets of a batch that are learned from: every anchor and positive with the
-        nearest negative that lies farther than the positive (Schroff et al. 2015);
-        every anchor with its farthest positive and its nearest negative, or all
-        (Hermans et al. 2017).
+        Triplets of a batch to train on: every anchor and positive with the nearest
+        negative that is farther than the positive (Schroff et al. 2015); every anchor
+        with its farthest positive and nearest negative, or all (Hermans et al. 2017).
     learning_rate_init : float, default=0.0015
-        First learning rate of Adam; it falls to 0 along a half cosine.
+        Initial learning rate of Adam, with cosine decay to 0.
     alpha : float, default=0.0001
         Weight decay.
     dropout : float, default=0.2
-        Probability that a value of a row is set to 0 in a step.
+        Dropout probability of the input values.
     batch_size : int, default=256
-        About how many rows a batch holds, as many of each class; of more than
-        ``batch_size / 4`` classes, some in turn.
+        Approximate batch size, with the same number of rows of each class; with more
+        than ``batch_size / 4`` classes, a subset of classes in turn.
     max_epochs : int, default=25
-        Most epochs; at least eight batches each, so that small sets are passed over
-        several times.
+        Maximum number of epochs of at least eight batches, so that small sets are
+        passed over several times per epoch.
     n_epochs_no_change : int, default=10
-        Epochs without a better validation score after which training stops.
+        Patience: epochs without improvement of the validation score before stopping.
     averaged_epochs : int, default=5
-        Last epochs whose weights are averaged.
+        Number of last epochs whose weights are averaged.
     validation_fraction : float, default=0.05
-        Share of each class that is held out as validation part, for early stopping.
+        Share of each class held out for validation (early stopping).
     stiffness : float, default=60.0
-        Strength of the L2 penalty on the change of the last layer by judgements: that
-        of a change by the length of an axis is the weight of so many judgements.
+        Strength of the L2 penalty on the change of the last layer by judgments, in
+        number of judgments for a change by the length of an axis.
     random_state : int, RandomState or None, default=None
         Seed of the split, the initial weights, the batches and the dropout.
 
@@ -161,12 +159,12 @@ class TripletEmbedding(
     coefs_, intercepts_ : list of ndarray
         Weights and biases of each layer.
     mean_, scale_ : ndarray of shape (n_features,)
-        Mean and deviation of each column, which standardise the rows.
+        Mean and standard deviation of each column.
     loss_curve_ : list of float
-        Training loss of each epoch, or of each iteration over judgements.
+        Training loss of each epoch, or of each iteration over judgments.
     validation_score_curve_ : list of float
         Mean average precision of the validation rows among 2,000 training rows after
-        each epoch; empty after judgements.
+        each epoch; empty after judgments.
     n_iter_ : int
         Epochs or iterations run.
     n_features_in_ : int
@@ -198,11 +196,11 @@ class TripletEmbedding(
     >>> embedding.fit(X, y).transform(X).shape
     (150, 2)
 
-    Someone finds the first flower more like the second than like the last:
+    Someone finds the first flower more similar to the second than to the last:
 
-    >>> judgements = [[0, 1, 149]]
-    >>> judged = TripletEmbedding(2, random_state=0).fit_triplets(X, judgements)
-    >>> judged.score_triplets(X, judgements)
+    >>> judgments = [[0, 1, 149]]
+    >>> judged = TripletEmbedding(2, random_state=0).fit_triplets(X, judgments)
+    >>> judged.score_triplets(X, judgments)
     1.0
     """
 
@@ -270,8 +268,7 @@ class TripletEmbedding(
         for name, values in counts.items():
             if any(not isinstance(v, numbers.Integral) or v < 1 for v in values):
                 raise ValueError(
-                    f"{name} must be 1 or more, in whole numbers, got "
-                    f"{getattr(self, name)!r}."
+                    f"{name} must be a positive integer, got {getattr(self, name)!r}."
                 )
         for name in ("margin", "stiffness", "learning_rate_init"):
             if not getattr(self, name) > 0:
@@ -299,14 +296,14 @@ class TripletEmbedding(
         return layer_table({"embedding": (self.coefs_, self.intercepts_)})
 
     def fit(self, X, y):
-        """Learn from rows and their labels.
+        """Fit the embedding to labels.
 
         Parameters
         ----------
         X : array-like of shape (n, n_features)
             Rows.
         y : array-like of shape (n,)
-            Labels. A class of one row is only told from the others.
+            Labels. A class with a single row only provides negatives.
 
         Returns
         -------
@@ -402,20 +399,19 @@ class TripletEmbedding(
         self.n_iter_ = len(self.loss_curve_)
 
     def fit_triplets(self, X, triplets, sample_weight=None):
-        """Learn a linear map from judgements of what is more alike.
+        """Fit a linear map to similarity judgments.
 
-        It starts from the principal components of the standardised rows, and moves as
-        far as the judgements ask for.
+        It is initialized with the principal components of the standardized rows.
 
         Parameters
         ----------
         X : array-like or DataFrame of shape (n, n_features)
-            Rows, judged or not: the map starts from their principal components.
+            Rows, judged or not; they all contribute to the principal components.
         triplets : array-like of shape (m, 3)
-            Judgements (a, b, c), "a is more like b than like c": positions of rows, or
+            Judgments (anchor, positive, negative): positions of rows, or
             keys of the DataFrame's index. They may contradict each other.
         sample_weight : array-like of shape (m,), optional
-            Weight of each judgement; 1 by default.
+            Weight of each judgment; 1 by default.
 
         Returns
         -------
@@ -427,12 +423,12 @@ class TripletEmbedding(
         KeyError
             If a key is not among the rows.
         ValueError
-            If the judgements are no triplets of different rows, or X holds fewer than
+            If the judgments are not triplets of different rows, or X has fewer than
             three.
 
         See Also
         --------
-        refine : Start from the fitted map.
+        refine : Starts from the fitted map.
         """
         keys = X.index if isinstance(X, pd.DataFrame) else None
         X = validate_data(self, X, dtype=np.float32, ensure_min_samples=3)
@@ -442,8 +438,8 @@ class TripletEmbedding(
         rows = self._rows(X)
         if not rows.any():
             raise ValueError(
-                f"All {len(X)} rows are the same, so there is nothing to compare them "
-                "by; give rows that differ."
+                f"All {len(X)} rows are identical, so they cannot be compared; "
+                "pass rows that differ."
             )
         n_components = min(self.n_components, *X.shape)
         rng = check_random_state(self.random_state)
@@ -453,22 +449,22 @@ class TripletEmbedding(
         return self._judge(rows, triplets, sample_weight)
 
     def refine(self, X, triplets, sample_weight=None):
-        """Teach judgements to the fitted map, by its last layer.
+        """Fine-tune the last layer of the fitted map on judgments.
 
         Parameters
         ----------
         X, triplets, sample_weight : as in `fit_triplets`
-            Of X, the judged rows are enough.
+            X only needs the rows that were judged.
 
         Returns
         -------
         self : TripletEmbedding
-            The same embedding, refined; `fit` and `fit_triplets` start again.
+            The refined embedding; `fit` and `fit_triplets` start from scratch.
 
         Raises
         ------
         NotFittedError
-            If there is no map yet.
+            If the embedding is not fitted.
         KeyError, ValueError
             As in `fit_triplets`.
         """
@@ -480,7 +476,7 @@ class TripletEmbedding(
         return self._judge(self._rows(X), triplets, sample_weight)
 
     def _judge(self, rows, triplets, sample_weight):
-        """Fit the last layer to judgements, with a penalty on its change."""
+        """Fit the last layer to judgments, with a penalty on its change."""
         sample_weight = _check_weights(sample_weight, len(triplets))
         judged, places = np.unique(triplets, return_inverse=True)
         triplets = places.reshape(-1, 3)
@@ -489,7 +485,7 @@ class TripletEmbedding(
         last = weights[-1]
         shares = sample_weight / sample_weight.sum()
         # Minimize Σ wᵢ lossᵢ + stiffness |Δ|² / (mean squared length of an axis),
-        # all over Σ wᵢ: more judgements outweigh the same penalty.
+        # all over Σ wᵢ: more judgments outweigh the same penalty.
         penalty = self.stiffness / sample_weight.sum() * last.shape[1]
         penalty /= np.sum(last**2)
 
@@ -497,7 +493,7 @@ class TripletEmbedding(
             change = flat.reshape(last.shape)
             moved = [*weights[:-1], last + change]
             unit, length, layers = embed(rows, moved, self.intercepts_)
-            loss, gradient = judgement_loss(unit, triplets, shares, _DOUBT)
+            loss, gradient = judgment_loss(unit, triplets, shares, _DOUBT)
             gradients, _ = backpropagate(
                 gradient, unit, length, layers[-1:], moved[-1:]
             )
@@ -505,7 +501,7 @@ class TripletEmbedding(
             return loss + penalty * np.sum(change**2), gradient.ravel()
 
         self.loss_curve_, self.validation_score_curve_ = [], []
-        with progress(desc="judgements", total=_ITERATIONS, unit="step") as bar:
+        with progress(desc="judgments", total=_ITERATIONS, unit="step") as bar:
 
             def note(intermediate_result):
                 self.loss_curve_.append(float(intermediate_result.fun))
@@ -551,7 +547,7 @@ class TripletEmbedding(
         return out
 
     def score_triplets(self, X, triplets):
-        """Return the share of judgements that the embedding agrees with.
+        """Return the share of judgments satisfied by the embedding.
 
         Parameters
         ----------
@@ -560,7 +556,7 @@ class TripletEmbedding(
         Returns
         -------
         agreement : float
-            From 0 to 1; 0.5 is what chance agrees with.
+            From 0 to 1; 0.5 is chance level.
         """
         check_is_fitted(self)
         keys = X.index if isinstance(X, pd.DataFrame) else None

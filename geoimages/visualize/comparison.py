@@ -193,20 +193,20 @@ def comparison(result, measures=None, *, figsize=None):
     ['Scores', 'Differences', 'Overlap']
     """
     pairs = _shown_pairs(result)
-    labelled = len(result.scores) > 0
+    labeled = len(result.scores) > 0
     lines = result.overlap["measure"].nunique()
-    if labelled:
+    if labeled:
         measures = _shown_measures(result, measures)
         lines = max(lines, len(measures))
     per_line = 0.2 + 0.13 * max(len(result.models), len(pairs))
     legend = 0.2 * max(len(result.models), len(pairs))
-    size = figsize or (12 if labelled else 7, 2 + legend + per_line * lines)
+    size = figsize or (12 if labeled else 7, 2 + legend + per_line * lines)
     figure = new_figure(figsize=size, layout="constrained")
     width = int(size[0] * 10.5)
     figure.suptitle(
         textwrap.fill(result.verdict, width), fontsize=10, x=0.01, ha="left"
     )
-    if labelled:
+    if labeled:
         axes = figure.subplots(1, 3, width_ratios=[1.15, 1, 0.8])
         _draw_scores(axes[0], result, measures)
         _draw_differences(axes[1], result, measures, pairs)

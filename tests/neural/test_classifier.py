@@ -244,7 +244,7 @@ class TestMistakes:
     def test_a_single_picture(self, plain, few):
         for ask in (plain.predict, plain.novelty):
             with pytest.raises(
-                ValueError, match=r"got \(28, 28, 3\); give images\[None"
+                ValueError, match=r"got \(28, 28, 3\); pass images\[None"
             ):
                 ask(few[0][0])
 

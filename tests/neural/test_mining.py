@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from geoimages.neural.gradients import backpropagate, embed
-from geoimages.neural.mining import MINING, Batches, judgement_loss, triplet_loss
+from geoimages.neural.mining import MINING, Batches, judgment_loss, triplet_loss
 
 
 def slow_triplets(unit, codes, mining):
@@ -64,7 +64,7 @@ def test_a_case_by_hand():
     assert triplet_loss(unit, np.array([0, 0, 0]), 0.3)[0] == 0
 
 
-@pytest.mark.parametrize("mining", [*MINING, "judgements"])
+@pytest.mark.parametrize("mining", [*MINING, "judgments"])
 @pytest.mark.parametrize("hidden", [(), (5,), (5, 4)])
 def test_gradients_are_finite_differences(mining, hidden):
     rng = np.random.default_rng(2)
@@ -78,8 +78,8 @@ def test_gradients_are_finite_differences(mining, hidden):
     sample_weight = rng.dirichlet(np.ones(9))
 
     def loss_of(unit):
-        if mining == "judgements":
-            return judgement_loss(unit, triplets, sample_weight, 0.3)
+        if mining == "judgments":
+            return judgment_loss(unit, triplets, sample_weight, 0.3)
         return triplet_loss(unit, codes, 0.5, mining)
 
     def loss_at(flat):

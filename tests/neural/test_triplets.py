@@ -1,4 +1,4 @@
-"""TripletEmbedding: learning from labels and from judgements, and refusing."""
+"""TripletEmbedding: learning from labels and from judgments, and refusing."""
 
 import copy
 
@@ -122,11 +122,11 @@ def test_a_class_of_one_row_is_told_from_the_others():
     assert np.isfinite(model.transform(X)).all()
 
 
-# Judgements: people look at 3 of 10 columns.
+# Judgments: people look at 3 of 10 columns.
 
 
 def judge(X, n, rng, noise=0.2, of=None):
-    """Judgements by the first three columns, some of them by mistake."""
+    """Judgments by the first three columns, some of them by mistake."""
     of = np.arange(len(X)) if of is None else of
     triplets = np.array([rng.choice(of, 3, replace=False) for _ in range(n)])
     a, b, c = X[triplets, :3].transpose(1, 0, 2)
@@ -138,7 +138,7 @@ def judge(X, n, rng, noise=0.2, of=None):
 
 @pytest.fixture(scope="module")
 def judged():
-    """Rows, 200 judgements of 100 of them, and others of the rest."""
+    """Rows, 200 judgments of 100 of them, and others of the rest."""
     rng = np.random.default_rng(3)
     X = rng.normal(size=(400, 10))
     return (
@@ -148,7 +148,7 @@ def judged():
     )
 
 
-def test_judgements_of_some_rows_teach_about_others(judged):
+def test_judgments_of_some_rows_teach_about_others(judged):
     X, triplets, others = judged
     model = TripletEmbedding(10, random_state=0).fit_triplets(X, triplets)
     before = TripletEmbedding(10, stiffness=1e9).fit_triplets(X, triplets)
@@ -212,7 +212,7 @@ def test_keys_name_rows(judged):
     )
 
 
-def test_weights_are_judgements_repeated(judged):
+def test_weights_are_judgments_repeated(judged):
     X, triplets, _ = judged
     twice = np.arange(200) < 50
     a = TripletEmbedding(5, random_state=0).fit_triplets(X, triplets, 1 + twice)
@@ -232,7 +232,7 @@ class TestMistakes:
             ({"stiffness": -1}, "stiffness must be above 0, got -1"),
             ({"learning_rate_init": 0}, "learning_rate_init must be above 0"),
             ({"alpha": -1}, "alpha must be 0 or more, got -1"),
-            ({"n_components": 0}, "n_components must be 1 or more"),
+            ({"n_components": 0}, "n_components must be a positive integer"),
             ({"hidden_layer_sizes": (8, 0)}, r"hidden_layer_sizes .* got \(8, 0\)"),
             ({"dropout": 1}, "from 0 to below 1"),
         ],
@@ -262,11 +262,11 @@ class TestMistakes:
             (np.empty((0, 3), int), ValueError, r"shape \(0, 3\)"),
             ([[0, 1, 6]], ValueError, "name rows 0 to 6, but X has rows 0 to 5"),
             ([[0, 1, -1]], ValueError, "name rows -1 to 1"),
-            ([[0, 1, 2], [3, 3, 4]], ValueError, "Judgement 1 names one row twice"),
+            ([[0, 1, 2], [3, 3, 4]], ValueError, "Judgment 1 names one row twice"),
             ([["a", "b", "c"]], TypeError, "give X as a DataFrame"),
         ],
     )
-    def test_judgements(self, triplets, error, message):
+    def test_judgments(self, triplets, error, message):
         with pytest.raises(error, match=message):
             TripletEmbedding(2).fit_triplets(np.eye(6), triplets)
 
@@ -275,7 +275,7 @@ class TestMistakes:
         with pytest.raises(KeyError, match="'d' is judged, but is no key of the 3"):
             TripletEmbedding(2).fit_triplets(frame, [["a", "b", "d"]])
         frame.index = list("abb")
-        with pytest.raises(ValueError, match="'b' stands for several rows"):
+        with pytest.raises(ValueError, match="'b' names several rows"):
             TripletEmbedding(2).fit_triplets(frame, [["a", "b", "b"]])
 
     def test_weights(self):
@@ -288,7 +288,7 @@ class TestMistakes:
             TripletEmbedding(2).fit_triplets(np.eye(6), [[0, 1, 2]], [1, 2])
 
     def test_rows_that_are_all_the_same(self):
-        with pytest.raises(ValueError, match="All 4 rows are the same"):
+        with pytest.raises(ValueError, match="All 4 rows are identical"):
             TripletEmbedding(2).fit_triplets(np.ones((4, 3)), [[0, 1, 2]])
 
     def test_refining_before_fitting(self):
