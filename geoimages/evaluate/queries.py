@@ -12,7 +12,8 @@ from ..pictures.validation import is_collection
 from .groups import encode, lineage_groups, sampling_units, stated_groups
 
 _CELLS = 1 << 22  # answers held at a time
-_MOST_QUERIES = 32  # as fast as 512 in exact search; second stages show progress
+_MOST_QUERIES = 32  # of a block, as fast as 512 in exact search
+_MOST_VERIFIED = 4  # a second stage takes a third of a second for each
 
 
 def check_similarity_model(model, name=None):
@@ -209,20 +210,23 @@ class Queries:
             return self._queries.iloc[chosen]
         return self._queries[chosen]
 
-    def _blocks(self, depth, alike):
+    def _blocks(self, model, depth):
         """Yield (queries, answers to ask for).
 
-        Queries of a block exclude as many pictures and, where `alike`, ask for as many
-        answers; else for as many as the one that asks for the most.
+        Queries of a block exclude as many pictures and, unless the model ranks
+        consistently, ask for as many answers; else for as many as the one that asks for
+        the most.
         """
+        verified = getattr(model, "thumbnails_", None) is not None
+        most = _MOST_VERIFIED if verified else _MOST_QUERIES
         order = np.lexsort((-depth, self._excluded))
         start = 0
         while start < len(order):
             first = order[start]
-            size = min(_MOST_QUERIES, max(1, _CELLS // max(1, depth[first])))
+            size = min(most, max(1, _CELLS // max(1, depth[first])))
             block = order[start : start + size]
             same = self._excluded[block] == self._excluded[first]
-            if alike:
+            if not ranks_consistently(model):
                 same &= depth[block] == depth[first]
             yield block[same], int(depth[first])
             start += same.sum()
@@ -239,7 +243,7 @@ class Queries:
         wanted = np.minimum(np.broadcast_to(depth, len(self)), n)
         total = np.minimum(wanted + self._taken_out, n - self._excluded)
         with progress(desc=desc, total=len(self), unit="query") as bar:
-            for block, k in self._blocks(total, alike=not ranks_consistently(model)):
+            for block, k in self._blocks(model, total):
                 distances = np.empty((len(block), 0))
                 positions = distances.astype(int)
                 if k:

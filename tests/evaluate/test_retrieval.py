@@ -267,6 +267,16 @@ def test_a_foreign_model_is_asked_for_as_many_answers_as_are_scored(model, asked
     assert len(set(counts.values())) == 3
 
 
+def test_a_slow_model_shows_progress(pictures):
+    model = PairwiseModel(features=PatternFeatures(shortlist=20))
+    model.fit(pictures[0][:60], pictures[1][:60])
+    queries, sizes = Queries(model, *(part[60:90] for part in pictures), None, 0), []
+    for block, *_ in queries.ask(model, 5):
+        sizes.append(len(block))
+    assert sum(sizes) == 30
+    assert max(sizes) <= 4
+
+
 def test_recall_against_exact(pictures):
     images, labels = pictures
     model = KMeansModel(8, random_state=0).fit(images[:100], labels[:100])
