@@ -1,4 +1,4 @@
-"""Search for the nearest rows."""
+"""Nearest-neighbor search engines."""
 
 from .exact import ExactSearch
 from .faiss_index import FaissSearch

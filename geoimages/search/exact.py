@@ -1,4 +1,4 @@
-"""Exact search: every stored row is compared, and ties are broken by key."""
+"""Exact nearest-neighbor search, with ties broken by key."""
 
 import math
 from bisect import bisect_right
@@ -31,7 +31,7 @@ _MOST_COLUMNS = 8_000_000
 
 
 def _nearest_orientation(distance, tolerance):
-    """The nearest of a candidate's orientations: (t, n) -> distances, which, (n,)."""
+    """Minimum over a candidate's orientations: (t, n) -> distances, argmin, (n,)."""
     if len(distance) == 1:
         return distance[0], np.zeros(distance.shape[1], int)
     best = distance.min(axis=0)
@@ -86,35 +86,35 @@ class _Computed:
 
 
 class ExactSearch(Stored):
-    """Stored rows that are all compared with each candidate.
+    """Exact search of all stored rows.
 
-    uint8 rows are compared in integers, so that equal distances are exactly equal;
-    others in float64, where distances closer than their own rounding error count as
-    equal. Equal distances are ordered by key.
+    uint8 rows are compared in integers, so that ties are exact; others in float64,
+    where distances closer than their rounding error count as ties. Ties are ordered by
+    key.
 
-    Where distances follow from inner products, all rows are scanned by products whose
-    rounding error is known, and those that the error leaves in doubt are computed
-    again: the answer is that of computing every distance exactly.
+    If distances follow from inner products, all rows are scanned with a known rounding
+    error, and the rows that it leaves in doubt are computed exactly: the answer is that
+    of computing every distance exactly.
 
     Parameters
     ----------
     rows : ndarray or RotatedRows of shape (n, d), uint8, float32 or float64
-        Rows of uint8 mean 0–255, everything else is compared as it is. Float rows
-        that hold nothing but k/255 are kept as uint8.
+        uint8 means 0–255; other values are compared unchanged. Float rows whose values
+        are all k/255 are stored as uint8.
     rank : ndarray of shape (n,), int
-        The place of each row's key in key order.
+        Rank of each row's key.
     metric_params : dict, optional
-        Keywords of `scipy.spatial.distance.cdist`.
+        Parameters of `scipy.spatial.distance.cdist`.
     image_shape : tuple of int, optional
-        (height, width, channels), where uint8 rows are pictures: few columns then tell
-        which cannot be among the top k by cityblock distance.
+        (height, width, channels) of uint8 rows that are pictures: block means then
+        exclude most rows from the top k by cityblock distance.
     metric : str, optional
-        The distance to prepare for: what its search needs to know of the rows is
-        computed here, else by each search.
+        The distance to prepare for: its norms and bounds are precomputed here, for
+        other distances by each search.
     quantize : bool, default=True
-        Whether float rows of 256 columns or more in memory are also kept as bytes,
-        which a scan by `metric` reads in a quarter of the time: a quarter more memory
-        beside float32, an eighth beside float64.
+        Whether to quantize float rows of 256 or more columns to bytes for the scan by
+        `metric`, which takes a quarter of the time: a quarter more memory for float32,
+        an eighth for float64.
 
     Examples
     --------
@@ -154,7 +154,7 @@ class ExactSearch(Stored):
         return engine
 
     def prepared_for(self, metric):
-        """What a search by a metric needs to know of the rows: `Prepared`."""
+        """Precompute norms and bounds of the rows for a metric: `Prepared`."""
         if self._prepared is not None and self._prepared.metric == metric:
             return self._prepared
         return self._prepare(metric)
@@ -248,31 +248,31 @@ class ExactSearch(Stored):
         Parameters
         ----------
         queries : ndarray of shape (m · n_orientations, d)
-            In the units of the stored rows: uint8, or float in the same scale (0–1
-            beside uint8). The orientations of one candidate follow each other.
+            In the scale of the stored rows: uint8, or float in the same scale (0–1
+            for uint8 rows). The orientations of one candidate are consecutive.
         k : int
-            Number of rows to return; fewer come back where fewer are searched.
+            Number of rows to return; fewer if fewer are searched.
         metric : str
             One of `geoimages.search.METRICS`.
         within : list of slice, optional
             The slices of the rows to search, ascending; all by default.
         exclude : list of ndarray of int, optional
-            For each candidate, positions that must not come back.
+            For each candidate, positions to exclude.
         n_orientations : int, default=1
-            Queries that show one candidate: a stored row is as near as the nearest
-            of them.
+            Number of queries per candidate; the distance of a stored row is the minimum
+            over them.
         n_jobs : int, optional
-            Threads for what takes more than a millisecond, as joblib counts them. The
+            Number of threads, as in joblib, for work of more than a millisecond. The
             answers do not depend on it.
         prepared : Prepared, optional
-            What `prepared_for` returned, for several searches by another metric than
-            the engine's own.
+            Result of `prepared_for`, for several searches by another metric than the
+            engine's own.
 
         Returns
         -------
         found : list of (distances, positions, orientations)
-            For each of the m candidates, ascending by (exact distance, key), and which
-            of its orientations is the nearest: the first of several.
+            For each of the m candidates, ascending by (exact distance, key), with the
+            nearest of its orientations (the first of ties).
         """
         metric = check_metric(metric)
         queries = np.asarray(queries)

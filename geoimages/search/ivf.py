@@ -1,4 +1,4 @@
-"""Inverted file: rows sorted by cluster, of which the nearest clusters are scanned."""
+"""Inverted file (IVF): rows sorted by cluster; a search scans the nearest clusters."""
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
@@ -9,16 +9,16 @@ from .metrics import check_metric
 from .prepared import PRODUCT_METRICS
 from .stored import Stored, check_stored
 
-_MOST_ASKED = 256  # queries that recall is measured with
-_FEW_ASKED = 16  # the same for distances that take long
+_MOST_ASKED = 256  # queries to measure recall
+_FEW_ASKED = 16  # the same for slow distances
 _MOST_READ = 200_000_000  # values: a tenth of a second for floats on one core
 _NOTHING = np.empty(0, np.int64)
 
 
 def check_algorithm(algorithm, recall_target, further=()):
-    """Raise a ValueError where a model's search is asked for what there is not.
+    """Validate the search parameters of a model.
 
-    `further` are algorithms that the model takes beside those of all models.
+    `further` are algorithms that the model supports besides the common ones.
     """
     known = ("exact", "partitioned", *further, "auto")
     if algorithm not in known:
@@ -27,28 +27,28 @@ def check_algorithm(algorithm, recall_target, further=()):
             f"{', '.join(map(repr, known[:-1]))} or 'auto'."
         )
     if recall_target is not None and not 0 < recall_target <= 1:
-        raise ValueError(f"recall_target is a share in (0, 1], got {recall_target!r}.")
+        raise ValueError(f"recall_target must be in (0, 1], got {recall_target!r}.")
 
 
 def choose_algorithm(algorithm, rows):
-    """Settle "auto": exact up to 200 million stored values, partitioned beyond."""
+    """Resolve "auto": exact up to 200 million stored values, partitioned beyond."""
     if algorithm == "auto":
         return "exact" if rows.size <= _MOST_READ else "partitioned"
     return algorithm
 
 
 class InvertedFile(Stored):
-    """Stored rows of which only the clusters nearest to a candidate are compared.
+    """Approximate search of the clusters nearest to a candidate.
 
-    The rows lie cluster by cluster, so that searching a cluster reads a slice; faiss
+    The rows are sorted by cluster, so that searching a cluster reads a slice; faiss
     calls the clusters the lists of an inverted file (IVF).
 
     Parameters
     ----------
     rows : ndarray of shape (n, d), uint8, float32 or float64
-        Rows of uint8 mean 0–255, everything else is compared as it is.
+        uint8 means 0–255; other values are compared unchanged.
     rank : ndarray of shape (n,), int
-        The place of each row's key in key order.
+        Rank of each row's key.
     labels : ndarray of shape (n,), int
         The cluster of each row.
     centers : ndarray of shape (n_clusters, d)
@@ -144,18 +144,18 @@ class InvertedFile(Stored):
 
     @property
     def mean_list_size(self):
-        """How many rows a row shares its cluster with, itself too, on average."""
+        """Size of a row's cluster, averaged over the rows."""
         return float((self._sizes**2).sum() / self._sizes.sum())
 
     def changed(self, rows, rank, kept, metric_params=None, metric=None):
-        """Return an engine of other rows in the same clusters.
+        """Return an engine of updated rows with the same clusters.
 
         Parameters
         ----------
         rows, rank : as in `InvertedFile`
-            The rows kept, and any others below them.
+            The rows kept, followed by new ones.
         kept : ndarray of int
-            Positions of those that are kept; the others join their nearest clusters.
+            Positions of the rows kept; new ones are added to their nearest clusters.
         metric_params, metric : optional
             As in `InvertedFile`.
         """
@@ -182,7 +182,7 @@ class InvertedFile(Stored):
         return self.rows[self._places[positions]]
 
     def members(self, cluster):
-        """Return where the rows of a cluster lie.
+        """Return the slice of a cluster's rows.
 
         Parameters
         ----------
@@ -252,8 +252,8 @@ class InvertedFile(Stored):
         queries, k, metric, exclude, n_orientations
             As in `ExactSearch.search`.
         nprobe : int, optional
-            Number of clusters to search; by default the attribute. Where they hold
-            fewer than k rows, the next nearest follow.
+            Number of clusters to search; by default the attribute. If they hold fewer
+            than k rows, the next nearest are searched.
         n_jobs : int, optional
             Threads, as `ExactSearch.search` takes them.
 
@@ -303,12 +303,12 @@ class InvertedFile(Stored):
         return found
 
     def tune(self, recall_target, k, metric):
-        """Search as many clusters as a recall takes on the rows themselves.
+        """Set `nprobe` to reach a recall on the rows themselves.
 
         Parameters
         ----------
         recall_target : float
-            Share of the true k nearest to find, in (0, 1].
+            Recall of the true k nearest neighbors, in (0, 1].
         k, metric
             As in `search`.
 
@@ -324,22 +324,22 @@ class InvertedFile(Stored):
         return recall
 
     def recall_curve(self, k, metric, random_state=0):
-        """Measure the recall by the number of clusters searched, on the rows themselves.
+        """Measure recall against the number of clusters, with the rows as queries.
 
         Parameters
         ----------
         k : int
-            Neighbors asked for.
+            Number of neighbors.
         metric : str
             The distance.
         random_state : int, default=0
-            Seed of the choice of 256 rows (16 for distances that do not follow from
-            products; all, where there are fewer), each of which leaves itself out.
+            Seed of the sample of 256 queries (16 for distances that do not follow from
+            products; at most all rows), each of which excludes itself.
 
         Returns
         -------
         recall : ndarray of shape (n_clusters,)
-            Share of the true k nearest that lie in the 1, 2, … nearest clusters.
+            Share of the true k nearest neighbors in the 1, 2, … nearest clusters.
         """
         rng = np.random.default_rng(random_state)
         most = _MOST_ASKED if metric in PRODUCT_METRICS else _FEW_ASKED

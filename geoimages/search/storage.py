@@ -1,4 +1,4 @@
-"""A search engine as one file of plain arrays, which can be memory-mapped."""
+"""Storage of a search engine as one file of plain arrays, which can be memory-mapped."""
 
 import hashlib
 import json
@@ -48,14 +48,14 @@ def save_index(engine, path):
     engine : ExactSearch, InvertedFile or FaissSearch
         For example ``model.search_``.
     path : str or path-like
-        The file; it takes the place of an older one when it is whole.
+        The file, written atomically; an older index is replaced.
 
     Raises
     ------
     FileNotFoundError
         If its folder does not exist.
     FileExistsError
-        If `path` is there and is no index.
+        If `path` exists and is not an index.
 
     See Also
     --------
@@ -74,7 +74,7 @@ def save_index(engine, path):
     path = Path(path)
     if path.exists() and not _is_index(path):
         raise FileExistsError(
-            f"{path} is there and is no index; choose another name, or remove it."
+            f"{path} exists and is not an index; choose another name, or remove it."
         )
     values, arrays = engine.arrays()
     names = {dtype: name for name, dtype in _DTYPES.items()}

@@ -227,7 +227,7 @@ def test_one_picture_misses_nothing(images):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"recall_target": 0}, r"recall_target is a share in \(0, 1\], got 0"),
+        ({"recall_target": 0}, r"recall_target must be in \(0, 1\], got 0"),
         ({"recall_target": 95}, "got 95"),
         ({"clusters_searched": 0}, "clusters_searched must be 1 or more, got 0"),
     ],
@@ -241,5 +241,5 @@ def test_mistakes(images, options, says):
 def test_mistakes_of_both_models(images, model):
     with pytest.raises(ValueError, match="algorithm='annoy' is not known; expected"):
         model(algorithm="annoy").fit(images[:20])
-    with pytest.raises(ValueError, match=r"recall_target is a share .* got -1"):
+    with pytest.raises(ValueError, match=r"recall_target must be in .* got -1"):
         model(recall_target=-1).fit(images[:20])

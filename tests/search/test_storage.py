@@ -204,7 +204,7 @@ def test_nothing_of_others_is_replaced(engine, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "notes.txt").write_text("granite")
     for name in ("photos", "notes.txt"):
-        with pytest.raises(FileExistsError, match="is there and is no index"):
+        with pytest.raises(FileExistsError, match="exists and is not an index"):
             save_index(engine, tmp_path / name)
     with pytest.raises(FileNotFoundError, match="its folder does not exist"):
         save_index(engine, tmp_path / "missing" / "index")
