@@ -99,8 +99,8 @@ class ExactSearch(Stored):
     Parameters
     ----------
     rows : ndarray or RotatedRows of shape (n, d), uint8, float32 or float64
-        uint8 means 0–255; other values are compared unchanged. Float rows whose values
-        are all k/255 are stored as uint8.
+        Rows; uint8 means 0–255, other values are compared unchanged. Float rows whose
+        values are all k/255 are stored as uint8.
     rank : ndarray of shape (n,), int
         Rank of each row's key.
     metric_params : dict, optional

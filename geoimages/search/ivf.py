@@ -46,7 +46,7 @@ class InvertedFile(Stored):
     Parameters
     ----------
     rows : ndarray of shape (n, d), uint8, float32 or float64
-        uint8 means 0–255; other values are compared unchanged.
+        Rows; uint8 means 0–255, other values are compared unchanged.
     rank : ndarray of shape (n,), int
         Rank of each row's key.
     labels : ndarray of shape (n,), int

@@ -38,7 +38,6 @@ def write_neighbors(model, path, k=None, *, exclude="lineage", vectors_path=None
     n_pictures : int
                 Number of pictures written.
 
-
     Raises
     ------
     ValueError

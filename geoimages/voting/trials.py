@@ -17,7 +17,7 @@ _FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Trial:
-    """One blind trial: which side is more similar to the query?
+    """One blind trial of two answers to a query.
 
     Parameters
     ----------
