@@ -57,13 +57,12 @@ toc_object_entries_show_parents = "hide"
 
 
 def skip_member(app, what, name, member, skip, options):
-    """Leave out what scikit-learn and dataclasses bring; the reference says so."""
+    """Leave out what scikit-learn and dataclasses bring, and how engines are stored."""
     module = getattr(member, "__module__", None) or getattr(
         getattr(member, "fget", None), "__module__", ""
     )
-    if not str(module).startswith("geoimages") or re.fullmatch(
-        r"set_\w+_request", name
-    ):
+    inner = r"set_\w+_request|arrays|from_arrays|prepared|prepared_for"
+    if not str(module).startswith("geoimages") or re.fullmatch(inner, name):
         return True
     return None
 
