@@ -189,7 +189,7 @@ def _spectra(thumbnails):
 
 
 def _turn_spectra(spectra, degrees, mirrored):
-    """The spectra of the pictures turned as `turn` does: (n, k, k) -> (n, k, k)."""
+    """The spectra of the rotated and mirrored pictures: (n, k, k) -> (n, k, k)."""
 
     def flip(spectra, axis):
         signs = (-1.0) ** np.arange(spectra.shape[axis], dtype=np.float32)
@@ -206,7 +206,7 @@ def _invariants(spectra):
     """What no turn or mirror changes: (n, k, l) -> (n, d).
 
     A frequency (u, v) and its transposed are taken together. The distance of two rows
-    is never more than that of the spectra, however one of them is turned.
+    is never more than that of the spectra, in any orientation.
     """
     side = max(spectra.shape[1:])
     pads = ((0, 0), *((0, side - k) for k in spectra.shape[1:]))
@@ -254,7 +254,7 @@ def _identical(pictures, moments):
 
 
 def _undo(degrees, mirrored):
-    """The turn that takes a turned picture back."""
+    """The inverse of a rotation and reflection."""
     return (degrees, True) if mirrored else (-degrees % 360, False)
 
 
@@ -341,7 +341,7 @@ class _Verifier:
 
 
 def _candidates(invariants, levels, similarity):
-    """Pairs that may be alike, best first: yields (a, b), positions, a tile at a time.
+    """Yield candidate pairs (a, b) of positions, best first, one tile at a time.
 
     Rows are in order of brightness, so that only a window of them can be a copy.
     """
@@ -389,7 +389,7 @@ def _near(pictures, spectra, levels, distinct, similarity, residual):
             verifier.read(np.union1d(a, b))
         for start in range(0, len(a), _PAIRS):
             here = slice(start, start + _PAIRS)
-            # What is linked already needs no other link, however many look alike.
+            # Pictures in one group need no further link.
             apart = group[a[here]] != group[b[here]]
             new = verifier.verify(a[here][apart], b[here][apart])
             if len(new):

@@ -348,7 +348,7 @@ class Collection:
 
     @property
     def fit(self):
-        """How pictures of another shape were brought to this one."""
+        """How pictures of another shape were resized: crop, pad or stretch."""
         return self._attributes.get("fit", "crop")
 
     def _positions(self, item):
@@ -793,7 +793,7 @@ def _accounts(ledger):
 
 
 def _in_255(dataset):
-    """Whether float pictures lie in 0–1, told by the first of them: 255 or 1."""
+    """Factor to 0–255, 255 or 1, inferred from the first pictures."""
     return 255 if dataset.dtype.kind == "f" and dataset[:256].max(initial=0) <= 1 else 1
 
 

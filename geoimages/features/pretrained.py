@@ -560,7 +560,7 @@ class PretrainedFeatures(PictureFeatures):
     ``fit`` ("crop"), ``layer`` and ``n_features`` (the expected number of columns);
     values become (level · scale − mean) / std. The defaults are in parentheses.
 
-    Pictures are brought to the size that the file states, or else the preset's, by
+    Pictures are resized to the size stated in the file, or else the preset's, by
     `resize_image` (bicubic; of another aspect ratio the middle is cut out). float
     pictures are rounded to 256 levels first. Grey becomes RGB. What a mask hides gets
     the mean color of the picture's rock. Whether the file wants (n, 3, h, w) or

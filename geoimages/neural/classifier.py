@@ -106,7 +106,7 @@ class ConvNetClassifier(Network):
     image_shape_ : tuple of int
         Shape of the fitted pictures.
     picture_fit_ : {"crop", "pad", "stretch"}
-        How the fitted collection's pictures were brought to this shape, and how
+        How the fitted collection's pictures were resized to this shape, and how
         `classify_files` brings others.
     n_features_in_ : int
         Values in a fitted row.

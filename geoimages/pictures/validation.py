@@ -222,5 +222,5 @@ def _first(transformer):
 
 
 def is_collection(X):
-    """Whether X is a `Collection`, told by what it offers."""
+    """Whether X is a `Collection` (duck typing)."""
     return hasattr(X, "keys") and hasattr(X, "images") and hasattr(X, "x_y")

@@ -73,7 +73,7 @@ def partition(rows, metric, n_clusters=None, random_state=None):
     -------
     labels : ndarray of shape (n,), int
     centers : ndarray of shape (n_clusters, d), float32
-        Among the directions of the rows; fewer where rows are alike.
+        Among the directions of the rows; fewer if rows are identical.
     """
     rng = check_random_state(random_state)
     if n_clusters is None:

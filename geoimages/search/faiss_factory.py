@@ -1,4 +1,4 @@
-"""The indexes of faiss: how they are built, and told how far to look."""
+"""Building faiss indexes, and setting nprobe or efSearch."""
 
 import warnings
 from contextlib import contextmanager
