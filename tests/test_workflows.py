@@ -245,6 +245,16 @@ def test_train_from_the_shell(rocks, trained, capsys):
     assert report["accuracy"] == model.about_["scores"]["accuracy"]
 
 
+def test_the_shell_says_what_is_not_calibrated(rocks, draw, tmp_path, capsys):
+    few = Collection.from_arrays(tmp_path / "a.h5", rocks[::6], rocks.labels[::6])
+    path = str(tmp_path / "model.skops")
+    said = "Too few pictures to calibrate the probabilities"
+    assert main(["train", str(few.path), "-o", path]) == 0
+    assert said in capsys.readouterr().err
+    assert main(["classify", path, str(draw("a.png"))]) == 0
+    assert said in capsys.readouterr().err
+
+
 def test_classify_from_the_shell(trained, draw, tmp_path, capsys):
     paths = [str(draw(f"{i}.png", seed=i)) for i in range(3)]
     assert main(["classify", str(trained), *paths, "--json"]) == 0

@@ -60,6 +60,14 @@ def _load_classifier(path):
     return model
 
 
+def _warn_of_calibration(model):
+    if not getattr(model, "is_calibrated_", True):
+        click.echo(
+            "Too few pictures to calibrate the probabilities: they may be too high.",
+            err=True,
+        )
+
+
 def _print_scores(scores):
     for name, value in scores.items():
         form = ",d" if isinstance(value, int) else ".4g"
@@ -77,6 +85,7 @@ def train(collection, output, split, share, seed):
     gi.save(model, output, scores, keys)
     echo(f"{', '.join(model.classes_)} in {output}")
     _print_scores(scores)
+    _warn_of_calibration(model)
 
 
 @cli.command()
@@ -105,8 +114,10 @@ def classify(model, pictures, form):
 
     A PICTURE is a file, a folder or a collection.
     """
-    table = gi.classify_files(_load_classifier(model), pictures)
+    model = _load_classifier(model)
+    table = gi.classify_files(model, pictures)
     print_table(table, form)
+    _warn_of_calibration(model)
     unread = int((table["class"] == "").sum())
     if unread:
         raise click.ClickException(

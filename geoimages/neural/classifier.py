@@ -6,9 +6,11 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.metrics import pairwise_distances_argmin_min
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ..collection.duplicates import find_duplicates
 from ..features import RockFeatures
 from ..features.base import PictureFeatures
 from ..features.kernels import chunk_length
@@ -20,15 +22,85 @@ from ..pictures.validation import (
     input_for,
     is_collection,
 )
-from .training import Network, check_labels, forward, hold_out, train_mlp
+from .training import (
+    FEWEST_TO_CALIBRATE,
+    Network,
+    check_labels,
+    forward,
+    hold_out,
+    train_mlp,
+)
 
 _REFERENCES = 2000  # training pictures for the novelty
+_FEW = 2000  # pictures below which an epoch is shorter
 _GATE_OPENS = 0.5  # output of the gate from which the expert counts
 
 
 def _as_levels(images):
     """Return pictures with values k/255 as uint8, so that both dtypes train alike."""
     return as_uint8(images.reshape(len(images), -1)).reshape(images.shape)
+
+
+class _Epochs:
+    """What an epoch learns from: rows (n_clean + n_copies, n, p) of n pictures.
+
+    The first `n_clean` are pictures and crops of them, the others are augmented.
+    """
+
+    def __init__(self, rows, codes, n_clean, clean_share, rng):
+        self.rows, self.codes, self.rng = rows, codes, rng
+        self.n_clean, self.n_copies = n_clean, len(rows) - n_clean
+        self.clean_share = clean_share
+        # Few pictures are passed over several times an epoch, but not too often: they
+        # would be learned by heart.
+        n_rows = 10_000 if len(codes) >= _FEW else 4000
+        self.times = max(1, (n_rows if self.n_copies else 2000) // len(codes))
+
+    def of(self, positions):
+        """The same of some of the pictures."""
+        rows, codes = self.rows[:, positions], self.codes[positions]
+        return _Epochs(rows, codes, self.n_clean, self.clean_share, self.rng)
+
+    def _draw(self, epoch, clean_share):
+        n = len(self.codes)
+        order = np.concatenate([self.rng.permutation(n) for _ in range(self.times)])
+        # Each pass over the pictures uses one augmented copy, the next another.
+        passes = epoch + np.arange(len(order)) // n
+        augmented = self.rng.uniform(size=len(order)) >= clean_share
+        copy = self.rng.randint(self.n_clean, size=len(order))
+        if self.n_copies:
+            copy = np.where(augmented, self.n_clean + passes % self.n_copies, copy)
+        return self.rows[copy, order], order, augmented
+
+    def draw_both(self, epoch):
+        rows, order, _ = self._draw(epoch, self.clean_share)
+        return rows, self.codes[order]
+
+    def draw_clean(self, epoch):
+        rows, order, _ = self._draw(epoch, 1.0)
+        return rows, self.codes[order]
+
+    def draw_for_gate(self, epoch):
+        rows, _, augmented = self._draw(epoch, 0.5)
+        return rows, 1 - augmented
+
+
+def _mixture(rows, robust, expert, gate):
+    """Rows -> function of a temperature that gives probabilities."""
+    logits = forward(rows, *robust)[1]
+    if expert is None:
+        return lambda temperature: softmax(logits / temperature, axis=1)
+    clean = softmax(forward(rows, *gate)[1], axis=1)[:, 1:]
+    # The expert is right about clean pictures only, and wrong with confidence about
+    # others: below even odds it does not count at all.
+    share = np.clip((clean - _GATE_OPENS) / (1 - _GATE_OPENS), 0, 1)
+    of_expert = forward(rows, *expert)[1]
+
+    def mixture(temperature):
+        answers = softmax(logits / temperature, axis=1)
+        return (1 - share) * answers + share * softmax(of_expert / temperature, axis=1)
+
+    return mixture
 
 
 class ConvNetClassifier(Network):
@@ -94,7 +166,11 @@ class ConvNetClassifier(Network):
     expert_, gate_ : (list of ndarray, list of ndarray) or None
         Weights and biases of the expert and of the gate.
     temperature_ : float
-        Divisor of the logits, to calibrate the probabilities.
+        Divisor of the logits, to calibrate the probabilities: fitted to the validation
+        part, or, with fewer than 50 validation pictures, to out-of-fold predictions.
+    is_calibrated_ : bool
+        False where there were fewer than 50 answers to learn the temperature from, or a
+        class too small to be held out: then the probabilities may be too high.
     loss_curve_, validation_loss_curve_, validation_score_curve_ : list of float
         Training loss, validation loss and validation accuracy of each epoch.
     n_iter_ : int
@@ -238,66 +314,69 @@ class ConvNetClassifier(Network):
             rows.append(describe(augment.apply(images[train], rng)))
         rows = np.stack(rows)
         validation = self._describe(images[held]), codes[held]
-        times = max(1, (10_000 if copies else 2000) // len(train))
-
-        def draw(epoch, clean_share):
-            order = np.concatenate([rng.permutation(len(train)) for _ in range(times)])
-            # Successive passes over the pictures use different augmented copies.
-            passes = epoch + np.arange(len(order)) // len(train)
-            augmented = rng.uniform(size=len(order)) >= clean_share
-            copy = rng.randint(n_clean, size=len(order))
-            if copies:
-                copy = np.where(augmented, n_clean + passes % copies, copy)
-            return rows[copy, order], order, augmented
-
-        def draw_epoch(epoch):
-            drawn, order, _ = draw(epoch, self.clean_share)
-            return drawn, codes[train][order]
-
-        self._train(draw_epoch, validation, rng)
-        self.expert_ = self.gate_ = None
-        if copies and self.expert_layer_sizes is not None:
-            self._train_expert(draw, codes[train], rng)
-        self._calibrate(validation)
+        epochs = _Epochs(rows, codes[train], n_clean, self.clean_share, rng)
+        robust, self.expert_, self.gate_ = self._train_networks(epochs, validation, rng)
+        self._keep(*robust)
         chosen = np.sort(rng.permutation(len(train))[:_REFERENCES])
         self.references_ = rows[0, chosen]
         self.novelty_scale_ = np.sort(self._distance_to_references(validation[0]))
+        answers = self._mixture(validation[0]), validation[1]
+        if len(held) < FEWEST_TO_CALIBRATE <= len(train):
+            groups = np.arange(len(train))
+            if augment is not None:  # copies of a picture stay in one fold
+                found = find_duplicates(images[train]).groups
+                groups[found.index.to_numpy(int)] = len(train) + found.to_numpy()
+            answers = self._out_of_fold(epochs, groups, rng) or answers
+        self._calibrate(*answers)
         return self
 
-    def _train_expert(self, draw, codes, rng):
-        """Train the expert on clean pictures, and the gate between the networks."""
+    def _train_networks(self, epochs, validation, rng):
+        """Train on clean and augmented pictures; an expert on clean ones, and its gate.
 
-        def draw_clean(epoch):
-            drawn, order, _ = draw(epoch, 1.0)
-            return drawn, codes[order]
-
-        def draw_both(epoch):
-            drawn, _, augmented = draw(epoch, 0.5)
-            return drawn, 1 - augmented
-
-        epochs = -(-2 * self.max_epochs // 3)
-        self.expert_ = train_mlp(
-            self._mlp(self.expert_layer_sizes, rng), draw_clean, epochs, averaged=4
+        Returns (weights, biases, learning curve) of the first, and (weights, biases) or
+        None of the others.
+        """
+        robust = self._train(epochs.draw_both, validation, rng)
+        if not epochs.n_copies or self.expert_layer_sizes is None:
+            return robust, None, None
+        most = -(-2 * self.max_epochs // 3)
+        expert = train_mlp(
+            self._mlp(self.expert_layer_sizes, rng),
+            epochs.draw_clean,
+            most,
+            averaged=4,
         )[:2]
-        self.gate_ = train_mlp(
-            self._mlp((64,), rng), draw_both, -(-epochs // 3), averaged=3
+        gate = train_mlp(
+            self._mlp((64,), rng), epochs.draw_for_gate, -(-most // 3), averaged=3
         )[:2]
+        return robust, expert, gate
 
-    def _mixture(self, rows):
-        robust = super()._mixture(rows)
-        if self.expert_ is None:
-            return robust
-        clean = softmax(forward(rows, *self.gate_)[1], axis=1)[:, 1:]
-        # The expert is accurate on clean pictures only, and overconfident on others:
-        # below even odds its weight is 0.
-        share = np.clip((clean - _GATE_OPENS) / (1 - _GATE_OPENS), 0, 1)
-        logits = forward(rows, *self.expert_)[1]
+    def _out_of_fold(self, epochs, groups, rng):
+        """Answers about training pictures by networks that did not learn from them.
+
+        Returns (mixture, codes), or None where a class is too small to be held out.
+        """
+        codes = epochs.codes
+        n_folds = min(3, min(len(set(groups[codes == code])) for code in set(codes)))
+        if n_folds < 2:
+            return None
+        mixtures, answered = [], []
+        folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=rng)
+        for inside, outside in folds.split(codes, codes, groups):
+            if len(set(codes[inside])) < len(self.classes_):
+                return None
+            robust, expert, gate = self._train_networks(epochs.of(inside), None, rng)
+            mixtures.append(_mixture(epochs.rows[0, outside], robust[:2], expert, gate))
+            answered.append(codes[outside])
 
         def mixture(temperature):
-            expert = softmax(logits / temperature, axis=1)
-            return (1 - share) * robust(temperature) + share * expert
+            return np.concatenate([answer(temperature) for answer in mixtures])
 
-        return mixture
+        return mixture, np.concatenate(answered)
+
+    def _mixture(self, rows):
+        robust = self.coefs_, self.intercepts_
+        return _mixture(rows, robust, self.expert_, self.gate_)
 
     def _networks(self):
         networks = super()._networks()

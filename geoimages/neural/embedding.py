@@ -43,6 +43,8 @@ class MLPEmbedding(Network):
         Weights and biases of each layer.
     temperature_ : float
         Divisor of the logits, to calibrate the probabilities.
+    is_calibrated_ : bool
+        False where fewer than 50 rows were held out to learn it from.
     loss_curve_, validation_loss_curve_, validation_score_curve_ : list of float
         Training loss, validation loss and validation accuracy of each epoch.
     n_iter_ : int
@@ -129,8 +131,8 @@ class MLPEmbedding(Network):
             return rows[order], codes[order]
 
         validation = rows[held], codes[held]
-        self._train(draw_epoch, validation, rng)
-        self._calibrate(validation)
+        self._keep(*self._train(draw_epoch, validation, rng))
+        self._calibrate(self._mixture(validation[0]), validation[1])
         return self
 
     def _rows(self, X):

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ..files import progress
 
-_FEWEST_TO_CALIBRATE = 50
+FEWEST_TO_CALIBRATE = 50
 _PRIOR_DEVIATION = 0.2  # of log T
 _BLOCK = 2048  # rows per forward pass
 
@@ -244,7 +244,7 @@ class Network(
 
     def _train(self, draw_epoch, validation, rng):
         """Train the network whose last hidden layer is the embedding."""
-        self.coefs_, self.intercepts_, curve = train_mlp(
+        return train_mlp(
             self._mlp(self.hidden_layer_sizes, rng),
             draw_epoch,
             self.max_epochs,
@@ -252,17 +252,20 @@ class Network(
             averaged=self.averaged_epochs,
             validation=validation,
         )
+
+    def _keep(self, coefs, intercepts, curve):
+        """Keep the trained network and its learning curve."""
+        self.coefs_, self.intercepts_ = coefs, intercepts
         self.n_iter_ = len(curve)
         curves = [list(column) for column in zip(*curve, strict=True)]
         self.loss_curve_ = curves[0]
         self.validation_loss_curve_, self.validation_score_curve_ = curves[1:]
 
-    def _calibrate(self, validation):
-        """Fit the temperature to the validation part."""
-        self.temperature_ = 1.0
-        rows, codes = validation
-        if len(codes) >= _FEWEST_TO_CALIBRATE:
-            self.temperature_ = fit_temperature(self._mixture(rows), codes)
+    def _calibrate(self, mixture, codes):
+        """Fit the temperature to answers about pictures not learned from."""
+        # The prior holds the temperature where there are few; what they say still counts.
+        self.temperature_ = fit_temperature(mixture, codes)
+        self.is_calibrated_ = len(codes) >= FEWEST_TO_CALIBRATE
 
     def _mixture(self, rows):
         """Rows -> function of a temperature that gives probabilities."""

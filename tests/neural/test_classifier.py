@@ -11,6 +11,7 @@ from sklearn.metrics import log_loss
 from geoimages import (
     Augmentation,
     Collection,
+    ColorFeatures,
     ConvNetClassifier,
     MLPEmbedding,
     PairwiseModel,
@@ -111,11 +112,47 @@ def test_the_learning_curve_is_kept(model):
     assert model.temperature_ > 0
 
 
+def test_few_pictures_are_calibrated_out_of_fold(data):
+    images, labels, queries, of_queries = data
+    rng = np.random.default_rng(0)
+    wrong = rng.choice(labels, 900)  # of a third of the pictures, at random
+    labels = np.where(rng.uniform(size=600) < 1 / 3, wrong[:600], labels)
+    of_queries = np.where(rng.uniform(size=300) < 1 / 3, wrong[600:], of_queries)
+    model = clone(PLAIN).set_params(hidden_layer_sizes=(64,), max_epochs=20)
+    model.fit(images[:150], labels[:150])
+    assert model.is_calibrated_
+    calibrated = log_loss(of_queries, model.predict_proba(queries))
+    temperature, model.temperature_ = model.temperature_, 1.0
+    assert temperature > 1.2
+    assert calibrated < log_loss(of_queries, model.predict_proba(queries))
+
+
+def test_copies_of_a_picture_are_in_one_fold(data):
+    # What is random about 40 pictures cannot be told of the others; it could of
+    # their rotated copies.
+    images = np.concatenate([np.rot90(data[0][:40], k, axes=(1, 2)) for k in range(4)])
+    labels = np.tile(np.random.default_rng(0).choice(["a", "b"], 40), 4)
+    model = clone(PLAIN).set_params(
+        features=ColorFeatures(), augment="default", n_copies=1, max_epochs=4
+    )
+    assert model.fit(images, labels).temperature_ > 1.2
+
+
+def test_what_is_not_calibrated_says_so(few, data):
+    assert not clone(PLAIN).fit(*few).is_calibrated_
+    pairs = np.repeat(np.arange(40), 2)  # one of each is held out, one learned from
+    assert clone(PLAIN).fit(data[0][:80], pairs).temperature_ > 0
+    rows = data[0][:200].reshape(200, -1)[:, :30]
+    for n, enough in ((100, False), (200, True)):
+        model = MLPEmbedding((4,), max_epochs=2, validation_fraction=0.25)
+        assert model.fit(rows[:n], data[1][:n]).is_calibrated_ == enough
+
+
 def test_training_stops_early(few):
     model = clone(PLAIN).set_params(
-        max_epochs=60, n_epochs_no_change=1, learning_rate_init=0.05
+        max_epochs=25, n_epochs_no_change=1, learning_rate_init=0.05
     )
-    assert model.fit(*few).n_iter_ < 60
+    assert model.fit(*few).n_iter_ < 25
 
 
 def test_seeds_repeat_whatever_the_threads(few, plain, augmented):
