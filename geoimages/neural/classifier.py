@@ -3,7 +3,7 @@
 from functools import partial
 
 import numpy as np
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.model_selection import StratifiedGroupKFold
@@ -24,14 +24,18 @@ from ..pictures.validation import (
 )
 from .training import (
     FEWEST_TO_CALIBRATE,
+    LINEAR_C,
     Network,
     check_labels,
+    fit_linear,
+    fit_temperature,
     forward,
     hold_out,
     train_mlp,
 )
 
 _REFERENCES = 2000  # training pictures for the novelty
+_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the linear model in an answer
 _FEW = 2000  # pictures below which an epoch is shorter
 _GATE_OPENS = 0.5  # output of the gate from which the expert counts
 
@@ -103,6 +107,16 @@ def _mixture(rows, robust, expert, gate):
     return mixture
 
 
+def _pool(network, linear, share):
+    """Pool probabilities (n, k) and log probabilities (n, k) by their logarithms.
+
+    The weighted geometric mean of two opinions: unlike their arithmetic mean it is not
+    less sure than both where they agree.
+    """
+    pooled = (1 - share) * np.log(np.maximum(network, 1e-9)) + share * linear
+    return lambda temperature: softmax(pooled / temperature, axis=1)
+
+
 class ConvNetClassifier(Network):
     """Classify pictures, with calibrated probabilities.
 
@@ -165,6 +179,12 @@ class ConvNetClassifier(Network):
         Weights and biases of each layer.
     expert_, gate_ : (list of ndarray, list of ndarray) or None
         Weights and biases of the expert and of the gate.
+    linear_ : (list of ndarray, list of ndarray) or None
+        Weights and biases of a logistic regression on the features, where there are
+        fewer than 50 validation pictures and it pays.
+    linear_share_ : float
+        How much it counts in an answer, 0 to 1, chosen by cross-validation within the
+        training part.
     temperature_ : float
         Divisor of the logits, to calibrate the probabilities: fitted to the validation
         part, or, with fewer than 50 validation pictures, to out-of-fold predictions.
@@ -320,13 +340,16 @@ class ConvNetClassifier(Network):
         chosen = np.sort(rng.permutation(len(train))[:_REFERENCES])
         self.references_ = rows[0, chosen]
         self.novelty_scale_ = np.sort(self._distance_to_references(validation[0]))
+        self.linear_, self.linear_share_ = None, 0.0
         answers = self._mixture(validation[0]), validation[1]
         if len(held) < FEWEST_TO_CALIBRATE <= len(train):
             groups = np.arange(len(train))
             if augment is not None:  # copies of a picture stay in one fold
                 found = find_duplicates(images[train]).groups
                 groups[found.index.to_numpy(int)] = len(train) + found.to_numpy()
-            answers = self._out_of_fold(epochs, groups, rng) or answers
+            out_of_fold = self._out_of_fold(epochs, groups, rng)
+            if out_of_fold is not None:
+                answers = self._choose_capacity(epochs, *out_of_fold)
         self._calibrate(*answers)
         return self
 
@@ -352,31 +375,54 @@ class ConvNetClassifier(Network):
         return robust, expert, gate
 
     def _out_of_fold(self, epochs, groups, rng):
-        """Answers about training pictures by networks that did not learn from them.
+        """Answers about training pictures by models that did not learn from them.
 
-        Returns (mixture, codes), or None where a class is too small to be held out.
+        Returns (codes, probabilities of the networks, log probabilities of the linear
+        models), or None where a class is too small to be held out.
         """
         codes = epochs.codes
         n_folds = min(3, min(len(set(groups[codes == code])) for code in set(codes)))
         if n_folds < 2:
             return None
-        mixtures, answered = [], []
+        parts = []
         folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=rng)
         for inside, outside in folds.split(codes, codes, groups):
             if len(set(codes[inside])) < len(self.classes_):
                 return None
-            robust, expert, gate = self._train_networks(epochs.of(inside), None, rng)
-            mixtures.append(_mixture(epochs.rows[0, outside], robust[:2], expert, gate))
-            answered.append(codes[outside])
+            some, rows = epochs.of(inside), epochs.rows[0, outside]
+            robust, expert, gate = self._train_networks(some, None, rng)
+            network = _mixture(rows, robust[:2], expert, gate)(1.0)
+            linear = [
+                log_softmax(forward(rows, *fit_linear(some.rows, some.codes, c))[1], 1)
+                for c in LINEAR_C
+            ]
+            parts.append((codes[outside], network, np.stack(linear, axis=1)))
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
-        def mixture(temperature):
-            return np.concatenate([answer(temperature) for answer in mixtures])
+    def _choose_capacity(self, epochs, codes, network, linear):
+        """Fit the linear model, and how much it counts, by out-of-fold answers.
 
-        return mixture, np.concatenate(answered)
+        `network` (n, k) are probabilities of the networks, `linear` (n, n_c, k) log
+        probabilities of linear models of each strength of penalty.
+        """
+        best = int(linear[np.arange(len(codes)), :, codes].mean(axis=0).argmax())
+        losses = []
+        for share in _SHARES:
+            mixture = _pool(network, linear[:, best], share)
+            proba = mixture(fit_temperature(mixture, codes))
+            losses.append(-np.log(proba[np.arange(len(codes)), codes] + 1e-12).mean())
+        self.linear_share_ = _SHARES[int(np.argmin(losses))]
+        if self.linear_share_:
+            self.linear_ = fit_linear(epochs.rows, epochs.codes, LINEAR_C[best])
+        return _pool(network, linear[:, best], self.linear_share_), codes
 
     def _mixture(self, rows):
         robust = self.coefs_, self.intercepts_
-        return _mixture(rows, robust, self.expert_, self.gate_)
+        mixture = _mixture(rows, robust, self.expert_, self.gate_)
+        if self.linear_ is None:
+            return mixture
+        linear = log_softmax(forward(rows, *self.linear_)[1], axis=1)
+        return _pool(mixture(1.0), linear, self.linear_share_)
 
     def _networks(self):
         networks = super()._networks()
@@ -386,6 +432,8 @@ class ConvNetClassifier(Network):
             networks = {"filters": ([filters], [conv.offsets_]), **networks}
         if self.expert_ is not None:
             networks |= {"expert": self.expert_, "gate": self.gate_}
+        if self.linear_ is not None:
+            networks |= {"linear": self.linear_}
         return networks
 
     def _augmentation(self, images):

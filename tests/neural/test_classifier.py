@@ -127,6 +127,26 @@ def test_few_pictures_are_calibrated_out_of_fold(data):
     assert calibrated < log_loss(of_queries, model.predict_proba(queries))
 
 
+def test_capacity_is_chosen_by_cross_validation(data):
+    network = ConvNetClassifier("passthrough", (32,), None, random_state=0)
+    network.set_params(max_epochs=40, n_epochs_no_change=40, learning_rate_init=0.01)
+    # Exclusive or: a linear model tells nothing.
+    X = np.random.default_rng(0).uniform(size=(500, 12))
+    y = (X[:, 0] > 0.5) ^ (X[:, 1] > 0.5)
+    model = clone(network).fit(X[:400], y[:400])
+    assert model.linear_share_ == 0
+    assert model.linear_ is None
+    assert model.score(X[400:], y[400:]) > 0.8
+    # Few rows of many columns: it tells more than the network.
+    images, labels, queries, of_queries = data
+    model = clone(network).set_params(max_epochs=10).fit(images[:120], labels[:120])
+    assert model.linear_share_ > 0
+    pooled = log_loss(of_queries, model.predict_proba(queries))
+    assert "linear" in set(model.summary()["network"])
+    model.linear_ = None
+    assert pooled < log_loss(of_queries, model.predict_proba(queries))
+
+
 def test_copies_of_a_picture_are_in_one_fold(data):
     # What is random about 40 pictures cannot be told of the others; it could of
     # their rotated copies.
