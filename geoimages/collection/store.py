@@ -570,7 +570,7 @@ class Collection:
         >>> len(rocks.where(label="marble"))
         2
         >>> rocks.where(label="marble", ledger_row="3..11").tolist()
-        [4, 11]
+        [5, 10]
         """
         table = self.table
         kept = np.ones(len(self), bool)

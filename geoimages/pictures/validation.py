@@ -94,8 +94,8 @@ def _validate(estimator, X, reset):
 def check_images(estimator, X, *, reset=True, dtype=np.float32):
     """Check pictures or flat rows and return them as pictures.
 
-    Sets ``n_features_in_``, ``image_shape_`` and ``fitted_on_pictures_`` of the
-    estimator when `reset`.
+    Sets ``n_features_in_``, ``image_shape_``, ``fitted_on_pictures_`` and
+    ``fitted_in_scale_`` of the estimator when `reset`.
 
     Parameters
     ----------
@@ -122,7 +122,8 @@ def check_images(estimator, X, *, reset=True, dtype=np.float32):
     ------
     ValueError
         If X does not fit the shape stated or fitted, holds NaN or infinity, or
-        pictures beyond 0–255 (integers) or 0–1 (float).
+        pictures beyond 0–255 (integers) or 0–1 (float), or if pictures follow flat rows
+        of another scale.
     """
     if isinstance(X, list | tuple) and len(X) and getattr(X[0], "ndim", 0) == 3:
         shapes = sorted({np.shape(image) for image in X})
@@ -159,6 +160,12 @@ def check_images(estimator, X, *, reset=True, dtype=np.float32):
     if reset:
         estimator.image_shape_ = shape or infer_image_shape(X.shape[1], stated)
         estimator.fitted_on_pictures_ = shape is not None or stated is not None
+        estimator.fitted_in_scale_ = estimator.fitted_on_pictures_ or in_scale(X)
+    elif not estimator.fitted_in_scale_ and (shape is not None or X.dtype == np.uint8):
+        raise ValueError(
+            "Pictures are compared in 0–1, but the rows fitted lie beyond; fit pictures "
+            "or uint8 rows, or divide float rows in 0–255 by 255 first."
+        )
     if shape is not None or estimator.fitted_on_pictures_:
         # Of pandas' own integers scikit-learn makes float64.
         X = check_scale(X.astype(np.int64) if integers else X)

@@ -227,3 +227,14 @@ def test_one_row_in_place_of_many_is_one_line(images):
     with pytest.raises(ValueError, match="Reshape your data") as error:
         PairwiseModel().fit(images[0].ravel())
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("query", ["rows", "pictures"])
+def test_pictures_after_rows_of_another_scale_are_an_error(query):
+    """Floats in 0–255 as flat rows, and then uint8: once compared at 1/255 of them."""
+    images, _ = make_rocks(12, random_state=0)
+    model = PairwiseModel(3, "euclidean").fit(images.reshape(12, -1).astype(float))
+    asked = images if query == "pictures" else images.reshape(12, -1)
+    with pytest.raises(ValueError, match="divide float rows in 0–255 by 255"):
+        model.predict(asked)
+    assert len(model.predict(asked.reshape(12, -1).astype(float))) == 36

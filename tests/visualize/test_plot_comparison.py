@@ -65,8 +65,8 @@ def test_times_are_read_at_a_glance_and_no_mark_is_clipped(result):
     slow = replace(result, costs=result.costs.assign(batch_ms=[1100.0, 0.25]))
     figure = Plots.comparison(slow)
     assert legend(figure.axes[0]) == [
-        "pixels (1.1 s a query)",
-        "kmeans (0.25 ms a query)",
+        "pixels (1.1 s per query)",
+        "kmeans (0.25 ms per query)",
     ]
     for ax in figure.axes:
         assert not any(marks.get_clip_on() for marks in ax.collections[1::2])
