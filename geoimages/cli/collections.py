@@ -66,7 +66,7 @@ def demo(output, source):
 @click.option(
     "--label-from",
     metavar="PATTERN",
-    help="Pattern of class and file names: {kind}_{number}, or a regular expression.",
+    help="Where file names hold the class: {kind}_{number}, or a regular expression.",
 )
 @click.option(
     "--max-pixels",

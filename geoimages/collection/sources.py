@@ -136,8 +136,9 @@ def labels_in_names(entries, pattern):
     ----------
     entries : list of Entry
     pattern : str
-        A template such as ``"{kind}_{number}"`` of names without their suffixes, or a
-        regular expression whose first group is the class.
+        A template such as ``"{kind}_{number}"`` of names without their suffixes, whose
+        field ``label``, ``class`` or ``kind`` is the class, or a regular expression whose
+        first group is.
 
     Returns
     -------
@@ -147,9 +148,15 @@ def labels_in_names(entries, pattern):
     Raises
     ------
     ValueError
-        If the pattern is neither, or fits no picture.
+        If the pattern is neither, names no class, or fits no picture.
     """
     fields, expression = _FIELD.findall(pattern), pattern
+    named = [name for name in ("label", "class", "kind") if name in fields]
+    if fields and not named:
+        raise ValueError(
+            f"label_from={pattern!r} does not say which part is the class; name that "
+            "part {kind} (or {label} or {class}), as in '{kind}_{number}'."
+        )
     if fields:
         texts = map(re.escape, _FIELD.sub("\0", pattern).split("\0"))
         groups = [*(f"(?P<{name}>.+?)" for name in fields), ""]
@@ -165,7 +172,6 @@ def labels_in_names(entries, pattern):
         raise ValueError(
             f"label_from={pattern!r} has no field such as {{kind}}, and no group."
         )
-    named = [name for name in ("label", "class", "kind") if name in fields]
     find = expression.match if fields else expression.search
     labels, names = [], []
     for entry in entries:

@@ -219,9 +219,10 @@ class Collection:
             Folder or zip.
         size : tuple of int, optional
             (height, width) in pixels to resize all pictures to. By default, the size
-            of at least half of 100 files sampled from the source, and pictures of
-            another size are refused as ``other-size``; if no size is that common, all
-            are resized to a square of their median shorter side, at most 224 px.
+            of more than half of 100 files sampled from the source, and pictures of
+            another size are refused as ``other-size``; if no size is that common, or a
+            class would be lost whole, all are resized to a square of their median
+            shorter side, at most 224 px.
         fit : {"crop", "pad", "stretch"}, default="crop"
             How to resize pictures of another aspect ratio; see `resize_image`. Padding
             is masked, so ``"pad"`` stores four channels.
@@ -246,8 +247,8 @@ class Collection:
         label_from : str, optional
             A pattern for the class in file names: a template of the name without its
             suffix, such as ``"{kind}_{number}"``, where the field ``label``, ``class``
-            or ``kind``, or else the first, is the class; or a regular expression whose
-            first group is the class.
+            or ``kind`` is the class; or a regular expression whose first group is the
+            class.
         max_pixels : int, default=178_956_970
             Larger pictures are refused before they are decoded, as by `read_image`.
 
@@ -261,7 +262,8 @@ class Collection:
         FileNotFoundError
             If there is no source.
         ValueError
-            If no picture can be read, an option is unknown, or `path` is the source.
+            If no picture can be read, an option is unknown, `path` is the source, or
+            `metadata` with classes name none of the pictures.
         """
         write_source(
             path,

@@ -200,7 +200,13 @@ class Metadata:
         self.holds_labels = self.label_column in self.table.columns
 
     def match(self, entries):
-        """Find the row of each file, by its path, name or key."""
+        """Find the row of each file, by its path, name or key.
+
+        Raises
+        ------
+        ValueError
+            If the table holds the classes, and no row is that of a picture.
+        """
         known = {}
         for i, entry in enumerate(entries):
             path = PurePosixPath(entry.path)
@@ -216,16 +222,24 @@ class Metadata:
                 self.unmatched.append(name)
             else:
                 self.row_of[entry] = row
+        shown = next((entry for entry in entries if entry.is_picture), None)
+        if self.holds_labels and shown and not self.row_of:
+            example = f", such as {self.unmatched[0]!r}" if self.unmatched else ""
+            raise ValueError(
+                f"None of the {len(self.table):,} rows of the metadata names one picture "
+                f"by its column {self.file_column!r}{example}; expected a path, file "
+                f"name or key, such as {shown.path!r} or {shown.key!r}."
+            )
 
     def replace_labels(self, labels):
-        """Return the labels of the files, those that the table gives in their place."""
+        """Put the table's labels in place of others: (labels, whether it gives each)."""
+        labels, given = list(labels), [False] * len(labels)
         if not self.holds_labels:
-            return labels
+            return labels, given
         named = self.table[self.label_column].fillna("").astype(str).tolist()
-        labels = list(labels)
         for i, row in self.row_of.items():
-            labels[i] = named[row] or labels[i]
-        return labels
+            labels[i], given[i] = named[row] or labels[i], bool(named[row])
+        return labels, given
 
     def write(self, file, entries):
         """Write the columns for pictures that stem from those files, by position."""

@@ -23,7 +23,7 @@ FORMAT = "geoimages.collection"
 FORMAT_VERSION = 2  # 1 had no checksums
 _WRITE_BYTES = 1 << 21
 _LOOKED_AT = 100  # files, to choose a size
-_MOST_ALIKE = 0.5  # share of a size that makes the others exceptions
+_MOST_ALIKE = 0.5  # a size of more than this share makes the others exceptions
 _LARGEST_SIDE = 224  # pixels; what features and pretrained networks work at
 _INDEX_BYTES = 72  # that the .h5 file takes to find one picture, at most
 _SKIPPED = {"status": "skipped", "reason": "not-sampled"}
@@ -111,7 +111,7 @@ def _why_none(reasons, row):
     return f" ({counts}{f'; the last: {detail}' if detail else ''})"
 
 
-def _choose_size(source, **options):
+def _choose_size(source, labels, chosen, **options):
     """Choose one size by up to 100 files spread over a source.
 
     Returns
@@ -121,33 +121,65 @@ def _choose_size(source, **options):
     because : str
         Why pictures of other sizes are brought to it; empty where they are not.
     """
-    entries = [entry for entry in source.entries if entry.is_picture]
-    step = max(1, len(entries) // _LOOKED_AT)
-    shapes, reasons, row = [], Counter(), {}
-    for some in (entries[::step], entries if step > 1 else []):
-        for entry in some:
-            image, row = _read_entry(source, entry, **options)
+    entries = source.entries
+    pictures = [i for i, entry in enumerate(entries) if entry.is_picture]
+    step = max(1, len(pictures) // _LOOKED_AT)
+    shapes, reasons, row = {}, Counter(), {}
+    for some in (pictures[::step], pictures if step > 1 else []):
+        for i in some:
+            image, row = _read_entry(source, entries[i], **options)
             reasons[row.get("reason", "")] += 1
-            shapes += [] if image is None else [image.shape[:2]]
-            if shapes and some is entries:
+            if image is not None:
+                shapes[i] = image.shape[:2]
+            if shapes and some is pictures:
                 break
         if shapes:
             break
     if not shapes:
         raise ValueError(
-            f"None of the {len(source.entries)} files is a picture that can be read"
+            f"None of the {len(entries)} files is a picture that can be read"
             + _why_none(reasons, row)
             + "; give a folder or zip that holds pictures."
         )
-    size, n_alike = Counter(shapes).most_common(1)[0]
-    if n_alike >= _MOST_ALIKE * len(shapes):
-        return size, ""
-    side = int(min(np.median(np.min(shapes, axis=1)), _LARGEST_SIDE))
+    size, n_alike = Counter(shapes.values()).most_common(1)[0]
+    why = f"{len(set(shapes.values()))} sizes among {len(shapes)} looked at"
+    if n_alike > _MOST_ALIKE * len(shapes):
+        classes = {}
+        for i in pictures:
+            if labels[i] and chosen[i]:
+                classes.setdefault(labels[i], []).append(i)
+        lost = _lost_class(source, classes, size, shapes, **options)
+        if lost is None:
+            return size, ""
+        why = f"no picture looked at of {lost} is {size[0]} × {size[1]}, the commonest"
+    side = int(min(np.median([min(shape) for shape in shapes.values()]), _LARGEST_SIDE))
     because = (
-        f": {len(set(shapes))} sizes among {len(shapes)} looked at, so a square of their "
-        f"median shorter side, {_LARGEST_SIDE} px at most (--size H W takes another)"
+        f": {why}, so a square of their median shorter side, {_LARGEST_SIDE} px at most "
+        "(--size H W takes another)"
     )
     return (side, side), because
+
+
+def _lost_class(source, classes, size, shapes, **options):
+    """Find a class without pictures of a size, by up to 100 of each: it, or None.
+
+    `shapes` holds what was looked at before, by position, and takes in the rest.
+    """
+    for label, positions in classes.items():
+        if any(shapes.get(i) == size for i in positions):
+            continue
+        for i in positions[:: max(1, len(positions) // _LOOKED_AT)]:
+            if i in shapes:
+                continue
+            image, _ = _read_entry(source, source.entries[i], **options)
+            if image is not None:
+                shapes[i] = image.shape[:2]
+                if shapes[i] == size:
+                    break
+        else:
+            if any(i in shapes for i in positions):
+                return label
+    return None
 
 
 def _read_entry(source, entry, **options):
@@ -239,9 +271,22 @@ def _find_labels(entries, table, label_from):
             said += f"; {n_pictures - n_named:,} of {n_pictures:,} names do not fit"
     if table is not None:
         table.match(entries)
-        labels = table.replace_labels(labels)
+        labels, given = table.replace_labels(labels)
         if table.holds_labels:
+            others = [
+                label
+                for label, entry, own in zip(labels, entries, given, strict=True)
+                if entry.is_picture and not own
+            ]
+            by = "folder" if label_from is None and not flat else "file"
             said = f"by the column {table.label_column!r} of the metadata"
+            if others:
+                n_none = others.count("")
+                said += (
+                    f"; of pictures without a value there, {len(others) - n_none:,} "
+                )
+                said += f"keep the name of their {by}"
+                said += f", {n_none:,} have no class" if n_none else ""
         elif label_from is None:
             said = (
                 f"{said or 'by their folders'}: the metadata hold no column 'label' "
@@ -272,15 +317,20 @@ def write_source(
     alpha = alpha or fit == "pad"
     options = {"alpha": alpha, "max_pixels": max_pixels}
     if label is not None and metadata is None:
-        raise ValueError(f"label={label!r} names a column of the metadata; give them.")
+        raise ValueError(
+            f"label={label!r} names a column of the metadata; give the table "
+            "(--metadata CSV)."
+        )
     table = None if metadata is None else Metadata(metadata, label)
     with open_source(source) as opened, atomic_path(path) as temporary:
         entries = opened.entries
+        labels, labels_from = _find_labels(entries, table, label_from)
+        chosen, original = _choose(entries, labels, sample, random_state)
         because, given = "", size is not None
         if given:
             size = check_size(size)
         else:
-            size, because = _choose_size(opened, **options)
+            size, because = _choose_size(opened, labels, chosen, **options)
         if because and alpha and fit == "crop":
             because += "; --fit pad keeps the whole of each, and masks what is added"
         if rotate and size[0] != size[1]:
@@ -288,8 +338,6 @@ def write_source(
                 f"Rotated copies of {size[0]} × {size[1]} pictures have another "
                 "shape; give a square size."
             )
-        labels, labels_from = _find_labels(entries, table, label_from)
-        chosen, original = _choose(entries, labels, sample, random_state)
         most = int(chosen.sum()) * (1 + len(ROTATIONS) if rotate else 1)
         read = _read_entries(
             opened, entries, chosen, size, fit if given or because else None, **options

@@ -280,6 +280,32 @@ def test_sizes_that_all_differ_are_brought_to_one(draw, tmp_path, alpha):
         assert rocks.image_shape == (34, 34, 3)
 
 
+@pytest.mark.parametrize(
+    ("n_shale", "n_sand", "side", "why"),
+    [
+        (5, 5, 70, "2 sizes among 10 looked at"),
+        (3, 5, 80, "no picture looked at of shale is 80 × 80"),
+        (1, 249, 80, "no picture looked at of shale is 80 × 80"),
+    ],
+)
+def test_no_class_is_lost_to_the_size_of_others(
+    draw, tmp_path, n_shale, n_sand, side, why
+):
+    for name, n, size in (("sand", n_sand, 80), ("shale", n_shale, 60)):
+        for i in range(n):
+            draw(f"rocks/{name}/{i:03}.png", size=(size, size), seed=i)
+    with Collection.create(tmp_path / "a.h5", tmp_path / "rocks") as rocks:
+        assert len(rocks) == n_shale + n_sand
+        assert rocks.image_shape == (side, side, 3)
+        assert why in rocks.summary()
+        assert "--size H W takes another" in rocks.summary()
+    draw("rocks/shale/0.png", size=(80, 80))
+    if n_shale < n_sand:  # now only some of a class are exceptions
+        with Collection.create(tmp_path / "b.h5", tmp_path / "rocks") as rocks:
+            assert len(rocks) == n_sand + 1
+            assert f"refused as other-size: {n_shale}" in rocks.summary()
+
+
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 def test_with_a_size_all_are_brought_to_it(mixed, tmp_path, fit):
     with Collection.create(tmp_path / "a.h5", mixed, size=(28, 28), fit=fit) as rocks:
@@ -384,7 +410,8 @@ def test_separators_of_a_table_are_found_and_a_column_gives_the_labels(
         assert "sub_category" not in rocks.table
         assert rocks.table["depth"].tolist()[:2] == [1.5, 2]
         said = rocks.summary()
-        assert "classes by the column 'sub_category' of the metadata" in said
+        assert "classes by the column 'sub_category' of the metadata; of " in said
+        assert "pictures without a value there, 1 keep the name of their folder" in said
         assert "depth: numbers, 1.5 to 2" in said
         assert "file: 3 values" in said
     with Collection.create(
@@ -395,8 +422,35 @@ def test_separators_of_a_table_are_found_and_a_column_gives_the_labels(
         Collection.create(
             tmp_path / "c.h5", tmp_path / "rocks", metadata=table, label="kind"
         )
-    with pytest.raises(ValueError, match="names a column of the metadata; give"):
+    with pytest.raises(ValueError, match="names a column .* table .--metadata CSV"):
         Collection.create(tmp_path / "c.h5", tmp_path / "rocks", label="kind")
+
+
+def test_a_table_of_classes_names_pictures(draw, tmp_path):
+    for name in ("a/x.png", "a/y.png", "z.png"):
+        draw(f"rocks/{name}")
+    frame = pd.DataFrame({"file": ["IMG 1", "IMG 2"], "rock": ["shale", "sand"]})
+    path = tmp_path / "a.h5"
+    message = "None of the 2 rows .* 'file', such as 'IMG 1'; expected .* 'a/x.png' or"
+    with pytest.raises(ValueError, match=message):
+        Collection.create(path, tmp_path / "rocks", metadata=frame, label="rock")
+    assert not path.exists()
+    with Collection.create(path, tmp_path / "rocks", metadata=frame) as rocks:
+        assert rocks.unmatched == ["IMG 1", "IMG 2"]
+    frame.loc[0, "file"] = "y"
+    with Collection.create(
+        path, tmp_path / "rocks", metadata=frame, label="rock"
+    ) as rocks:
+        assert rocks.labels.tolist() == ["a", "shale", ""]
+        kept = "1 keep the name of their folder, 1 have no class"
+        assert kept in rocks.summary()
+    frame["file"] = ["x", "y"]
+    frame.loc[2] = "z", "marl"
+    with Collection.create(
+        path, tmp_path / "rocks", metadata=frame, label="rock"
+    ) as rocks:
+        assert rocks.labels.tolist() == ["shale", "sand", "marl"]
+        assert "keep the name" not in rocks.summary()
 
 
 @pytest.mark.parametrize(
@@ -419,6 +473,7 @@ def test_labels_are_read_from_the_names_of_files(draw, tmp_path, pattern):
         ("{kind}#{number}", "fits no name, such as"),
         ("(", "neither a template"),
         ("rock", "no field such as"),
+        ("granite_{number}", "which part is the class; name that part {kind} "),
     ):
         with pytest.raises(ValueError, match=message):
             Collection.create(tmp_path / "b.h5", tmp_path / "rocks", label_from=wrong)
