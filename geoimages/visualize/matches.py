@@ -16,6 +16,7 @@ _NO_SHARES = {
     *METRICS,
 }
 _BAR, _GAP = 0.07, 0.05  # height of a bar and the space above it, in inches
+_LINE = 0.145  # height of a line of a caption, in inches
 _BAR_GROUND = "#ebebeb"
 
 
@@ -197,7 +198,7 @@ def plot_matches(matches, metadata, candidate=None, *, figsize=None):
     lines = math.ceil(most / columns)
     shapes = [np.shape(panel[0]) for panels in rows for panel in panels]
     tall = min(1, max(height / width for height, width, *_ in shapes))
-    line = 1.55 * tall + 0.13 * max(text, 3) + (_BAR + _GAP) * bool(blocks)
+    line = 1.55 * tall + _LINE * max(text, 3) + 0.03 + (_BAR + _GAP) * bool(blocks)
     width, height = 1.55 * columns + 0.1, line * lines * len(rows) + 0.1
     legend_columns = max(1, min(len(blocks), int(width / 1.2)))
     if blocks:
@@ -211,6 +212,7 @@ def plot_matches(matches, metadata, candidate=None, *, figsize=None):
     for places, panels in zip(axes.reshape(len(rows), -1), rows, strict=True):
         for ax, (image, caption, color, part) in zip(places, panels, strict=False):
             show(ax, image, caption, color)
+            ax.set_anchor("S")  # from elsewhere the layout keeps too little for text
             if blocks:
                 ax.xaxis.labelpad += (_BAR + _GAP) * 72
             if part:

@@ -173,6 +173,33 @@ def test_a_reranked_table_tells_both(rocks):
     assert not any(bars(ax) for ax in figure.axes)
 
 
+@pytest.mark.parametrize("k", [1, 3, 9])
+@pytest.mark.parametrize("rotated", [False, True])
+@pytest.mark.parametrize("shares", [False, True])
+def test_captions_are_whole(rocks, k, rotated, shares):
+    found = table(rocks, k, same=0.01)
+    found.insert(0, "verification", 0.5)
+    if rotated:
+        found = found.assign(orientation=90.0, mirrored=True)
+    if shares:
+        found = found.assign(color=0.1, conv=0.2)
+    for candidate, dpi in itertools.product([None, rocks.keys[5]], [72, 100, 150]):
+        figure = Plots.plot_matches(found, rocks, candidate)
+        figure.set_dpi(dpi)
+        figure.draw_without_rendering()
+        for ax in figure.axes:
+            box = ax.xaxis.label.get_window_extent()
+            assert box.y0 >= 0, (candidate, dpi)
+            below = [
+                other.get_window_extent().y1
+                for other in figure.axes
+                if other.get_window_extent().y1 < ax.get_window_extent().y0
+            ]
+            if figure.legends:
+                below.append(figure.legends[0].get_window_extent().y1)
+            assert box.y0 >= max(below, default=0), (candidate, dpi)
+
+
 def test_a_candidate_that_was_not_found_again_is_said_to_be(rocks):
     found = table(rocks, 2, same=[0.62, 0.01], color=[0.1, 0.2])
     found.insert(0, "verification", [0.2, 0.5])
