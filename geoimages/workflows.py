@@ -10,6 +10,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 
+from .collection.selection import conditions
 from .collection.sources import open_source
 from .collection.splits import split as split_collection
 from .collection.store import Collection
@@ -31,6 +32,7 @@ UNLIKE = 99
 """Novelty, in percent, above which a picture is unlike the collection."""
 _BATCH_BYTES = 1 << 26  # pictures classified at once
 _MOST_CLASSES = 3  # listed in a row of the table
+_MOST_NAMED = 12  # classes of a collection, named in an error
 
 
 def _content_hashes(images):
@@ -443,6 +445,16 @@ def evaluate_classifier(model, collection, split=None):
     }
 
 
+def _classes_of(collection):
+    """Say which classes a collection has."""
+    classes = list(map(str, collection.classes))
+    if not classes:
+        return "the collection has no labels"
+    rest = len(classes) - _MOST_NAMED
+    more = f" and {rest:,} more" if rest > 0 else ""
+    return f"the collection's classes are {', '.join(classes[:_MOST_NAMED])}{more}"
+
+
 def find_similar(
     model, collection, candidate, where=None, *, within_class=None, explain=False
 ):
@@ -491,6 +503,7 @@ def find_similar(
     picture, notes = _read_candidate(collection, candidate)
     known = candidate in collection
     positions, where = np.arange(len(collection)), dict(where or {})
+    asked, of_class = conditions(where), ""
     if where:
         positions = collection.where(**where)
     if within_class is not None:
@@ -500,15 +513,25 @@ def find_similar(
             f"classified as {answer['class']} (probability {answer['probability']:.2f})"
         )
         where["label"] = answer["class"]
-        of_class = collection.where(label=answer["class"])
-        positions = np.intersect1d(positions, of_class)
+        labeled = collection.where(label=answer["class"])
+        positions = np.intersect1d(positions, labeled)
+        of_class = (
+            f"the class {answer['class']!r}, which the model took "
+            f"{Path(candidate).name} for"
+        )
+        if not len(labeled):
+            raise ValueError(
+                f"No picture of {collection.path.name} has {of_class}; "
+                f"{_classes_of(collection)}."
+            )
     inside = known and collection.position(candidate) in positions
     if known and not inside:  # its rotated copies may still be there
         lineage = collection.table["lineage"].to_numpy()
         own = lineage[collection.position(candidate)]
         positions = positions[lineage[positions] != own]
     if not len(positions):
-        raise ValueError(f"No picture of {collection.path.name} has {where}.")
+        told = ", and ".join(filter(None, [asked, of_class]))
+        raise ValueError(f"No picture of {collection.path.name} has {told}.")
     searched = collection
     if where:
         searched = collection.to_frame("uint8", positions)

@@ -13,6 +13,7 @@ from geoimages import (
     find_similar,
     make_rocks,
 )
+from geoimages.collection.selection import Range
 
 
 def test_by_key_and_by_file(rocks, draw):
@@ -62,8 +63,18 @@ def test_neither_key_nor_file(rocks):
 
 
 def test_nothing_fits(rocks):
-    with pytest.raises(ValueError, match="No picture of rocks.h5 has"):
-        find_similar(PairwiseModel(), rocks, rocks.keys[0], {"label": "basalt"})
+    for where, told in (
+        ({"label": "basalt"}, "label=basalt"),
+        ({"label": ["basalt", "tuff"]}, "label=basalt or label=tuff"),
+        (
+            {"label": "basalt", "ledger_row": [Range(">3") & Range("<=9")]},
+            "label=basalt, and ledger_row>3 and ledger_row<=9",
+        ),
+        ({"ledger_row": "900.."}, "ledger_row=900.."),
+    ):
+        with pytest.raises(ValueError, match="No picture of") as error:
+            find_similar(PairwiseModel(), rocks, rocks.keys[0], where)
+        assert str(error.value) == f"No picture of rocks.h5 has {told}."
 
 
 def test_notes_say_what_was_compared_and_what_was_done_to_the_candidate(rocks, draw):
@@ -108,5 +119,17 @@ def test_within_the_class_that_a_classifier_tells(rocks, draw):
     assert sorted(found.index) == sorted(rocks.keys[rocks.labels == "marble"])
     assert "classified as marble (probability 0.75)" in found.attrs["notes"]
     of_gneiss = {"label": "gneiss"}
-    with pytest.raises(ValueError, match="No picture of rocks.h5 has"):
+    both = "has label=gneiss, and the class 'marble', which the model took photo.png"
+    with pytest.raises(ValueError, match=both):
         find_similar(model, rocks, path, of_gneiss, within_class=Marble())
+
+
+def test_a_class_that_the_collection_lacks(rocks, draw, monkeypatch):
+    path = draw("photo.png", size=(50, 90))
+    monkeypatch.setattr(Marble, "classes_", np.array(["gneiss", "basalt"]))
+    with pytest.raises(ValueError, match="No picture of") as error:
+        find_similar(PairwiseModel(), rocks, path, within_class=Marble())
+    assert str(error.value) == (
+        "No picture of rocks.h5 has the class 'basalt', which the model took photo.png "
+        f"for; the collection's classes are {', '.join(rocks.classes)}."
+    )

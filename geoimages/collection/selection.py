@@ -24,10 +24,11 @@ class Range:
     Raises
     ------
     ValueError
-        If the text is none of these.
+        If the text is none of these, or the first bound is greater than the second.
     """
 
     def __init__(self, text):
+        self.written = [text]
         bound, between = _BOUND.fullmatch(text), _FROM_TO.fullmatch(text)
         self.low, self.high, self.open_low, self.open_high = -math.inf, math.inf, 0, 0
         if bound and bound[1][0] == ">":
@@ -37,15 +38,16 @@ class Range:
         elif between and text != "..":
             self.low = float(between[1] or -math.inf)
             self.high = float(between[2] or math.inf)
+            if self.low > self.high:
+                raise ValueError(
+                    f"The range {text} is reversed, its first number is the greater; "
+                    f"write {between[2]}..{between[1]}."
+                )
         else:
             raise ValueError(f"{text!r} is not a range such as 10..14 or >12.")
 
     def __repr__(self):
-        if self.high == math.inf:
-            return f">{'' if self.open_low else '='}{self.low:g}"
-        if self.low == -math.inf:
-            return f"<{'' if self.open_high else '='}{self.high:g}"
-        return f"{self.low:g}..{self.high:g}"
+        return " and ".join(self.written)
 
     def overlap(self, start, stop):
         """Which intervals overlap the range: (n,), (n,) -> (n,) bool."""
@@ -56,6 +58,7 @@ class Range:
     def __and__(self, other):
         """Intersection of two ranges."""
         both = Range(">0")
+        both.written = self.written + other.written
         both.low, both.open_low = max(
             (self.low, self.open_low), (other.low, other.open_low)
         )
@@ -81,6 +84,24 @@ def parse_condition(text):
         )
     name, operator, value = match.groups()
     return name, value if operator == "=" else Range(f"{operator}{value}")
+
+
+def conditions(where):
+    """Write columns and their values as conditions: ``hole=BH9 or hole=BH12``."""
+    told = []
+    for name, value in where.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        parts = [v.written if isinstance(v, Range) else [str(v)] for v in values]
+        told.append(
+            " or ".join(
+                " and ".join(
+                    f"{name}{text}" if _BOUND.fullmatch(text) else f"{name}={text}"
+                    for text in part
+                )
+                for part in parts
+            )
+        )
+    return ", and ".join(told)
 
 
 def _as_range(name, value):

@@ -512,12 +512,14 @@ def test_where_takes_ranges_and_intervals(draw, tmp_path):
             assert [key[-1] for key in found] == list(expected), where
         with pytest.raises(ValueError, match="'depth' holds numbers, got 'deep'"):
             rocks.where(depth="deep")
+        with pytest.raises(ValueError, match="14..10 is reversed.* write 10..14"):
+            rocks.where(depth="14..10")
         with pytest.raises(ValueError, match="holds text, which has no range >3"):
             rocks.where(hole=Range(">3"))
     assert parse_condition("depth>12")[1].low == 12
     assert parse_condition("hole=a=b") == ("hole", "a=b")
     both = Range(">12") & Range("<=20")
-    assert str(both) == "12..20"
+    assert str(both) == ">12 and <=20"
     assert both.overlap(np.array([12, 13, 21]), np.array([12, 13, 21])).tolist() == [
         False,
         True,
