@@ -137,8 +137,8 @@ def learning_curve(model, *, figsize=(8, 3.4)):
     Returns
     -------
     figure : matplotlib.figure.Figure
-        The training loss, and the validation loss and score if available. Shading
-        marks the epochs whose weights were averaged.
+        The training loss, and the validation loss and score if available. A grey
+        band marks the last epochs, whose weights were averaged.
 
     Raises
     ------
@@ -162,7 +162,6 @@ def learning_curve(model, *, figsize=(8, 3.4)):
     if len(validation_loss):
         axes[0].plot(epochs, validation_loss, color=LINE_COLOR, label="validation")
     axes[0].set(ylabel="loss", ylim=(0, None))
-    axes[0].legend(frameon=False)
     if len(score):
         axes[1].plot(np.arange(1, len(score) + 1), score, color=LINE_COLOR)
         axes[1].set(ylabel="validation score")
@@ -171,8 +170,16 @@ def learning_curve(model, *, figsize=(8, 3.4)):
     for ax in axes:
         if averaged > 1:
             first = max(1, len(loss) - averaged + 1)
-            ax.axvspan(first, len(loss), color=MUTED_COLOR, alpha=0.15, linewidth=0)
+            ax.axvspan(
+                first,
+                len(loss),
+                color=MUTED_COLOR,
+                alpha=0.15,
+                linewidth=0,
+                label=f"weights averaged\n(last {len(loss) - first + 1} epochs)",
+            )
         ax.set(xlabel="epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False)
     return figure

@@ -32,6 +32,8 @@ def test_a_learning_curve_has_losses_and_the_score():
     )
     shaded = loss.patches[0].get_extents().transformed(loss.transData.inverted())
     assert (round(shaded.x0), round(shaded.x1)) == (5, 7)
+    names = [text.get_text() for text in loss.get_legend().get_texts()]
+    assert names == ["training", "validation", "weights averaged\n(last 3 epochs)"]
 
 
 def test_other_networks_have_a_learning_curve():
@@ -79,7 +81,20 @@ def test_activations_show_the_picture_and_a_map_of_each_filter(conv, pictures):
     assert len({ax.images[0].get_clim() for ax in figure.axes[1:]}) == 1
     rock = RockFeatures(n_filters=5).fit(pictures[0][:30])
     assert len(Plots.activations(rock, picture).axes) == 6
+    with pytest.raises(TypeError, match=r"path 'a.png'; read .* read_image\('a.png'\)"):
+        Plots.activations(conv, "a.png")
     with pytest.raises(ValueError, match="one picture of shape"):
         Plots.activations(conv, pictures[0])
     with pytest.raises(ValueError, match="has no learned filters"):
         Plots.activations(RockFeatures(conv=0).fit(pictures[0]), picture)
+
+
+def test_maps_have_the_numbers_of_their_filters(conv, pictures, monkeypatch):
+    maps = conv.feature_maps(pictures[0][:1])
+    maps[..., 3] = 0
+    monkeypatch.setattr(ConvFeatures, "feature_maps", lambda self, X: maps)
+    axes = Plots.activations(conv, pictures[0][0]).axes
+    told = [ax.get_xlabel() for ax in axes]
+    assert told == ["picture", "0", "1", "2", "3: none", "4", "5", "6", "7"]
+    assert axes[4].images[0].get_cmap() != axes[5].images[0].get_cmap()
+    assert [ax.get_xlabel() for ax in Plots.filters(conv).axes] == list("01234567")
