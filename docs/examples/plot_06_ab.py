@@ -29,8 +29,8 @@ result = compare(models, 120, X=rocks, ks=(1, 10), full=False, random_state=0)
 print(result.verdict)
 
 # %%
-# Left: scores with intervals. Middle: paired differences (hollow if not significant).
-# Right: overlap of the answers.
+# Left: scores with intervals. Middle: paired differences (hollow if not certain after
+# the correction for the number of pairs). Right: overlap of the answers.
 
 Plots.comparison(result)
 

@@ -13,6 +13,21 @@ def _listed(parts):
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if parts[1:] else parts)
 
 
+def _doubt(pair, lead, low, high, n_pairs):
+    """Say why a lead is not certain; its interval, that of one pair, may exclude 0."""
+    chance = _chance(pair["p_corrected"])
+    if low <= 0:
+        return (
+            f"the true difference lies between {low:.3f} and {high:.3f}, and one this "
+            f"large occurs {chance}"
+        )
+    corrected = f", corrected for {n_pairs} pairs," if n_pairs > 1 else ""
+    return (
+        f"the lead of {lead:.3f} ({low:.3f} to {high:.3f} for this pair alone) is not "
+        f"certain, as by the paired test{corrected} one this large occurs {chance}"
+    )
+
+
 def labeled_verdict(scores, differences, measure, n_queries, confidence):
     """Say which model is better, by the tables of a `Comparison`."""
     means = scores[scores["measure"] == measure].set_index("model")["mean"]
@@ -28,15 +43,13 @@ def labeled_verdict(scores, differences, measure, n_queries, confidence):
             pair = rows.loc[(other, best)]
             low, high = -pair["high"], -pair["low"]
         p_value, text = pair["p_corrected"], f"{other} ({means[other]:.3f})"
+        lead = means[best] - means[other]
         if p_value < 1 - confidence:
-            lead = means[best] - means[other]
             sure.append(f"{text} by {lead:.3f} ({low:.3f} to {high:.3f})")
             p_values.append(p_value)
         else:
-            unsure.append(
-                f"{text}: the true difference lies between {low:.3f} and {high:.3f}, "
-                f"and one this large occurs {_chance(p_value)}"
-            )
+            doubt = _doubt(pair, lead, low, high, len(rows))
+            unsure.append(f"{text}: {doubt}")
     intervals = f"{100 * confidence:g} % intervals"
     if not unsure:
         each = "Such a lead" if len(sure) == 1 else "The least significant lead"

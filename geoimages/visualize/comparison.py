@@ -134,7 +134,12 @@ def _draw_differences(ax, result, measures, pairs):
         )
     ax.axvline(0, color=MUTED_COLOR, linewidth=1)
     _rows(ax, [""] * len(measures))
-    ax.set(xlabel="paired difference (hollow: not significant)", title="Differences")
+    n_pairs = len(result.overlap[["model", "other"]].drop_duplicates())
+    hollow = "hollow: not certain"
+    if n_pairs > 1:
+        hollow += f" after the correction for {n_pairs} pairs"
+    ax.plot([], [], " ", label=hollow)
+    ax.set(xlabel="paired difference", title="Differences")
 
 
 def _draw_overlap(ax, result, pairs):
@@ -173,9 +178,9 @@ def comparison(result, measures=None, *, figsize=None):
     Returns
     -------
     figure : matplotlib.figure.Figure
-        Scores, paired differences (hollow if not significant) and overlap, with their
-        intervals; without labels only the overlap. For more than three models, the
-        differences from the best one.
+        Scores, paired differences (hollow if not certain after the correction for the
+        number of pairs) and overlap, with their intervals; without labels only the
+        overlap. For more than three models, the differences from the best one.
 
     Raises
     ------
@@ -199,7 +204,7 @@ def comparison(result, measures=None, *, figsize=None):
         measures = _shown_measures(result, measures)
         lines = max(lines, len(measures))
     per_line = 0.2 + 0.13 * max(len(result.models), len(pairs))
-    legend = 0.2 * max(len(result.models), len(pairs))
+    legend = 0.2 * max(len(result.models), len(pairs) + labeled)
     size = figsize or (12 if labeled else 7, 2 + legend + per_line * lines)
     figure = new_figure(figsize=size, layout="constrained")
     width = int(size[0] * 10.5)

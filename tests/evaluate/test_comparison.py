@@ -215,6 +215,29 @@ def test_the_verdict_says_when_nothing_is_significant():
     )
 
 
+def test_the_verdict_does_not_contradict_its_intervals():
+    rows = [
+        difference("a", "b", 0.19, 0.16, 0.14),
+        difference("a", "c", 0.3, 0.02, 0.001),
+        difference("b", "c", 0.11, 0.02, 0.001),
+    ]
+    told = labeled_verdict(
+        scores(a=0.5, b=0.31, c=0.2), pd.DataFrame(rows), "mAP", 10, 0.95
+    )
+    why = (
+        "the lead of 0.190 (0.030 to 0.350 for this pair alone) is not certain, as by "
+    )
+    why += (
+        "the paired test, corrected for 3 pairs, one this large occurs by chance about "
+    )
+    why += "once in 7 times"
+    assert f"is better than b (0.310): {why}. It is" in told
+    alone = labeled_verdict(
+        scores(a=0.5, b=0.31), pd.DataFrame(rows[:1]), "mAP", 10, 0.95
+    )
+    assert alone.endswith(f"{why.replace(', corrected for 3 pairs,', '')}.")
+
+
 def test_the_measure_of_thelabeled_verdict(models, queries, result):
     assert result.measure == "precision@5"
     other = compare(models, *queries, ks=(1, 5), measure="MAP@R")

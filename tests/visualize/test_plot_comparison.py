@@ -53,6 +53,7 @@ def test_scores_differences_and_overlap(result, tmp_path):
     table = result.table().loc[rows_of(scores)]
     np.testing.assert_allclose(marks[:, 0], table[better] - table[worse], atol=1e-12)
     assert marks[0, 0] >= 0
+    assert legend(differences)[1:] == ["hollow: not certain"]
     assert rows_of(overlap) == ["Jaccard@1", "Jaccard@5", "RBO"]
     (marks,) = points(overlap)
     np.testing.assert_allclose(marks[:, 0], result.overlap["mean"])
@@ -85,7 +86,8 @@ def test_of_many_models_the_best_is_compared_with_each(models):
     figure = Plots.comparison(result)
     means = result.table().loc["precision@5"]
     assert len(legend(figure.axes[0])) == 4
-    pairs = legend(figure.axes[1])
+    *pairs, hollow = legend(figure.axes[1])
+    assert hollow == "hollow: not certain after the correction for 6 pairs"
     assert len(pairs) == 3
     assert all(pair.startswith(f"{means.idxmax()} − ") for pair in pairs)
 
