@@ -25,14 +25,18 @@ def _sweep(folder):
                 left.unlink()
 
 
-def _name(error, temporary, path):
-    """Name the target file in an error about the temporary one."""
-    if error.filename and Path(error.filename) == temporary:
-        error.filename, error.filename2 = str(path), None
-    error.args = tuple(
-        arg.replace(str(temporary), str(path)) if isinstance(arg, str) else arg
-        for arg in error.args
-    )
+def _named(error, temporary, path):
+    """Return an error about the temporary file as one about the target, on one line."""
+    about = " ".join(str(part) for part in (*error.args, error.filename))
+    if str(temporary) not in about:
+        return error
+    why = os.strerror(error.errno) if error.errno else str(error)
+    why = why.replace(str(temporary), str(path))
+    if not temporary.exists():
+        why = f"its folder {path.parent.absolute()} takes no new files ({why})"
+    named = type(error)(f"{path} cannot be written: {why}; name another place.")
+    named.errno = error.errno
+    return named
 
 
 @contextlib.contextmanager
@@ -69,8 +73,10 @@ def atomic_path(path):
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        _name(error, temporary, path)
-        raise
+        named = _named(error, temporary, path)
+        if named is error:
+            raise
+        raise named from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -38,6 +38,22 @@ def test_an_error_names_the_file_asked_for(tmp_path, error):
     assert ".part" not in str(caught.value)
 
 
+def test_a_folder_that_takes_no_files_is_named():
+    path = "/proc/a.skops"
+    if not os.path.isdir("/proc/self"):
+        pytest.skip("needs /proc")
+    with (
+        pytest.raises(OSError, match="its folder /proc takes no new files") as caught,
+        atomic_path(path) as part,
+        open(part, "wb"),
+    ):
+        pass
+    assert str(caught.value).startswith("/proc/a.skops cannot be written: ")
+    assert "None" not in str(caught.value)
+    assert "Errno" not in str(caught.value)
+    assert caught.value.errno
+
+
 def test_a_missing_folder_is_named(tmp_path):
     with (
         pytest.raises(FileNotFoundError, match="its folder does not exist"),

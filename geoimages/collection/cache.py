@@ -119,7 +119,8 @@ class FeatureCache:
                 opened.write(json.dumps(about).encode() + b"\n")
                 rows.tofile(opened)
         except OSError as error:  # a read-only folder, a full disk
-            self.notes.append(f"The features ({size}) could not be kept: {error}.")
+            why = os.strerror(error.errno) if error.errno else str(error).rstrip(".")
+            self.notes.append(f"The features ({size}) could not be kept: {why}.")
             return
         self.notes.append(f"Kept the features in {file.name} ({size}).")
         kept = [(other, other.stat().st_size) for other in self.files()]

@@ -140,7 +140,7 @@ def test_where_nothing_can_be_written_it_goes_on_without(path, pca, monkeypatch)
     monkeypatch.setattr("os.replace", refuse)
     with Collection(path, "r+") as rocks:
         assert rocks.features(pca).shape == (120, 3)
-        assert "could not be kept: [Errno 13] Permission denied" in rocks.cache.notes[0]
+        assert rocks.cache.notes[0].endswith("could not be kept: Permission denied.")
     assert names_beside(path) == []
 
 
