@@ -565,7 +565,7 @@ def _read_candidate(collection, candidate):
     if had == size:
         return image, []
     note = (
-        f"{Path(candidate).name} was resized from {had[0]} × {had[1]} to "
+        f"resized {Path(candidate).name} from {had[0]} × {had[1]} to "
         f"{size[0]} × {size[1]} pixels ({collection.fit})"
     )
     return resize_image(image, size, collection.fit), [note]

@@ -85,7 +85,7 @@ def test_notes_say_what_was_compared_and_what_was_done_to_the_candidate(rocks, d
     notes = find_similar(PairwiseModel(4), rocks, path).attrs["notes"]
     assert notes == [
         "compared 60 pictures: pixels, correlation",
-        "photo.png was resized from 50 × 90 to 28 × 28 pixels (crop)",
+        "resized photo.png from 50 × 90 to 28 × 28 pixels (crop)",
     ]
 
 

@@ -94,7 +94,7 @@ def features_options(default="pixels"):
 PRESET = click.option(
     "--preset",
     metavar="NAME",
-    help="Input format of the network in --features net.onnx, such as resnet50.",
+    help="Input format of a network (net.onnx), such as resnet50.",
 )
 COLOR = click.option(
     "--color",
