@@ -140,6 +140,12 @@ def verify(file):
     click.echo(f"{file} is whole.")
 
 
+def _shortened(text, most=60):
+    """Text on one line, cut where it is long."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 @cli.command()
 @COLLECTION
 @click.option("--clear", is_flag=True, help="Delete the files; they cost time only.")
@@ -155,6 +161,8 @@ def cache(collection, clear, form):
         table = pd.DataFrame(
             rocks.cache.describe(), columns=["file", "features", "bytes"]
         )
+    if form is None:
+        table["features"] = table["features"].map(_shortened)
     if len(table) or form:
         print_table(table, form)
     else:

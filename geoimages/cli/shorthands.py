@@ -28,7 +28,7 @@ def check_features(name):
 
 def _saved_features(path):
     """Return the fitted features of a saved model."""
-    from sklearn.frozen import FrozenEstimator
+    from .saved import SavedFeatures
 
     model = gi.load(path)
     if not hasattr(model, "transform"):
@@ -38,7 +38,7 @@ def _saved_features(path):
             f"{path} holds a {type(model).__name__} that compares pixels; use "
             "'pixels', or a model with features."
         )
-    return FrozenEstimator(model)
+    return SavedFeatures(model, path)
 
 
 def make_features(name="pixels", color=None, preset=None):

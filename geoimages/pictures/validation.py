@@ -61,15 +61,23 @@ def _match_channels(images, channels):
     return images
 
 
+class OtherSizeError(ValueError):
+    """Pictures of another shape than fitted: `given` and `expected`."""
+
+    def __init__(self, given, expected):
+        self.given, self.expected = given, expected
+        super().__init__(
+            f"Pictures are {_times(given)}, expected {_times(expected)}; resize them "
+            "first (geoimages.resize_image)."
+        )
+
+
 def _flatten(images, expected):
     """Flatten (n, h, w, c) pictures after checking their shape."""
     if expected is not None:
         images = _match_channels(images, expected[2])
         if images.shape[1:] != expected:
-            raise ValueError(
-                f"Pictures are {_times(images.shape[1:])}, expected "
-                f"{_times(expected)}; resize them first (geoimages.resize_image)."
-            )
+            raise OtherSizeError(images.shape[1:], expected)
     return images.reshape(len(images), math.prod(images.shape[1:])), images.shape[1:]
 
 

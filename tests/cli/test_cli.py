@@ -292,6 +292,61 @@ def test_features_of_a_saved_model_and_of_a_network(run, rocks, tmp_path):
         assert code == 0, err
 
 
+def test_features_of_a_saved_model_are_named_after_its_file(run, rock_zip, tmp_path):
+    path, model = tmp_path / "rocks.h5", tmp_path / "model.skops"
+    run("etl", rock_zip, "-o", path)
+    with Collection(path) as rocks:
+        save(make_features("color").fit(rocks), model)
+        key = rocks.keys[0]
+    _, _, err = run("similar", path, key, "--features", model)
+    assert "Compared 60 pictures: features of model.skops, correlation." in err
+    assert "features of model.skops" in run("cache", path)[1]
+
+
+def test_long_names_of_kept_features_are_cut(run, rock_zip, tmp_path):
+    path = tmp_path / "rocks.h5"
+    run("etl", rock_zip, "-o", path)
+    with Collection(path, "r+") as rocks:
+        rocks.cache.write("0" * 64, np.zeros((60, 2)), "Long(" + 30 * "name, " + ")")
+    assert max(map(len, run("cache", path)[1].splitlines())) < 110
+    assert len(json.loads(run("cache", path, "--json")[1])[0]["features"]) > 180
+
+
+@pytest.mark.parametrize("where", [[], ["--where", "label=marble"]])
+def test_a_saved_model_of_another_size_is_named(run, rocks, rock_zip, tmp_path, where):
+    path, model = tmp_path / "small.h5", tmp_path / "model.skops"
+    run("etl", rock_zip, "-o", path, "--size", 20, 24)
+    with Collection(path) as small:
+        save(make_features("color").fit(small), model)
+    commands = [["similar", rocks.path, rocks.keys[0], *where]]
+    if not where:
+        commands += [["map", rocks.path, "--plot", tmp_path / "a.png"]]
+        commands += [["elbow", rocks.path], ["compare", rocks.path]]
+    for command in commands:
+        option = "--features", model
+        if command[0] == "compare":
+            option = "--models", f"pairwise,{model}"
+        code, _, err = run(*command, *option)
+        assert (code, err) == (
+            2,
+            "Error: The pictures are 28 × 28, model.skops was fitted on 20 × 24; create "
+            "the collection with 'geoimages etl --size 20 24'.\n",
+        )
+
+
+def test_the_name_of_a_resized_file_is_printed_as_it_is(run, rocks, draw):
+    _, _, err = run("similar", rocks.path, draw("again.png", size=(50, 70)))
+    assert "Resized again.png from 50 × 70" in err
+    assert "Again.png" not in err
+
+
+@pytest.mark.parametrize("command", ["vote", "compare"])
+def test_help_names_only_options_there_are(run, command):
+    _, out, _ = run(command, "--help")
+    assert "--preset" in out
+    assert "--features" not in out
+
+
 def test_features_of_a_network(run, rocks, tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
