@@ -204,6 +204,9 @@ class _Converter:
 
     def __call__(self, box):
         part = self.image.crop(box)
+        if part.mode == "1" and self.key is not None:  # early Pillow drops the key
+            part = part.convert("L")
+            part.info["transparency"] = min(255, self.key * 255)
         if self.low is None and not part.mode.startswith(("I", "F")):
             masked = part.has_transparency_data
             return np.asarray(part.convert("RGBA" if masked else "RGB"))

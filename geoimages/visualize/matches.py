@@ -186,8 +186,8 @@ def plot_matches(matches, metadata, candidate=None, *, figsize=None):
                 caption.append("not found again")
             shown = gallery.picture(shown, like=group.index[0])
             panels.append((shown, caption, CANDIDATE_COLOR, None))
-        parts = group[blocks].fillna(0).to_dict("records")
-        for (key, row), part in zip(group.iterrows(), parts, strict=True):
+        for key, row in group.iterrows():
+            part = row[blocks].astype(float).fillna(0).to_dict()
             caption = _caption(gallery.name(key), row)
             panels.append((gallery.image(key), caption, None, part))
         rows.append(panels)
