@@ -1,0 +1,56 @@
+"""Fisher vectors.
+
+References
+----------
+.. [1] Perronnin, Sanchez & Mensink, "Improving the Fisher kernel for large-scale image
+   classification", ECCV 2010.
+"""
+
+import numpy as np
+
+from .planes import halve
+
+
+def halve_colors(images, mask=None):
+    """Average 2 x 2 blocks of colors by `halve`: (n, h, w, c) -> (n, h // 2, w // 2, c),
+    mask.
+    """
+    planes = [halve(images[..., c], mask) for c in range(images.shape[3])]
+    return np.stack([plane for plane, _ in planes], axis=3), planes[0][1]
+
+
+def fisher_vectors(rows, inside, weights, means, precisions):
+    """Improved Fisher vectors [1]_ of m rows a picture: (n, m, d), (n, m) bool, (k,),
+    (k, d) twice -> (n, 2 k d).
+
+    With the posteriors q of a mixture of Gaussians, the gradients by mean and deviation
+    are the averages of ``q (x - mean) / deviation / sqrt(weight)`` and of ``q ((x -
+    mean)^2 / variance - 1) / sqrt(2 weight)``. Both follow from the sums of q, q x and
+    q x^2. Signed square roots and a length of 1 make them comparable.
+    """
+    n, d = len(rows), rows.shape[2]
+    flat = rows.reshape(-1, d)
+    squares = flat * flat
+    # log N(x) but for the terms that all Gaussians share
+    bias = (
+        np.log(weights) + (np.log(precisions) - means * means * precisions).sum(1) / 2
+    )
+    logit = flat @ (means * precisions).T - squares @ (precisions.T / 2) + bias
+    logit -= logit.max(axis=1, keepdims=True)
+    posterior = np.exp(logit)
+    posterior /= posterior.sum(axis=1, keepdims=True)
+    share = inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
+    posterior *= share.reshape(-1, 1).astype(np.float32)
+    posterior = posterior.reshape(n, -1, len(weights)).transpose(0, 2, 1)
+    zeroth = posterior.sum(axis=2)[..., None]
+    first, second = posterior @ rows, posterior @ squares.reshape(rows.shape)
+    by_mean = (first - means * zeroth) * np.sqrt(precisions)
+    by_deviation = (
+        second - 2 * means * first + means**2 * zeroth
+    ) * precisions - zeroth
+    by_deviation *= np.float32(np.sqrt(0.5))
+    out = np.stack([by_mean, by_deviation], axis=1) / np.sqrt(weights)[:, None]
+    out = out.reshape(n, -1)
+    out = np.sign(out) * np.sqrt(np.abs(out))
+    length = np.linalg.norm(out, axis=1, keepdims=True)
+    return out / np.maximum(length, np.float32(1e-12))
