@@ -1,10 +1,17 @@
 """Files appear whole or not at all."""
 
+import errno
 import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 
+import h5py
 import pytest
 
-from geoimages.files import atomic_path, progress
+from geoimages.files import QuietFile, atomic_path, locked, progress
 
 
 def test_the_file_appears_at_the_end(tmp_path):
@@ -52,6 +59,97 @@ def test_a_folder_that_takes_no_files_is_named():
     assert "None" not in str(caught.value)
     assert "Errno" not in str(caught.value)
     assert caught.value.errno
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EDQUOT])
+def test_a_failed_write_names_the_file_and_the_reason(tmp_path, code):
+    path = tmp_path / "a.h5"
+    path.write_text("old")
+    with pytest.raises(OSError, match="cannot be written") as caught, atomic_path(path):
+        raise OSError(code, os.strerror(code))
+    assert str(caught.value) == (
+        f"{path} cannot be written: {os.strerror(code)}; name another place; the old "
+        "file is unchanged."
+    )
+    assert caught.value.errno == code
+    assert path.read_text() == "old"
+
+
+def test_a_file_that_cannot_be_read_is_not_blamed_on_the_target(tmp_path):
+    error = OSError(errno.EIO, os.strerror(errno.EIO), "/media/photo.jpg")
+    with pytest.raises(OSError, match="photo.jpg") as c, atomic_path(tmp_path / "a"):
+        raise error
+    assert c.value is error
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_hdf5_sees_no_error_of_writing(capfd):
+    """It goes on after one, fails to close, and complains on its own."""
+    with (
+        pytest.raises(OSError, match="No space left") as caught,
+        QuietFile("/dev/full") as disk,
+    ):
+        for _ in range(2):
+            with h5py.File(disk, "w") as file:
+                file["a"] = range(10_000)
+        with pytest.raises(OSError, match="No space left"):
+            disk.check()
+    assert caught.value.errno == errno.ENOSPC
+    assert capfd.readouterr() == ("", "")
+
+
+HOLD = """
+import sys, time
+from geoimages.files import locked
+with locked(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds tmp_path / "rocks.h5" for writing."""
+    path = tmp_path / "rocks.h5"
+    command = [sys.executable, "-c", HOLD, path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.kill()
+
+
+def test_the_second_writer_is_told_who_holds_the_file(tmp_path, holder):
+    path = tmp_path / "rocks.h5"
+    with pytest.raises(BlockingIOError) as caught, locked(path):
+        pass
+    who = f"process {holder.pid} on {socket.gethostname()} since {time.strftime('%Y')}"
+    assert str(caught.value).startswith(f"{path} is being written by {who}-")
+    with locked(tmp_path / "others.h5") as held:
+        assert held
+
+
+def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path, holder):
+    path, lock = tmp_path / "rocks.h5", tmp_path / ".rocks.h5.lock"
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert lock.exists()
+    with locked(path) as held:
+        assert held
+        assert f'"pid": {os.getpid()}' in lock.read_text()
+        same = f"process {os.getpid()} on"
+        with pytest.raises(BlockingIOError, match=same), locked(path):
+            pass
+    assert not lock.exists()
+
+
+def test_without_locks_files_are_written_all_the_same(tmp_path, monkeypatch):
+    def refuse(file):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("geoimages.files._try_lock", refuse)
+    with locked(tmp_path / "rocks.h5") as held:
+        assert not held
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_folder_is_named(tmp_path):

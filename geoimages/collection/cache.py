@@ -117,7 +117,7 @@ class FeatureCache:
         try:
             with atomic_path(file) as temporary, open(temporary, "wb") as opened:
                 opened.write(json.dumps(about).encode() + b"\n")
-                rows.tofile(opened)
+                opened.write(rows.data)  # tofile does not say what went wrong
         except OSError as error:  # a read-only folder, a full disk
             why = os.strerror(error.errno) if error.errno else str(error).rstrip(".")
             self.notes.append(f"The features ({size}) could not be kept: {why}.")

@@ -1,16 +1,16 @@
 """Writing a collection: from a folder or zip of pictures, or from arrays."""
 
-import contextlib
 import hashlib
 import os
 from collections import Counter
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from ..files import atomic_path, progress
+from ..files import QuietFile, atomic_path, locked, progress
 from ..pictures.reading import ImageReadError, read_image
 from ..pictures.resizing import FITS, check_size, resize_image
 from .checking import crc_of_attributes, crc_of_pictures
@@ -25,7 +25,6 @@ _WRITE_BYTES = 1 << 21
 _LOOKED_AT = 100  # files, to choose a size
 _MOST_ALIKE = 0.5  # a size of more than this share makes the others exceptions
 _LARGEST_SIDE = 224  # pixels; what features and pretrained networks work at
-_INDEX_BYTES = 72  # that the .h5 file takes to find one picture, at most
 _SKIPPED = {"status": "skipped", "reason": "not-sampled"}
 _REFUSED = {"status": "refused"}
 _HIDDEN = _REFUSED | {
@@ -35,71 +34,114 @@ _HIDDEN = _REFUSED | {
 _NO_PICTURE = _REFUSED | {"reason": "not-a-picture", "detail": "by its name"}
 
 
-class _Writer:
+class _SeemsNew:
+    """A file that seems empty until it is written to, as HDF5 expects of a new one."""
+
+    def __init__(self, disk):
+        self._disk, self._is_new = disk, True
+
+    def __getattr__(self, name):
+        return getattr(self._disk, name)
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        if self._is_new and whence == os.SEEK_END:
+            whence = os.SEEK_SET
+        return self._disk.seek(offset, whence)
+
+    def write(self, data):
+        self._is_new = False
+        return self._disk.write(data)
+
+
+def _create_images(disk, shape):
+    """Begin an .h5 file with a dataset whose values are, or will be, written apart.
+
+    Returns
+    -------
+    file : h5py.File
+    start : int
+        The byte at which the values begin, whatever their number.
+    """
+    file = h5py.File(_SeemsNew(disk), "w")
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_layout(h5py.h5d.CONTIGUOUS)
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    layout.set_obj_track_times(False)  # the same pictures give the same bytes
+    space = h5py.h5s.create_simple(shape)
+    images = h5py.h5d.create(file.id, b"images", h5py.h5t.STD_U8LE, space, layout)
+    return file, images.get_offset()
+
+
+class Writer:
     """A collection in the making: pictures go in one by one.
 
-    What is known of them follows them at the end, so that nothing lies between them.
+    They are written where HDF5 will look for them, in one piece, as plain bytes; at the
+    end HDF5 writes what stands before and after them. So a killed run leaves pictures
+    that can be found again, and HDF5, which goes on after a failed write, sees none.
+
+    Parameters
+    ----------
+    disk : QuietFile
+        The file.
+    image_shape : tuple of int
+        (height, width, channels).
     """
 
-    def __init__(self, file, image_shape):
-        self.file = file
-        self.images = file.create_dataset(
-            "images",
-            (0, *image_shape),
-            np.uint8,
-            maxshape=(None, *image_shape),
-            chunks=(1, *image_shape),
-        )
+    def __init__(self, disk, image_shape):
+        self.disk, self.image_shape = disk, tuple(image_shape)
+        file, self.start = _create_images(BytesIO(), (1, *self.image_shape))
+        file.close()
+        disk.seek(self.start)
         self.pictures = Columns({"keys": TEXT, "labels": TEXT} | PICTURES)
         self.ledger = Columns(LEDGER)
-        capacity = max(1, _WRITE_BYTES // int(np.prod(image_shape)))
-        self.block = np.empty((capacity, *image_shape), np.uint8)
-        self.filled, self.checksums = 0, []
+        self.n_bytes = int(np.prod(self.image_shape))  # of a picture
+        self.block = np.empty(
+            (max(1, _WRITE_BYTES // self.n_bytes), *self.image_shape), np.uint8
+        )
+        self.filled, self.checksums, self.n = 0, [], 0
 
     def add(self, image, **row):
+        """Append a picture and what is known of it."""
         self.block[self.filled] = image
-        self.filled += 1
+        self.filled, self.n = self.filled + 1, self.n + 1
         self.pictures.append(row)
         if self.filled == len(self.block):
-            self._flush()
+            self.flush()
 
-    def _flush(self):
-        start = len(self.images)
-        self.images.resize(start + self.filled, axis=0)
+    def flush(self):
+        """Write the pictures held back."""
         if self.filled:
             images = self.block[: self.filled]
-            self.images[start:] = images
+            self.disk.write(images.data)
+            self.disk.check()
             self.checksums.append(crc_of_pictures(images))
             self.filled = 0
 
-    def finish(self, **attributes):
-        self._flush()
-        self.pictures.write(self.file, ("keys", "labels"))
-        self.pictures.write(self.file.create_group("pictures"), PICTURES)
-        self.ledger.write(self.file.create_group("ledger"), LEDGER)
-        checksums = np.concatenate([np.empty(0, np.uint32), *self.checksums])
-        write_column(self.file.create_group("checksums"), "images", checksums)
-        attributes |= {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "created_by": f"geoimages {version('geoimages')}",
-        }
-        attributes = {name: value for name, value in attributes.items() if value != ""}
-        for name, value in attributes.items():
-            is_text = isinstance(value, str)
-            self.file.attrs[name] = np.bytes_(value.encode()) if is_text else value
-        self.file.attrs["crc32"] = crc_of_attributes(attributes)
-
-
-@contextlib.contextmanager
-def _writer(path, image_shape, most):
-    """Open a file for a number of pictures at most: a `_Writer`.
-
-    They can be mapped in one piece, as where each one lies has its room before them.
-    """
-    room = (1 << 14) + _INDEX_BYTES * most
-    with h5py.File(path, "w", rdcc_nbytes=0, meta_block_size=room) as file:
-        yield _Writer(file, image_shape)
+    def finish(self, write_more=None, **attributes):
+        """Write everything else; `write_more` is called with the .h5 file."""
+        self.flush()
+        file, start = _create_images(self.disk, (self.n, *self.image_shape))
+        with file:
+            if start != self.start:
+                raise RuntimeError(f"pictures at byte {self.start} instead of {start}")
+            self.pictures.write(file, ("keys", "labels"))
+            self.pictures.write(file.create_group("pictures"), PICTURES)
+            self.ledger.write(file.create_group("ledger"), LEDGER)
+            checksums = np.concatenate([np.empty(0, np.uint32), *self.checksums])
+            write_column(file.create_group("checksums"), "images", checksums)
+            attributes |= {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "created_by": f"geoimages {version('geoimages')}",
+            }
+            attributes = {name: v for name, v in attributes.items() if v != ""}
+            for name, value in attributes.items():
+                is_text = isinstance(value, str)
+                file.attrs[name] = np.bytes_(value.encode()) if is_text else value
+            file.attrs["crc32"] = crc_of_attributes(attributes)
+            if write_more is not None:
+                write_more(file)
 
 
 def _why_none(reasons, row):
@@ -322,7 +364,7 @@ def write_source(
             "(--metadata CSV)."
         )
     table = None if metadata is None else Metadata(metadata, label)
-    with open_source(source) as opened, atomic_path(path) as temporary:
+    with open_source(source) as opened, locked(path), atomic_path(path) as temporary:
         entries = opened.entries
         labels, labels_from = _find_labels(entries, table, label_from)
         chosen, original = _choose(entries, labels, sample, random_state)
@@ -338,12 +380,12 @@ def write_source(
                 f"Rotated copies of {size[0]} × {size[1]} pictures have another "
                 "shape; give a square size."
             )
-        most = int(chosen.sum()) * (1 + len(ROTATIONS) if rotate else 1)
         read = _read_entries(
             opened, entries, chosen, size, fit if given or because else None, **options
         )
         bar = progress(read, desc="reading pictures", total=len(entries), unit="file")
-        with _writer(temporary, (*size, 4 if alpha else 3), most) as writer:
+        with QuietFile(temporary) as disk:
+            writer = Writer(disk, (*size, 4 if alpha else 3))
             rows = []  # of the ledger, one for each picture written
             for i, (image, row) in enumerate(bar):
                 writer.ledger.append(row)
@@ -370,14 +412,13 @@ def write_source(
                     "that can be read; nothing was written."
                 )
             writer.finish(
+                None if table is None else lambda file: table.write(file, rows),
                 source=Path(source).name,
                 fit=fit,
                 sized=given or bool(because),
                 size_because=because,
                 labels_from=labels_from,
             )
-            if table is not None:
-                table.write(writer.file, rows)
 
 
 def write_arrays(path, images, labels, keys):
@@ -413,9 +454,11 @@ def write_arrays(path, images, labels, keys):
         for key, original in zip(keys, lineage_of(keys), strict=True)
     ]
     with (
+        locked(path),
         atomic_path(path) as temporary,
-        _writer(temporary, images.shape[1:], len(images)) as writer,
+        QuietFile(temporary) as disk,
     ):
+        writer = Writer(disk, images.shape[1:])
         for i, (image, key, label) in enumerate(zip(images, keys, labels, strict=True)):
             sha256 = hashlib.sha256(np.ascontiguousarray(image)).hexdigest()
             row = {"path": "", "status": "kept", "sha256": sha256}

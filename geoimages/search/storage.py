@@ -102,7 +102,7 @@ def save_index(engine, path):
         file.write(len(text).to_bytes(8, "little") + text)
         for name, array in arrays.items():
             file.seek(8 + len(text) + header[name]["data_offsets"][0])
-            array.tofile(file)
+            file.write(array.data)  # tofile does not say what went wrong
 
 
 def _checksum(array):

@@ -21,7 +21,8 @@ from geoimages import (
     write_rocks,
 )
 from geoimages.collection.selection import Range, parse_condition
-from geoimages.collection.writing import _writer
+from geoimages.collection.writing import Writer
+from geoimages.files import QuietFile
 from geoimages.pictures.resizing import resize_image
 
 
@@ -29,7 +30,7 @@ def test_the_zip_becomes_a_collection(rocks, rock_zip):
     assert len(rocks) == 60
     assert rocks.image_shape == (28, 28, 3)
     assert rocks.images.dtype == np.uint8
-    assert rocks.images.chunks == (1, 28, 28, 3)
+    assert rocks.images.chunks is None  # in one piece
     assert sorted(rocks.classes) == list(rocks.classes)
     assert len(rocks.classes) == 6
     with zipfile.ZipFile(rock_zip) as archive:
@@ -784,16 +785,17 @@ def test_a_killed_run_leaves_the_old_file(rock_zip, tmp_path):
 
 
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
-    with _writer(tmp_path / "a.h5", (200, 200, 3), 500) as writer:
-        held = []
+    with QuietFile(tmp_path / "a.h5") as disk:
+        writer, held = Writer(disk, (200, 200, 3)), []
         for i in range(500):
             image = np.full((200, 200, 3), i % 256, np.uint8)
-            writer.add(image, keys=f"a.{i}", labels="a")
+            writer.add(image, keys=f"a.{i}", labels="a", sha256=f"{i}")
             held.append(writer.block.nbytes)
         writer.finish()
         assert max(held) <= 1 << 21
-        assert len(writer.file["images"]) == 500
-        assert writer.file["images"][300, 0, 0, 0] == 300 % 256
+    with Collection(tmp_path / "a.h5") as rocks:
+        assert len(rocks) == 500
+        assert rocks[300][0, 0, 0] == 300 % 256
 
 
 def test_repr_counts_the_classes(rocks):
