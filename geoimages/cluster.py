@@ -262,13 +262,14 @@ class KMeansModel(UpdatableModel):
         exclude="lineage",
         orientation=None,
         explain=False,
+        among=None,
         clusters_searched=None,
     ):
         """Find the pictures most similar to each candidate in its nearest clusters.
 
         Parameters
         ----------
-        X, k_candidates, dist_metric, exclude, orientation, explain
+        X, k_candidates, dist_metric, exclude, orientation, explain, among
             As in `PairwiseModel.predict`.
         clusters_searched : int, optional
             Number of clusters to search; overrides the model's for this call.
@@ -293,6 +294,7 @@ class KMeansModel(UpdatableModel):
             exclude,
             orientation,
             explain,
+            among,
             clusters_searched=clusters_searched,
         )
 

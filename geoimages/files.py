@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import time
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 
@@ -284,6 +285,51 @@ def locked(path):
         file.close()
 
 
+_LISTENER = ContextVar("listener", default=None)
+
+
+class _Told:
+    """A progress bar that calls a function instead of drawing."""
+
+    def __init__(self, iterable, desc, total, tell):
+        self.iterable, self.desc, self.tell, self.n = iterable, desc, tell, 0
+        self.total = total
+        if total is None and hasattr(iterable, "__len__"):
+            self.total = len(iterable)
+
+    def __iter__(self):
+        for item in self.iterable:
+            yield item
+            self.update()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def update(self, n=1):
+        self.n += n
+        self.tell(self.desc, self.n, self.total)
+
+
+@contextlib.contextmanager
+def listening(tell):
+    """Have a function told of all progress in this thread, instead of drawing bars.
+
+    Parameters
+    ----------
+    tell : callable
+        Called with the description of a task, the steps done and their number, or None
+        where that is not known.
+    """
+    token = _LISTENER.set(tell)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+
+
 def progress(iterable=None, *, desc, total=None, unit="it"):
     """Wrap an iterable in a progress bar.
 
@@ -305,6 +351,9 @@ def progress(iterable=None, *, desc, total=None, unit="it"):
     bar : tqdm.tqdm
         The iterable, also a context manager.
     """
+    tell = _LISTENER.get()
+    if tell is not None:
+        return _Told(iterable, desc, total, tell)
     return tqdm(
         iterable, desc=desc, total=total, unit=unit, disable=None, delay=1, leave=False
     )

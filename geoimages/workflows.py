@@ -1,11 +1,15 @@
 """Workflows on collections and files: train, classify, evaluate, find similar."""
 
+import contextlib
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
@@ -20,12 +24,16 @@ from .evaluate import (
     disturbance_table,
     expected_calibration_error,
 )
-from .features import RockFeatures
+from .features import RockFeatures, verification
+from .features.base import split_mask
 from .files import progress
 from .neural.classifier import ConvNetClassifier
 from .neural.triplets import TripletEmbedding
-from .pictures.reading import ImageReadError, read_image
+from .persist import load, save
+from .pictures.reading import MAX_PIXELS, ImageReadError, read_image
 from .pictures.resizing import resize_image
+from .pictures.scaling import on_white
+from .similarity.explanation import can_explain
 from .similarity.ranking import FOUND
 
 UNLIKE = 99
@@ -117,7 +125,9 @@ def holdout(collection, split=None, share=0.15, random_state=0):
     return train, test
 
 
-def train_classifier(collection, model=None, *, split=None, share=0.15, random_state=0):
+def train_classifier(
+    collection, model=None, *, labels=None, split=None, share=0.15, random_state=0
+):
     """Train a classifier on a part of a collection and score it on the rest.
 
     Parameters
@@ -126,6 +136,8 @@ def train_classifier(collection, model=None, *, split=None, share=0.15, random_s
         Pictures with labels.
     model : classifier, optional
         By default a `ConvNetClassifier`.
+    labels : dict, DataFrame or path of a CSV, optional
+        Labels that replace the collection's, see `Collection.with_labels`.
     split, share, random_state
         As in `holdout`.
 
@@ -141,6 +153,8 @@ def train_classifier(collection, model=None, *, split=None, share=0.15, random_s
     test_keys : list of str
         The pictures it was scored on.
     """
+    if labels is not None:
+        collection = collection.with_labels(labels)
     train, test = holdout(collection, split, share, random_state)
     if model is None:
         model = ConvNetClassifier(random_state=random_state)
@@ -569,3 +583,217 @@ def _read_candidate(collection, candidate):
         f"{size[0]} × {size[1]} pixels ({collection.fit})"
     )
     return resize_image(image, size, collection.fit), [note]
+
+
+def fit_keeping(model, collection):
+    """Fit a similarity model, and keep its fitted features beside the collection.
+
+    A second time they are read instead of learned; deleting the files costs time only.
+
+    Parameters
+    ----------
+    model : PairwiseModel or KMeansModel
+        A clone of it is fitted.
+    collection : Collection
+        Opened with ``"r+"``, or nothing is kept.
+
+    Returns
+    -------
+    model : PairwiseModel or KMeansModel
+        Fitted.
+    """
+    model = clone(model).set_params(image_shape=collection.image_shape)
+    features = model.features
+    if hasattr(features, "fit") and not isinstance(features, FrozenEstimator):
+        digest = collection.digest(features)
+        fitted = _kept(collection, digest)
+        if fitted is None:
+            labels = collection.labels if len(collection.classes) else None
+            fitted = clone(features).fit(collection[:], labels)
+            if digest and collection.keeps:
+                with contextlib.suppress(OSError, TypeError, NotFittedError):
+                    save(fitted, collection.cache.path_of(digest))
+                    fitted = _kept(collection, digest) or fitted
+        model.set_params(features=FrozenEstimator(fitted))
+    return model.fit(collection)
+
+
+def _kept(collection, digest):
+    """The fitted features that were kept under a digest, or None."""
+    with contextlib.suppress(OSError, ValueError):
+        fitted = load(collection.cache.path_of(digest)) if digest else None
+        if fitted is not None:
+            del fitted.about_  # it would count as a part of the fitted state
+        return fitted
+    return None
+
+
+@dataclass
+class Answer:
+    """What is known of one picture: result of `ask`.
+
+    Parameters
+    ----------
+    picture : ndarray of shape (height, width, channels), uint8
+        The candidate as it was compared.
+    matches : DataFrame
+        The ranked table, with ``same``: the probability that a match is the candidate's
+        own picture.
+    classes : DataFrame
+        Index ``class``, the three most probable first; ``probability``. Empty without a
+        classifier.
+    novelty : float
+        Percentile of the distance to the training pictures; NaN without a classifier.
+    notes : list of str
+        What was compared, and how the candidate was prepared.
+    """
+
+    picture: np.ndarray
+    matches: pd.DataFrame
+    classes: pd.DataFrame
+    novelty: float = np.nan
+    notes: list = field(default_factory=list)
+
+    @property
+    def found(self):
+        """Whether the best match is probably the candidate's own picture."""
+        same = self.matches["same"]
+        return bool(len(same)) and bool((same >= FOUND).any())
+
+
+def ask(
+    model,
+    collection,
+    candidate,
+    *,
+    where=None,
+    box=None,
+    k_candidates=None,
+    dist_metric=None,
+    orientation=None,
+    classifier=None,
+    max_pixels=MAX_PIXELS,
+):
+    """Answer what a picture shows, and where else it was seen, with fitted models.
+
+    Parameters
+    ----------
+    model : PairwiseModel or KMeansModel
+        Fitted on the collection.
+    collection : Collection
+        The pictures.
+    candidate : str or bytes
+        A key of the collection, or the content of a picture file.
+    where : dict, optional
+        Columns of the collection's table and the required values; only these pictures
+        are searched.
+    box : tuple of float, optional
+        (left, top, right, bottom) of the part to compare, as shares of the picture.
+    k_candidates, dist_metric, orientation
+        Of the model, for this question.
+    classifier : classifier, optional
+        Fitted, such as a `ConvNetClassifier`.
+    max_pixels : int, optional
+        Larger pictures are refused before they are decoded.
+
+    Returns
+    -------
+    answer : Answer
+
+    Raises
+    ------
+    ImageReadError
+        If the file cannot be read.
+    KeyError
+        If there is no such key or column.
+    ValueError
+        If an option is unknown, or no picture matches `where`.
+    """
+    notes, among = [], None
+    if where:
+        among = collection.where(**where)
+        if not len(among):
+            raise ValueError(
+                f"No picture of {collection.path.name} has {conditions(where)}."
+            )
+    if isinstance(candidate, str):
+        whole, asked = collection[candidate], candidate
+    else:
+        alpha = collection.image_shape[2] == 4
+        whole = read_image(
+            candidate, alpha=alpha, name="the picture", max_pixels=max_pixels
+        )
+        asked = None
+    if box is not None:
+        whole, asked = _part(whole, box), None
+    size, had = tuple(collection.image_shape[:2]), whole.shape[:2]
+    picture = resize_image(whole, size, collection.fit)
+    if had != size:
+        notes.append(
+            f"resized from {had[0]} × {had[1]} to {size[0]} × {size[1]} pixels"
+            + ("" if collection.fit == "crop" else f" ({collection.fit})")
+        )
+    matches = model.predict(
+        picture if asked is None else asked,
+        k_candidates,
+        dist_metric,
+        orientation=orientation,
+        explain=can_explain(model, dist_metric),
+        among=among,
+    )
+    if isinstance(candidate, str) and asked is None:  # a part would find its whole
+        own = collection.table["lineage"]
+        matches = matches[own[matches.index] != own[candidate]]
+    if len(matches) and "same" not in matches:
+        matches = _verified(matches, picture, collection[matches.index.tolist()])
+    n_searched = len(collection) if among is None else len(among)
+    notes.insert(0, f"compared with {n_searched:,} pictures")
+    classes, novelty = pd.DataFrame({"probability": []}), np.nan
+    if classifier is not None:
+        classes, novelty = _classes_and_novelty(classifier, whole)
+    return Answer(picture, matches, classes.rename_axis("class"), novelty, notes)
+
+
+def _part(image, box):
+    """Cut a box, in shares of a picture, out of it."""
+    left, top, right, bottom = map(float, box)
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(
+            f"box={tuple(box)} must be left, top, right and bottom from 0 to 1."
+        )
+    height, width = image.shape[:2]
+    rows = slice(int(top * height), max(int(top * height) + 1, round(bottom * height)))
+    columns = slice(int(left * width), max(int(left * width) + 1, round(right * width)))
+    return np.ascontiguousarray(image[rows, columns])
+
+
+def _verified(matches, picture, stored):
+    """Add to a ranked table how probably each match is the picture itself."""
+    images = np.concatenate([picture[None], stored])
+    rgb, mask = split_mask(images)
+    if mask is None and images.shape[3] == 4:
+        mask = np.ones(images.shape[:3], bool)
+    small = verification.thumbnails(rgb, mask)
+    distance, degrees, mirrored = verification.verify(small[0], small[1:], "any")
+    same = verification.match_probability(distance)
+    if "orientation" not in matches:
+        matches = matches.assign(
+            orientation=np.where(same >= FOUND, degrees, np.nan),
+            mirrored=mirrored & (same >= FOUND),
+        )
+    return matches.assign(same=same)
+
+
+def _classes_and_novelty(classifier, image):
+    """The three most probable classes of one picture of any size, and its novelty."""
+    channels = classifier.image_shape_[2]
+    image = on_white(image) if image.shape[2] == 4 and channels == 3 else image
+    image, _ = _bring_to_size(image, classifier)
+    if image.shape[2] < channels:
+        opaque = np.full((*image.shape[:2], 1), 255, np.uint8)
+        image = np.concatenate([image, opaque], axis=2)
+    (answer,) = _classify(classifier, [image])
+    ends = ["", "_2", "_3"]
+    names = [answer[f"class{end}"] for end in ends if f"class{end}" in answer]
+    values = [answer[f"probability{end}"] for end in ends[: len(names)]]
+    return pd.DataFrame({"probability": values}, index=names), answer["novelty"]

@@ -11,7 +11,7 @@ import time
 import h5py
 import pytest
 
-from geoimages.files import QuietFile, atomic_path, locked, progress
+from geoimages.files import QuietFile, atomic_path, listening, locked, progress
 
 
 def test_the_file_appears_at_the_end(tmp_path):
@@ -178,4 +178,16 @@ def test_parts_of_a_killed_run_go_a_day_later(tmp_path):
 
 def test_progress_is_silent_when_nobody_watches(capfd):
     assert list(progress(range(3), desc="counting")) == [0, 1, 2]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_is_told_to_who_listens(capfd):
+    told = []
+    with listening(lambda *step: told.append(step)):
+        assert list(progress([7, 8], desc="counting")) == [7, 8]
+        with progress(desc="adding", total=5) as bar:
+            bar.update(3)
+    assert told == [("counting", 1, 2), ("counting", 2, 2), ("adding", 3, 5)]
+    list(progress([1], desc="alone"))
+    assert len(told) == 3
     assert capfd.readouterr() == ("", "")

@@ -245,6 +245,18 @@ def test_train_from_the_shell(rocks, trained, capsys):
     assert report["accuracy"] == model.about_["scores"]["accuracy"]
 
 
+def test_labels_of_a_page_are_learned(rocks, tmp_path, capsys):
+    csv = tmp_path / "labels.csv"
+    names = "\n".join(f"{key},of the page" for key in rocks.keys[::2])
+    csv.write_text(f"file,label\n{names}\n", encoding="utf-8")
+    model, _, _ = train_classifier(rocks, clone(QUICK), labels=csv)
+    assert "of the page" in model.classes_
+    output = tmp_path / "model.skops"
+    code = main(["train", str(rocks.path), "-o", str(output), "--labels", "none.csv"])
+    assert code == 2
+    assert "No labels at none.csv" in capsys.readouterr().err
+
+
 def test_the_shell_says_what_is_not_calibrated(rocks, draw, tmp_path, capsys):
     few = Collection.from_arrays(tmp_path / "a.h5", rocks[::6], rocks.labels[::6])
     path = str(tmp_path / "model.skops")

@@ -76,11 +76,18 @@ def _print_scores(scores):
 
 @cli.command()
 @_training_options
-def train(collection, output, split, share, seed):
+@click.option(
+    "--labels",
+    type=click.Path(),
+    metavar="CSV",
+    help="Columns file (or key) and label, as the page writes them: they replace the "
+    "collection's labels.",
+)
+def train(collection, output, split, share, seed, labels):
     """Train a classifier and score it on held-out pictures."""
     with gi.Collection(collection) as rocks:
         model, scores, keys = gi.train_classifier(
-            rocks, split=split, share=share, random_state=seed
+            rocks, labels=labels, split=split, share=share, random_state=seed
         )
     gi.save(model, output, scores, keys)
     echo(f"{', '.join(model.classes_)} in {output}")

@@ -39,7 +39,8 @@ class FeatureCache:
         self.path, self.most_bytes = Path(path), most_bytes
         self.notes = []
 
-    def _file(self, key):
+    def path_of(self, key):
+        """Path of what is kept under a key."""
         return self.path.with_name(f"{self.path.name}.{key[:16]}.cache")
 
     def files(self):
@@ -73,7 +74,7 @@ class FeatureCache:
 
     def read(self, key, n_rows):
         """Return the rows cached under a key, or None."""
-        file = self._file(key)
+        file = self.path_of(key)
         try:
             with open(file, "rb") as opened:
                 about = json.loads(opened.readline(_HEADER_BYTES))
@@ -113,7 +114,7 @@ class FeatureCache:
             "dtype": rows.dtype.str,
             "sha256": hashlib.sha256(rows).hexdigest(),
         }
-        file = self._file(key)
+        file = self.path_of(key)
         try:
             with atomic_path(file) as temporary, open(temporary, "wb") as opened:
                 opened.write(json.dumps(about).encode() + b"\n")

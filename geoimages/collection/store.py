@@ -10,6 +10,7 @@ import h5py
 import joblib
 import numpy as np
 import pandas as pd
+from sklearn.frozen import FrozenEstimator
 
 from ..files import progress
 from ..pictures.reading import MAX_PIXELS, read_image
@@ -20,7 +21,7 @@ from .checking import check_layout, check_lengths, crc_of_attributes, crc_of_pic
 from .html import collection_html
 from .lineage import lineage_of
 from .selection import matching
-from .tables import LEDGER, as_text, name_of, read_column
+from .tables import LEDGER, as_text, labels_by_key, name_of, read_column
 from .writing import FORMAT, FORMAT_VERSION, write_arrays, write_source
 
 _BLOCK_BYTES = 1 << 24
@@ -347,6 +348,11 @@ class Collection:
     def classes(self):
         """The labels that occur, sorted: ndarray of str."""
         return np.unique(self.labels[self.labels != ""])
+
+    @property
+    def keeps(self):
+        """Whether computed features are kept in files beside the collection."""
+        return self._keeps
 
     @property
     def fit(self):
@@ -707,6 +713,52 @@ class Collection:
             lines.append(f"  {name}: {told}")
         return ["metadata:", *lines] if lines else []
 
+    def with_labels(self, labels):
+        """Open the collection with other labels; the file stays as it is.
+
+        Parameters
+        ----------
+        labels : dict, Series, DataFrame or path of a CSV
+            Labels by key. A table names the pictures in a column ``key`` or ``file``
+            and has a column ``label``, as the page writes it. Pictures that it does not
+            name keep their labels.
+
+        Returns
+        -------
+        collection : Collection
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If a table lacks its columns, or names no picture of the collection.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> from geoimages import Collection, make_rocks
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "rocks.h5"
+        >>> rocks = Collection.from_arrays(path, *make_rocks(12, random_state=0))
+        >>> rocks.with_labels({rocks.keys[0]: "granite"}).labels[0].item()
+        'granite'
+        """
+        given = labels_by_key(labels)
+        known = {key: label for key, label in given.items() if key in self}
+        if not known:
+            raise ValueError(
+                f"None of the {len(given)} labels names a picture of {self.path.name}; "
+                f"keys look like {str(self.keys[0])!r}."
+            )
+        mode = "r+" if self._keeps else "r"
+        other = type(self)(self.path, mode, self.cache.most_bytes)
+        told = [
+            known.get(key, label)
+            for key, label in zip(self.keys.tolist(), self.labels.tolist(), strict=True)
+        ]
+        other.labels = np.array(told, str)
+        return other
+
     def features(self, transformer):
         """Transform all pictures in blocks, or return the cached result.
 
@@ -724,7 +776,7 @@ class Collection:
         -------
         rows : ndarray of shape (n, n_features_out)
         """
-        digest = self._digest(transformer)
+        digest = self.digest(transformer)
         rows = self.cache.read(digest, len(self)) if digest else None
         if rows is not None:
             return rows
@@ -745,8 +797,23 @@ class Collection:
             self.cache.write(digest, rows, repr(transformer))
         return rows
 
-    def _digest(self, transformer):
-        """Name a transformer's result on these pictures, or None if nothing can."""
+    def digest(self, transformer=None):
+        """Return a digest of the pictures, or of a transformer's result on them.
+
+        Parameters
+        ----------
+        transformer : transformer, optional
+            Fitted or not.
+
+        Returns
+        -------
+        digest : str or None
+            64 hexadecimal digits; other pictures, keys, parameters, another fitted
+            state or version of the package give others. None for a transformer that
+            cannot be hashed, such as one with a function of a notebook.
+        """
+        if isinstance(transformer, FrozenEstimator):
+            transformer = transformer.estimator
         try:
             # A transformer may say what its result depends on, where not on all of it.
             state = joblib.hash(

@@ -2,13 +2,15 @@
 
 import csv
 import re
-from pathlib import PurePosixPath
+from os import PathLike
+from pathlib import Path, PurePosixPath
 
 import h5py
 import numpy as np
 import pandas as pd
 
 from .checking import crc_of
+from .text import original
 
 TEXT = h5py.string_dtype("utf-8")
 LEDGER = {
@@ -257,3 +259,25 @@ class Metadata:
                 values = _encoded(texts)
             write_column(group, str(i), values, named=name)
         write_column(file, "unmatched", _encoded(self.unmatched))
+
+
+def labels_by_key(labels):
+    """Read labels by key from a dict, a Series, a table or a CSV: dict of str."""
+    if isinstance(labels, str | PathLike):
+        path = Path(labels)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"No labels at {path}; pass a CSV with the columns file and label, such "
+                "as the page writes ('geoimages serve')."
+            )
+        labels = pd.read_csv(path, dtype=str, keep_default_na=False)
+        labels = labels.map(original)
+    if isinstance(labels, pd.DataFrame):
+        names = [name for name in ("key", "file") if name in labels]
+        if not names or "label" not in labels:
+            raise ValueError(
+                "Labels need the columns 'key' (or 'file') and 'label', got "
+                f"{', '.join(map(str, labels.columns))}."
+            )
+        labels = zip(labels[names[0]], labels["label"], strict=True)
+    return {str(key): str(label) for key, label in dict(labels).items()}

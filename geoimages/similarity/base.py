@@ -14,7 +14,7 @@ from ..pictures.validation import check_images, input_for, is_collection
 from ..search import ExactSearch
 from ..search.metrics import check_metric, check_metric_params
 from ..search.rotated import deduplicate_rotations
-from .candidates import Candidates, excluded, read_candidates
+from .candidates import Candidates, excluded, outside, read_candidates
 from .explanation import block_shares, blocks_of
 from .keys import check_keys, keys_of, positions_of, rank_keys
 from .ranking import Matches, ranked_table
@@ -167,6 +167,7 @@ class SimilarityModel(BaseEstimator):
         exclude="lineage",
         orientation=None,
         explain=False,
+        among=None,
     ):
         """Find the stored pictures most similar to each candidate.
 
@@ -188,6 +189,9 @@ class SimilarityModel(BaseEstimator):
             Whether to add one column per feature block with its contribution to the
             distance. Contributions add up to the distance (for a re-ranked answer, to
             that of the short list). For cosine, correlation, cityblock and sqeuclidean.
+        among : array-like of int or bool, optional
+            Positions of the fitted pictures to search, such as `Collection.where`
+            returns, or a mask; all by default.
 
         Returns
         -------
@@ -211,14 +215,16 @@ class SimilarityModel(BaseEstimator):
             If the pixels do not fit the fitted pictures, or an option is unknown.
         """
         return self._predict(
-            X, k_candidates, dist_metric, exclude, orientation, explain
+            X, k_candidates, dist_metric, exclude, orientation, explain, among
         )
 
-    def _predict(self, X, k, metric, exclude, orientation, explain, **options):
+    def _predict(self, X, k, metric, exclude, orientation, explain, among, **options):
         """Make the ranked table; `options` are passed to `_find`."""
         k = check_count("k_candidates", self.k_candidates if k is None else k)
         candidates = self._read(X)
         hidden = excluded(candidates.own, exclude, self.lineage_)
+        if among is not None:
+            hidden = outside(among, len(self.keys_), hidden, len(candidates))
         found = self._rank(
             candidates, k, hidden, metric, orientation, explain, **options
         )

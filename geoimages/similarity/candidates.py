@@ -136,3 +136,41 @@ def excluded(own, exclude, lineage):
     order = np.argsort(lineage, kind="stable")
     ends = np.searchsorted(lineage[order], np.arange(lineage.max() + 2))
     return [order[ends[i] : ends[i + 1]] for i in lineage[own]]
+
+
+def outside(among, n, hidden, n_candidates):
+    """Exclude all but some positions, too: a list of arrays, one per candidate.
+
+    Parameters
+    ----------
+    among : array-like of int or bool
+        The positions to search, or a mask of them.
+    n : int
+        Number of stored pictures.
+    hidden : list of ndarray of int, or None
+        What each candidate excludes.
+    n_candidates : int
+        How many there are.
+
+    Raises
+    ------
+    ValueError
+        If `among` is no mask and no positions of stored pictures.
+    """
+    among = np.asarray(among)
+    kind, searched = among.dtype.kind, np.zeros(n, bool)
+    if among.ndim != 1 or kind not in "biu" or (kind == "b" and len(among) != n):
+        raise ValueError(
+            f"among must be positions of the {n} fitted pictures or a mask of them, got "
+            f"an array of {among.dtype} of shape {among.shape}."
+        )
+    if kind != "b" and len(among) and not (among.min() >= 0 and among.max() < n):
+        raise ValueError(
+            f"among holds positions from {among.min()} to {among.max()}, expected 0 to "
+            f"{n - 1}."
+        )
+    searched[among] = True
+    rest = np.flatnonzero(~searched)
+    if hidden is None:
+        return [rest] * n_candidates
+    return [np.union1d(rest, own) for own in hidden]

@@ -94,3 +94,15 @@ def block_shares(candidates, rows, distance, metric, blocks):
     sums = np.where(total > 0, sums, 1)
     sums = sums * (distance / sums.sum(axis=0))
     return dict(zip(names, sums, strict=True))
+
+
+def can_explain(model, metric=None):
+    """Whether a fitted model can divide its distances among feature blocks."""
+    features = getattr(model, "features_", None)
+    if features is None or (metric or model.dist_metric) not in _EXPLAINED:
+        return False
+    try:
+        blocks_of(features)
+    except ValueError:
+        return False
+    return True

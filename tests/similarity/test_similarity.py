@@ -170,6 +170,26 @@ def test_keys_exclude_their_lineage_and_pixels_nothing(pictures):
         model.predict("rock.07", exclude="family")
 
 
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("metric", ["correlation", "cityblock", "chebyshev"])
+def test_only_some_pictures_are_searched(model, metric, frame):
+    model = clone(model).fit(frame)
+    among = np.arange(0, 120, 3)
+    mask = np.isin(np.arange(120), among)
+    own = frame.index[6]
+    found = model.predict(own, 120, metric, among=among)
+    fewer = clone(model).fit(frame.iloc[among]).predict(own, 120, metric)
+    assert len(found) == len(among) - 1
+    assert found.equals(fewer)
+    assert model.predict(own, 120, metric, among=mask).equals(found)
+    batch = model.predict([own, frame.index[7]], 3, metric, among=among)
+    assert len(batch) == 6
+    assert set(batch.index.get_level_values("key")) <= set(frame.index[among])
+    for wrong in ([120], [-1], [0.5], [[1]], [True]):
+        with pytest.raises(ValueError, match="among"):
+            model.predict(own, among=wrong)
+
+
 def test_call_time_keywords_hold_for_one_call(model, frame):
     model.fit(frame)
     before = model.get_params()
