@@ -1,6 +1,14 @@
-"""Validation of an .h5 file before use: layout, lengths, checksums."""
+"""Validation of an .h5 file before use: layout, lengths, checksums.
 
+As a program, it reads a file and says what is wrong with it: `sealing.check_apart`.
+"""
+
+import contextlib
 import json
+import math
+import os
+import signal
+import sys
 import zlib
 
 import h5py
@@ -10,6 +18,13 @@ import numpy as np
 _FILTERS = {1, 2, 3, 32000}
 _MOST_OBJECTS = 10_000
 _DEEPEST = 4  # nesting of groups
+_MOST_CHUNK = 1 << 28  # bytes, which HDF5 unpacks as a whole
+_MOST_PACKED = 1100  # times that gzip makes zeros smaller, and a little
+_MOST_COLUMN = 64  # times the size of the file that a column may take
+_SMALL = 1 << 24  # bytes of a column that are allowed to any file
+REFUSED = 3  # exit code of this file as a program
+SECONDS = 5  # of the processor, which no file that is whole needs
+_MEMORY_BYTES = 1 << 32
 
 
 def check_layout(file):
@@ -54,6 +69,27 @@ def _check_dataset(dataset):
     for i in range(plist.get_nfilters()):
         if plist.get_filter(i)[0] not in _FILTERS:
             raise ValueError(f"{dataset.name} is packed by a filter that is not known")
+    _check_storage(dataset)
+
+
+def _check_storage(dataset):
+    """Refuse a dataset that claims more than the file holds."""
+    if not dataset.shape:
+        return
+    n_bytes = math.prod(dataset.shape) * dataset.dtype.itemsize
+    stored = dataset.id.get_storage_size()
+    packed, chunk = _MOST_PACKED, 0
+    if dataset.chunks is not None:
+        chunk = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    if not dataset.id.get_create_plist().get_nfilters():
+        packed = 1
+    size = dataset.file.id.get_filesize()
+    if stored > size or n_bytes > packed * stored or chunk > _MOST_CHUNK:
+        raise ValueError(
+            f"{dataset.name} claims {n_bytes:,} bytes, of which it holds {stored:,}"
+        )
+    if dataset.ndim == 1 and n_bytes > _MOST_COLUMN * size + _SMALL:
+        raise ValueError(f"{dataset.name} claims {n_bytes:,} bytes in a small file")
 
 
 def check_lengths(file):
@@ -77,10 +113,11 @@ def check_lengths(file):
     n_files = len(next(iter(ledger.values()))) if ledger else 0
     for group, length in ((columns, n), (ledger, n_files)):
         for name, column in group.items():
-            if column.shape != (length,):
-                raise ValueError(
-                    f"{name} has the shape {column.shape} beside {n} pictures"
-                )
+            shape = column.shape
+            if shape and "texts" in column.attrs:  # in one piece, see `tables`
+                shape = (int(column.attrs["texts"]),)
+            if shape != (length,):
+                raise ValueError(f"{name} has the shape {shape} beside {n} pictures")
 
 
 def crc_of(values, name=""):
@@ -98,3 +135,40 @@ def crc_of_pictures(images):
 def crc_of_attributes(attributes):
     """CRC-32 of a dict of texts and numbers."""
     return np.uint32(zlib.crc32(json.dumps(attributes, sort_keys=True).encode()))
+
+
+def _read_everything(path):
+    """Read all that opening a collection reads, and where its pictures lie."""
+    with h5py.File(path, "r") as file:
+        check_layout(file)
+        list(file.attrs.items())
+        items = []
+        file.visititems(lambda name, item: items.append(item))
+        for item in items:
+            list(item.attrs.items())
+            if not isinstance(item, h5py.Dataset):
+                continue
+            if item.chunks is not None:
+                item.id.chunk_iter(lambda chunk: None)
+            if item.ndim < 3:
+                item[()]
+
+
+def _main(path):
+    """Read a file within limits; print what is wrong with it, and return a code."""
+    with contextlib.suppress(ImportError):  # not on Windows
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        _read_everything(path)
+    except Exception as error:
+        print(" ".join((str(error) or type(error).__name__).split()), flush=True)
+        return REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    os._exit(_main(sys.argv[1]))

@@ -17,11 +17,17 @@ from ..pictures.reading import MAX_PIXELS, read_image
 from ..pictures.resizing import resize_image
 from ..pictures.validation import input_for
 from .cache import FeatureCache
-from .checking import check_layout, check_lengths, crc_of_attributes, crc_of_pictures
+from .checking import (
+    check_layout,
+    check_lengths,
+    crc_of_attributes,
+    crc_of_pictures,
+)
 from .html import collection_html
 from .lineage import lineage_of
+from .sealing import check_file
 from .selection import matching
-from .tables import LEDGER, as_text, labels_by_key, name_of, read_column
+from .tables import LEDGER, as_text, labels_by_key, name_of, read_column, read_names
 from .writing import FORMAT, FORMAT_VERSION, write_arrays, write_source
 
 _BLOCK_BYTES = 1 << 24
@@ -104,23 +110,29 @@ class Collection:
                 f"'geoimages etl SOURCE -o {self.path.name}'."
             )
         try:
+            check_file(self.path)
             self._file = h5py.File(self.path, "r")
         except OSError as error:
             raise ValueError(
                 f"{self.path} cannot be opened as an .h5 file ({error}); pictures "
                 "become one by 'geoimages etl'."
             ) from None
+        except ValueError as error:
+            raise self._invalid(error) from None
         self._opened = self.path.stat()
         self.cache, self._keeps = FeatureCache(self.path, cache_size), mode == "r+"
         try:
             self._open()
         except _DAMAGED as error:
             self._file.close()
-            raise ValueError(
-                f"{self.path} is not a valid collection of geoimages "
-                f"({error.args[0] if error.args else type(error).__name__}); make one "
-                "with 'geoimages etl'."
-            ) from None
+            raise self._invalid(error) from None
+
+    def _invalid(self, error):
+        why = " ".join(str(error.args[0]).split()) if error.args else ""
+        return ValueError(
+            f"{self.path} is not a valid collection of geoimages "
+            f"({why or type(error).__name__}); make one with 'geoimages etl'."
+        )
 
     def _open(self):
         """Read everything but the pictures."""
@@ -154,8 +166,8 @@ class Collection:
                 raise ValueError("its attributes are damaged")
             self._checksums = read_column(self._file["checksums/images"])
         self._datasets, self._split = [self._file["images"]], None
-        self.keys = read_column(self._file["keys"])
-        self.labels = read_column(self._file["labels"])
+        self.keys = read_names(self._file["keys"])
+        self.labels = read_names(self._file["labels"])
 
     def _open_original(self):
         """Open the layout of the proof of concept: X_Train_Orig, Y_Train_Orig, …"""

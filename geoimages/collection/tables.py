@@ -1,6 +1,7 @@
 """Tables of a collection: what is known of pictures and files, as columns in the file."""
 
 import csv
+import json
 import re
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -33,6 +34,8 @@ PICTURES = {
     "ledger_row": np.int64,
     "turn": np.int16,
 }
+_CHUNK = 4096  # rows
+LONGEST_NAME = 1024  # characters of a key or label
 _SEPARATORS = ",", ";", "\t", "|"
 _FILE_COLUMNS = ("file", "file_name", "filename", "path", "key", "name")
 _TAKEN = {*PICTURES, "key", "query", "lineage", "similarity"}
@@ -44,7 +47,7 @@ def _encoded(texts):
     """Encode texts as UTF-8 of one width, or leave them if few are far longer: (n,)."""
     encoded = [text.encode("utf-8", "backslashreplace") for text in texts]
     width = max([1, *map(len, encoded)])
-    if width * len(encoded) > 4 * (sum(map(len, encoded)) + (1 << 16)):
+    if width * max(len(encoded), _CHUNK) > 4 * (sum(map(len, encoded)) + (1 << 18)):
         return np.array(encoded, TEXT)
     return np.array(encoded, h5py.string_dtype("utf-8", width))
 
@@ -58,7 +61,7 @@ class Columns:
 
     def append(self, row):
         self.rows.append(row)
-        if len(self.rows) == 4096:
+        if len(self.rows) == _CHUNK:
             self._pack()
 
     def _pack(self):
@@ -78,15 +81,26 @@ class Columns:
                 name,
                 _encoded(column) if is_text else column,
                 maxshape=(None,),
-                chunks=(4096,),
+                chunks=(_CHUNK,),
                 # A hash hardly shrinks, and a text is short.
                 compression=None if is_text or name == "sha256" else "gzip",
             )
 
 
 def write_column(group, name, values, named=None, **options):
-    """Write a column with its checksum; `named` is its name, where that is no path."""
+    """Write a column with its checksum; `named` is its name, where that is no path.
+
+    Texts of very different lengths become one piece, a list in JSON: HDF5's own way of
+    storing them has addresses that damage can turn into circles.
+    """
+    n_texts = None
+    if values.dtype.kind == "O":
+        n_texts, texts = len(values), [value.decode() for value in values]
+        piece = json.dumps(texts, ensure_ascii=False).encode()
+        values, options = np.frombuffer(piece, np.uint8), {}
     column = group.create_dataset(name, data=values, **options)
+    if n_texts is not None:
+        column.attrs["texts"] = n_texts
     if named is not None:
         column.attrs["name"] = np.bytes_(named.encode())
     column.attrs["crc32"] = crc_of(values, named or name)
@@ -117,11 +131,33 @@ def read_column(column):
         raise ValueError(f"{column.name} is damaged: {error}") from None
     if crc is not None and crc != crc_of(values, name):
         raise ValueError(f"{name!r} is damaged: it has another checksum")
+    if "texts" in column.attrs:
+        texts = json.loads(values.tobytes())
+        if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
+            raise ValueError(f"{name!r} is damaged: it holds no list of texts")
+        if len(texts) != column.attrs["texts"]:
+            raise ValueError(f"{name!r} is damaged: it holds {len(texts)} texts")
+        return np.array([*texts, None], object)[:-1]
     if values.dtype.kind == "S":
         return np.char.decode(values, "utf-8")
     if values.dtype.kind == "O":
         return np.array([value.decode() for value in values], str)
     return values
+
+
+def read_names(column):
+    """Read a column of text as an array of str, of which each takes the longest's room.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged, or holds numbers or very long texts.
+    """
+    names = read_column(column)
+    longest = max(map(len, names.tolist()), default=0) if names.dtype == object else 0
+    if names.dtype.kind not in "OU" or longest > LONGEST_NAME:
+        raise ValueError(f"{column.name} holds no names, or very long ones")
+    return names.astype(str)
 
 
 def _as_numbers(texts, decimal):

@@ -16,8 +16,17 @@ from ..pictures.resizing import FITS, check_size, resize_image
 from .checking import crc_of_attributes, crc_of_pictures
 from .lineage import ROTATIONS, lineage_of
 from .sampling import sample_groups
+from .sealing import seal
 from .sources import labels_in_names, open_source
-from .tables import LEDGER, PICTURES, TEXT, Columns, Metadata, write_column
+from .tables import (
+    LEDGER,
+    LONGEST_NAME,
+    PICTURES,
+    TEXT,
+    Columns,
+    Metadata,
+    write_column,
+)
 
 FORMAT = "geoimages.collection"
 FORMAT_VERSION = 2  # 1 had no checksums
@@ -142,6 +151,7 @@ class Writer:
             file.attrs["crc32"] = crc_of_attributes(attributes)
             if write_more is not None:
                 write_more(file)
+        seal(self.disk, [[start, start + self.n * self.n_bytes]])
 
 
 def _why_none(reasons, row):
@@ -228,6 +238,9 @@ def _read_entry(source, entry, **options):
     """Read a file: (image or None, its row of the ledger)."""
     if not entry.is_picture:
         return None, _NO_PICTURE
+    if len(entry.key) > LONGEST_NAME:
+        detail = f"its name has {len(entry.key):,} characters, at most {LONGEST_NAME:,}"
+        return None, _REFUSED | {"reason": "unreadable", "detail": detail}
     try:
         data = source.read(entry)
     except Exception as error:  # zipfile raises nearly anything on damaged data
@@ -298,9 +311,19 @@ def _rotated_copies(key, original):
             yield turn, f"{key}.{turn}"
 
 
+def _check_names(names):
+    """Raise a ValueError where the name of a class or picture is far too long."""
+    longest = max(names, key=len, default="")
+    if len(longest) > LONGEST_NAME:
+        raise ValueError(
+            f"A name of {len(longest):,} characters ({longest[:20]!r}…) is too long; "
+            f"classes and keys have at most {LONGEST_NAME:,}."
+        )
+
+
 def _find_labels(entries, table, label_from):
     """The class of each file, and a line that says where it is from if not folders."""
-    labels, said = [entry.label for entry in entries], ""
+    labels, said = [entry.label[:LONGEST_NAME] for entry in entries], ""
     flat = [e for e in entries if e.is_picture and e.label and "/" not in e.path]
     if flat:
         said = f"as the files are named: {flat[0].path} is {flat[0].label}"
@@ -321,6 +344,7 @@ def _find_labels(entries, table, label_from):
                 if entry.is_picture and not own
             ]
             by = "folder" if label_from is None and not flat else "file"
+            _check_names(labels)
             said = f"by the column {table.label_column!r} of the metadata"
             if others:
                 n_none = others.count("")
@@ -433,6 +457,7 @@ def write_arrays(path, images, labels, keys):
     if keys is None:
         keys = [f"{y}.{i}".lstrip(".") for i, y in enumerate(labels)]
     keys = [str(key) for key in keys]
+    _check_names(keys + labels)
     if not len(images) == len(labels) == len(keys):
         raise ValueError(
             f"{len(images)} pictures need as many labels and keys, got "

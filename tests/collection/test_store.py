@@ -131,7 +131,7 @@ def test_file_names_that_are_no_text_are_spelled_out(draw, tmp_path):
         assert rocks.ledger["path"].tolist() == ["a/é.png", "a/\\udce9.png"]
 
 
-@pytest.mark.parametrize("length", [20, 50_000])
+@pytest.mark.parametrize("length", [20, 1_000])
 def test_texts_of_any_length_are_kept(tmp_path, length):
     keys = [str(i) for i in range(100)]
     keys[50] = "é" * length
