@@ -104,7 +104,9 @@ class PairwiseModel(UpdatableModel):
     The distances are those of `scipy.spatial.distance.cdist` in float64, computed for
     uint8 pictures from exact integer products. Exactly equal distances are ordered by
     key. A constant picture (correlation) or a black one (cosine) is at distance 1
-    from everything but an identical one.
+    from everything but an identical one. Identical rows are at distance 0 where SciPy
+    divides 0 by 0, and a distance is infinite, at a similarity of 0, only where it
+    exceeds the largest float.
 
     Clusters are computed for the distance given to `fit`: of centered and normalized
     rows for correlation, of normalized rows for cosine, of the rows themselves

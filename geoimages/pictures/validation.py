@@ -88,7 +88,8 @@ def _times(shape):
 def _validate(estimator, X, reset):
     """Check rows as scikit-learn does, with its errors on one line."""
     try:
-        return validate_data(estimator, X, reset=reset, dtype="numeric")
+        with np.errstate(over="ignore", invalid="ignore"):  # of a sum that it tries
+            return validate_data(estimator, X, reset=reset, dtype="numeric")
     except ValueError as error:
         message = str(error)
         if message.startswith("The feature names"):  # a list, which needs its lines

@@ -35,8 +35,7 @@ def _nearest_orientation(distance, tolerance):
     if len(distance) == 1:
         return distance[0], np.zeros(distance.shape[1], int)
     best = distance.min(axis=0)
-    # ~(>) keeps undefined distances (NaN).
-    return best, (~(distance > best + tolerance)).argmax(axis=0)
+    return best, (distance <= best + tolerance).argmax(axis=0)
 
 
 def _without(positions, excluded):
@@ -531,8 +530,7 @@ class _Search:
         near = np.arange(len(best))
         if 0 < self.k < len(best):
             kth = np.argpartition(best, self.k - 1)[self.k - 1]
-            # ~(>) keeps undefined distances (NaN), which come last.
-            near = np.flatnonzero(~(best > best[kth] + tolerances[kth]))
+            near = np.flatnonzero(best <= best[kth] + tolerances[kth])
         # The k-th and its ties are all there: which of them come first, keys decide.
         order, distance = settle_ties(
             best[near],

@@ -354,9 +354,7 @@ class DistanceScan:
     def distances(self, block):
         """Return distances of a block and its bounds, as `TopK.update` takes them."""
         distance = np.concatenate([self._distances(p) for p in block.slices], axis=1)
-        distance = nearest_orientation(
-            np.where(np.isnan(distance), np.inf, distance), self._n_orientations
-        )
+        distance = nearest_orientation(distance, self._n_orientations)
 
         def error_of(candidates, columns):
             if self._bounded:

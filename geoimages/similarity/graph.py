@@ -1,7 +1,6 @@
 """The k-nearest-neighbor graph of the fitted pictures, as a file."""
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,7 @@ def write_neighbors(model, path, k=None, *, exclude="lineage", vectors_path=None
     """Write the nearest neighbors of every fitted picture as JSON.
 
     The file is the k-nearest-neighbor graph, ``{key: [[key, similarity], ...], ...}``,
-    nearest first, written in blocks, so it may exceed memory. Undefined similarities
-    are null.
+    nearest first, written in blocks, so it may exceed memory.
 
     Parameters
     ----------
@@ -85,8 +83,7 @@ def _lists_of_neighbors(model, k, exclude, bar):
             pairs = []
             while place < len(rows) and rows[place][0] == query:
                 _, key, similarity = rows[place]
-                known = math.isfinite(similarity)  # JSON has no NaN
-                pairs.append([key, round(similarity, 6) if known else None])
+                pairs.append([key, round(similarity, 6)])
                 place += 1
             yield query, pairs
             bar.update()

@@ -184,7 +184,7 @@ def test_where_all_rows_are_as_near_few_candidates_are_asked_at_once(
 
 
 def test_what_is_infinitely_far_ties_with_nothing_near():
-    rows = np.array([[1e200, 0], [3.0, 4.0], [0.0, 0.0]])
+    rows = np.array([[1.7e308, 1.7e308], [3.0, 4.0], [0.0, 0.0]])
     engine = ExactSearch(rows, np.array([0, 1, 2]))
     ((distances, positions, _),) = engine.search(np.zeros((1, 2)), 3, "euclidean")
     assert distances.tolist() == [0, 5, np.inf]

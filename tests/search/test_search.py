@@ -191,14 +191,6 @@ def test_rows_without_direction_are_far_from_all_but_themselves():
     assert distance.tolist() == [0, 0, 1]
 
 
-def test_undefined_distances_come_last():
-    rows = np.array([[0.0, 0.0], [0.2, 0.4], [0.9, 0.1]])
-    with np.errstate(invalid="ignore"):
-        ((distance, positions, _),) = search(rows, rows[:1], 3, "braycurtis")
-    assert positions.tolist() == [1, 2, 0]
-    assert np.isnan(distance[2])
-
-
 def test_identical_rows_are_at_exactly_zero():
     rows = np.random.default_rng(0).normal(size=(50, 33))
     for metric in ("correlation", "cosine"):
