@@ -11,6 +11,9 @@ import numpy as np
 #: Uniform random numbers that one picture may use.
 N_UNIFORMS = 9216
 
+#: Classes that one texture is cut into where more than the textures are asked for.
+N_VARIETIES = 5
+
 #: Dark, middle and light tone of each color family, sRGB in 0-255.
 PALETTES = {
     "grey": ((54, 54, 57), (126, 126, 127), (206, 205, 202)),
@@ -46,16 +49,26 @@ LEVELS = {
 
 
 class Uniforms:
-    """Hand out the columns of ``(b, n)`` uniform numbers in [0, 1), in order."""
+    """Hand out the columns of ``(b, n)`` uniform numbers in [0, 1), in order.
 
-    def __init__(self, values):
+    `strata` is None, or an endless iterator of pairs (low, high): numbers that are
+    asked for one at a time, which decide the style of a texture, then lie between the
+    next pair.
+    """
+
+    def __init__(self, values, strata=None):
         self.values = values
+        self.strata = strata
         self.used = 0
 
     def __call__(self, *shape, low=0.0, high=1.0):
         """Return the next numbers: (b, *shape) float32 in [low, high)."""
         start, self.used = self.used, self.used + int(np.prod(shape))
-        block = self.values[:, start : self.used] * (high - low) + low
+        block = self.values[:, start : self.used]
+        if self.strata is not None and shape == (1,):
+            least, most = next(self.strata)
+            block = least + (most - least) * block
+        block = block * (high - low) + low
         return block.reshape(-1, *shape).astype(np.float32)
 
 
@@ -206,7 +219,7 @@ def _column(values):
 
 
 def _angle(uniforms):
-    return uniforms(1, high=np.pi)[:, 0]
+    return uniforms(1, 1, high=np.pi)[:, 0, 0]
 
 
 def draw_andesite(uniforms, y, x, n_crystals=26):
@@ -401,12 +414,27 @@ def _axes(height, width, factor=1):
     return y.astype(np.float32), x.astype(np.float32)
 
 
-def draw_rocks(name, uniforms, noise):
+def _strata(name, variety):
+    """Yield the part of its range that each number of a variety's style lies in.
+
+    The varieties of a texture take a fifth of each range each, in random order (a
+    Latin hypercube), and overlap by half of it on either side.
+    """
+    order = np.random.RandomState([sorted(TEXTURES).index(name), N_VARIETIES])
+    while True:
+        rank = order.permutation(N_VARIETIES)[variety]
+        low, high = (rank - 0.25) / N_VARIETIES, (rank + 1.25) / N_VARIETIES
+        yield max(low, 0.0), min(high, 1.0)
+
+
+def draw_rocks(name, uniforms, noise, variety=None):
     """Draw one class: (b, N_UNIFORMS), (b, h, w, 3) -> uint8 (b, h, w, 3).
 
     `noise` is standard normal, one number per channel of each pixel: the sensor's.
+    `variety`, below `N_VARIETIES`, narrows the style of the texture.
     """
-    uniforms = Uniforms(uniforms)
+    strata = None if variety is None else _strata(name, variety)
+    uniforms = Uniforms(uniforms, strata)
     h, w = noise.shape[1:3]
     factor = oversampling(h, w)
     y, x = _axes(h, w, factor)

@@ -13,9 +13,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.random import sample_without_replacement
 
 from ..files import atomic_path, progress
-from .drawing import N_UNIFORMS, TEXTURES, draw_rocks, oversampling
+from . import photographing
+from .drawing import N_UNIFORMS, N_VARIETIES, TEXTURES, draw_rocks, oversampling
 
-_CLASSES = tuple(sorted(TEXTURES))
+_TEXTURES = tuple(sorted(TEXTURES))
+_VIEWS = ("surface", "photograph", "cut-out")
 _BATCH_POINTS = 1 << 19
 _MAX_SEED = np.iinfo(np.int32).max
 
@@ -28,45 +30,88 @@ def _check_count(name, value, least):
     return int(value)
 
 
-def _check_drawn_shape(image_shape):
+def _check_drawn_shape(image_shape, view="surface"):
     try:
         shape = tuple(image_shape)
     except TypeError:
         shape = ()
     whole = all(isinstance(s, numbers.Integral) for s in shape)
-    if len(shape) != 3 or not whole or shape[2] != 3 or min(shape[:2]) < 16:
+    channels = (3, 4) if view == "cut-out" else (3,)
+    if len(shape) != 3 or not whole or shape[2] not in channels or min(shape[:2]) < 16:
+        masked = ", or 4 channels to have the mask," if view == "cut-out" else ""
         raise ValueError(
-            "image_shape must be (height, width, 3) with sides of at least 16 pixels, "
-            f"got {image_shape!r}."
+            f"image_shape must be (height, width, 3){masked} with sides of at least "
+            f"16 pixels, got {image_shape!r}."
         )
     return tuple(int(s) for s in shape)
 
 
-def _rock_batches(n_samples, image_shape, seeds):
+def _check_view(view):
+    if view not in _VIEWS:
+        raise ValueError(f"view must be one of {', '.join(_VIEWS)}, got {view!r}.")
+    return view
+
+
+def _check_n_classes(n_classes):
+    n_classes = _check_count("n_classes", n_classes, 1)
+    most = len(_TEXTURES) * N_VARIETIES
+    if n_classes > most:
+        raise ValueError(f"n_classes must be at most {most}, got {n_classes!r}.")
+    return n_classes
+
+
+def _drawn_classes(n_classes):
+    """Name, texture and variety of each class."""
+    if n_classes <= len(_TEXTURES):
+        return [(name, name, None) for name in _TEXTURES[:n_classes]]
+    varieties = [
+        (f"{name}_{variety + 1}", name, variety)
+        for variety in range(N_VARIETIES)
+        for name in _TEXTURES
+    ]
+    return varieties[:n_classes]
+
+
+def _rock_batches(n_samples, n_classes, image_shape, view, seeds):
     """Draw rocks of three seeds a batch at a time, yielding (images, labels).
 
     What is drawn does not depend on the size of the batches, and the first pictures
     are the same however many follow.
     """
     order, pattern, sensor = (np.random.RandomState(seed) for seed in seeds)
-    # Each run of six pictures holds every class once, in random order: shuffled, and
-    # balanced to within one wherever it ends.
-    runs = order.random_sample((math.ceil(n_samples / len(_CLASSES)), len(_CLASSES)))
-    labels = np.array(_CLASSES)[runs.argsort(axis=1)].ravel()[:n_samples]
-    h, w, _ = image_shape
+    scene, grain = (np.random.RandomState([*seeds, stream]) for stream in (0, 1))
+    classes = _drawn_classes(n_classes)
+    # Each run holds every class once, in random order: shuffled, and balanced to
+    # within one wherever it ends.
+    runs = order.random_sample((math.ceil(n_samples / n_classes), n_classes))
+    numbers = runs.argsort(axis=1).ravel()[:n_samples]
+    labels = np.array([name for name, _, _ in classes])[numbers]
+    h, w, channels = image_shape
     step = max(1, _BATCH_POINTS // (h * w * oversampling(h, w) ** 2))
     for start in range(0, n_samples, step):
-        names = labels[start : start + step]
-        uniforms = pattern.random_sample((len(names), N_UNIFORMS))
-        noise = sensor.standard_normal((len(names), *image_shape)).astype(np.float32)
-        images = np.empty((len(names), *image_shape), np.uint8)
-        for name in np.unique(names):
-            of_class = names == name
-            images[of_class] = draw_rocks(name, uniforms[of_class], noise[of_class])
-        yield images, names
+        batch = numbers[start : start + step]
+        uniforms = pattern.random_sample((len(batch), N_UNIFORMS))
+        noise = sensor.standard_normal((len(batch), h, w, 3)).astype(np.float32)
+        images = np.empty((len(batch), h, w, 3), np.uint8)
+        for number in np.unique(batch):
+            here = batch == number
+            _, texture, variety = classes[number]
+            images[here] = draw_rocks(texture, uniforms[here], noise[here], variety)
+        if view != "surface":
+            uniforms = scene.random_sample((len(batch), photographing.N_UNIFORMS))
+            noise = grain.standard_normal(images.shape).astype(np.float32)
+            images = photographing.photograph_rocks(images, uniforms, noise, view)
+        yield images[..., :channels], labels[start : start + step]
 
 
-def make_rocks(n_samples=600, *, image_shape=(28, 28, 3), random_state=None):
+def make_rocks(
+    n_samples=600,
+    *,
+    image_shape=(28, 28, 3),
+    n_classes=6,
+    view="surface",
+    random_state=None,
+):
     """Draw pictures of six classes of rock-like texture.
 
     The classes differ in texture: ``andesite`` has light laths (phenocrysts) in a
@@ -84,13 +129,25 @@ def make_rocks(n_samples=600, *, image_shape=(28, 28, 3), random_state=None):
     image_shape : tuple of int, default=(28, 28, 3)
         (height, width, 3), in pixels; sides of at least 16. Patterns are drawn in
         units of the longer side: a larger picture of the same `random_state` shows
-        the same rocks, finer drawn.
+        the same rocks, finer drawn. (height, width, 4) gives cut-outs with their mask.
+    n_classes : int, default=6
+        Number of classes, 1 to 30. Beyond six, the textures are divided into
+        varieties, which differ in grain size, spacing, contrast and commonest color
+        and overlap in each: ``andesite_1`` to ``schist_1``, then ``andesite_2`` and so
+        on. A class is the same for every `n_classes` above six.
+    view : {"surface", "photograph", "cut-out"}, default="surface"
+        ``"surface"`` fills the picture evenly, as a tile does. ``"photograph"`` shows
+        what collections hold: hand samples with broken faces on a ground and, one in
+        three, close-ups; in uneven light of some color, with shadows, out of focus
+        by up to 0.6 % of the longer side, half of them beside a scale bar.
+        ``"cut-out"`` shows the samples alone, on white; meant for sides of 64 pixels
+        or more, as ``"photograph"`` is.
     random_state : int, RandomState or None, default=None
         Seed. The first pictures of a seed are the same for every `n_samples`.
 
     Returns
     -------
-    images : ndarray of shape (n_samples, height, width, 3), uint8
+    images : ndarray of shape (n_samples, *image_shape), uint8
         The pictures.
     labels : ndarray of shape (n_samples,), str
         Class of each picture.
@@ -98,10 +155,10 @@ def make_rocks(n_samples=600, *, image_shape=(28, 28, 3), random_state=None):
     Raises
     ------
     ValueError
-        If `n_samples` is below 1, or `image_shape` is not one of color pictures of
-        at least 16 pixels a side.
+        If `n_samples`, `n_classes` or `view` is out of range, or `image_shape` is not
+        one of color pictures of at least 16 pixels a side.
     TypeError
-        If `n_samples` is not a whole number.
+        If a number is not a whole number.
 
     See Also
     --------
@@ -115,18 +172,27 @@ def make_rocks(n_samples=600, *, image_shape=(28, 28, 3), random_state=None):
     ((12, 28, 28, 3), dtype('uint8'))
     >>> sorted(set(labels.tolist()))
     ['andesite', 'gneiss', 'marble', 'quartzite', 'rhyolite', 'schist']
+
+    Photographs of hand samples, of thirty classes:
+
+    >>> images, labels = make_rocks(
+    ...     30, image_shape=(96, 96, 3), n_classes=30, view="photograph", random_state=0
+    ... )
+    >>> len(set(labels.tolist()))
+    30
     """
     n_samples = _check_count("n_samples", n_samples, 1)
-    image_shape = _check_drawn_shape(image_shape)
+    n_classes, view = _check_n_classes(n_classes), _check_view(view)
+    image_shape = _check_drawn_shape(image_shape, view)
     seeds = check_random_state(random_state).randint(_MAX_SEED, size=3)
     images = np.empty((n_samples, *image_shape), np.uint8)
-    labels = np.empty(n_samples, dtype=np.array(_CLASSES).dtype)
-    start = 0
-    for batch, names in _rock_batches(n_samples, image_shape, seeds):
+    names, start = [], 0
+    for batch, labels in _rock_batches(n_samples, n_classes, image_shape, view, seeds):
         stop = start + len(batch)
-        images[start:stop], labels[start:stop] = batch, names
+        images[start:stop] = batch
+        names.append(labels)
         start = stop
-    return images, labels
+    return images, np.concatenate(names)
 
 
 def _encode_jpeg(image, quality):
@@ -154,6 +220,8 @@ def write_rocks(
     n_samples=600,
     *,
     image_shape=(28, 28, 3),
+    n_classes=6,
+    view="surface",
     random_state=None,
     quality=95,
     n_damaged=0,
@@ -173,6 +241,10 @@ def write_rocks(
         Number of pictures.
     image_shape : tuple of int, default=(28, 28, 3)
         (height, width, 3), in pixels.
+    n_classes : int, default=6
+        Number of classes, 1 to 30, as in `make_rocks`.
+    view : {"surface", "photograph", "cut-out"}, default="surface"
+        What the pictures show, as in `make_rocks`.
     random_state : int, RandomState or None, default=None
         Seed. The same seed writes the same bytes.
     quality : int, default=95
@@ -192,7 +264,7 @@ def write_rocks(
     FileNotFoundError
         If the folder of `path` does not exist.
     ValueError
-        If a number or `image_shape` is out of range.
+        If a number, `view` or `image_shape` is out of range.
     TypeError
         If a number is not a whole number.
 
@@ -215,10 +287,11 @@ def write_rocks(
     quality = _check_count("quality", quality, 1)
     if quality > 100:
         raise ValueError(f"quality must be in [1, 100], got {quality!r}.")
+    n_classes, view = _check_n_classes(n_classes), _check_view(view)
     image_shape = _check_drawn_shape(image_shape)
     # The first three seeds are those that make_rocks draws.
     *seeds, seed = check_random_state(random_state).randint(_MAX_SEED, size=4)
-    batches = _rock_batches(n_samples, image_shape, seeds)
+    batches = _rock_batches(n_samples, n_classes, image_shape, view, seeds)
     names = _picture_names(n_samples + n_damaged, seed)
     whole = []
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:

@@ -246,3 +246,83 @@ def test_write_refuses_wrong_input(tmp_path):
     with pytest.raises(ValueError, match="image_shape"):
         write_rocks(tmp_path / "rocks.zip", 6, image_shape=(8, 8, 3))
     assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------ photographs and classes
+
+
+PHOTOGRAPHS = {"image_shape": (64, 64, 3), "view": "photograph", "random_state": 0}
+
+
+def test_varieties_are_classes_that_stay_the_same():
+    images, labels = make_rocks(60, n_classes=30, random_state=0)
+    assert sorted(set(labels)) == sorted(f"{c}_{i}" for c in CLASSES for i in "12345")
+    assert all((labels == name).sum() == 2 for name in set(labels))
+    _, seven = make_rocks(14, n_classes=7, random_state=0)
+    assert sorted(set(seven)) == sorted([f"{c}_1" for c in CLASSES] + ["andesite_2"])
+    _, three = make_rocks(6, n_classes=3, random_state=0)
+    assert sorted(set(three)) == CLASSES[:3]
+
+
+def test_varieties_can_be_told_apart_but_not_by_chance():
+    images, labels = make_rocks(300, n_classes=30, random_state=1)
+    keep = np.char.startswith(labels, "gneiss")
+    assert keep.sum() == 50
+    forest = RandomForestClassifier(50, random_state=0)
+    score = cross_val_score(forest, color_statistics(images[keep]), labels[keep], cv=5)
+    assert 0.3 < score.mean() < 0.95
+
+
+def test_photographs_are_seeded_and_batches_do_not_show(monkeypatch):
+    images, labels = make_rocks(7, n_classes=8, **PHOTOGRAPHS)
+    monkeypatch.setattr("geoimages.datasets.rocks._BATCH_POINTS", 1)
+    first, first_labels = make_rocks(3, n_classes=8, **PHOTOGRAPHS)
+    np.testing.assert_array_equal(images[:3], first)
+    np.testing.assert_array_equal(labels[:3], first_labels)
+    surfaces, _ = make_rocks(7, n_classes=8, **PHOTOGRAPHS | {"view": "surface"})
+    assert (surfaces != images).mean() > 0.9
+
+
+def test_cut_outs_lie_on_white_or_bring_their_mask():
+    shape = (64, 96, 4)
+    images, _ = make_rocks(
+        12, **PHOTOGRAPHS | {"view": "cut-out", "image_shape": shape}
+    )
+    assert images.shape == (12, *shape)
+    assert set(np.unique(images[..., 3])) == {0, 255}
+    rock = images[..., 3] > 0
+    assert ((rock.mean((1, 2)) > 0.1) & (rock.mean((1, 2)) < 0.9)).all()
+    away = ~ndimage.binary_dilation(rock, np.ones((1, 9, 9)))
+    assert (images[away][:, :3] == 255).all()
+    assert (images[rock][:, :3] < 250).any(axis=1).mean() > 0.9
+    on_white, _ = make_rocks(
+        12, **PHOTOGRAPHS | {"view": "cut-out", "image_shape": (64, 96, 3)}
+    )
+    np.testing.assert_array_equal(images[..., :3], on_white)
+
+
+def test_photographs_are_written_as_they_are_made(tmp_path):
+    path = write_rocks(
+        tmp_path / "rocks.zip", 7, n_classes=7, quality=100, **PHOTOGRAPHS
+    )
+    names = zipfile.ZipFile(path).namelist()
+    images, labels = make_rocks(7, n_classes=7, **PHOTOGRAPHS)
+    assert [name.split("/")[1] for name in names] == labels.tolist()
+    with zipfile.ZipFile(path) as archive:
+        written = read_image(archive.read(names[0]))
+    assert np.abs(written.astype(int) - images[0]).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        ({"n_classes": 31}, ValueError, "n_classes must be at most 30, got 31"),
+        ({"n_classes": 0}, ValueError, "n_classes must be at least 1"),
+        ({"view": "photo"}, ValueError, "view must be one of surface, photograph"),
+        ({"view": "photograph", "image_shape": (64, 64, 4)}, ValueError, "width, 3"),
+        ({"view": "cut-out", "image_shape": (64, 64, 5)}, ValueError, "or 4 channels"),
+    ],
+)
+def test_bad_views_and_classes_are_refused(given, error, said):
+    with pytest.raises(error, match=said):
+        make_rocks(6, **given)
