@@ -52,7 +52,7 @@ def _named(error, temporary, path):
     """Return an error about the temporary file as one about the target, on one line."""
     about = " ".join(str(part) for part in (*error.args, error.filename))
     unnamed = error.filename is None and error.errno in _OF_WRITING
-    if str(temporary) not in about and not unnamed:
+    if str(temporary.with_suffix("")) not in about and not unnamed:
         return error
     why = os.strerror(error.errno) if error.errno else str(error)
     why = why.replace(str(temporary), str(path))

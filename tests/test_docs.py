@@ -285,7 +285,9 @@ def test_every_public_name_is_in_the_reference():
 
 def test_every_reason_is_told():
     page = text_of("docs/pictures.md")
-    for reason in (*REASONS, "other-size", "unreadable", "not-sampled"):
+    of_sources = ("unreadable", "damaged", "encrypted", "nested-archive")
+    others = ("other-size", "not-sampled", "duplicate-key", "linked-folder")
+    for reason in (*REASONS, *of_sources, *others):
         assert f"`{reason}`" in page, reason
 
 

@@ -75,6 +75,9 @@ def demo(output, source):
     show_default=True,
     help="Refuse larger pictures unread.",
 )
+@click.option(
+    "--resume", is_flag=True, help="Continue a run that was killed where it stopped."
+)
 def etl(
     source,
     output,
@@ -88,8 +91,15 @@ def etl(
     label,
     label_from,
     max_pixels,
+    resume,
 ):
     """Read a zip or folder of class folders into one .h5 file."""
+    from ..collection.journal import unfinished
+
+    left = unfinished(output)
+    if left:
+        then = "continuing." if resume else "starting again; --resume continues it."
+        echo(f"{left}; {then}", err=True)
     rocks = gi.Collection.create(
         output,
         source,
@@ -103,6 +113,7 @@ def etl(
         label=label,
         label_from=label_from,
         max_pixels=max_pixels,
+        resume=resume,
     )
     with rocks:
         echo(rocks.summary())

@@ -25,7 +25,17 @@ _BAD_ZIP = (
     *(NotImplementedError, OverflowError, EOFError, MemoryError),
 )
 _MOST_BYTES = 1 << 30  # of a member, unpacked
+_SAME_NAME = "duplicate-name", "a later member of the zip has the same name"
+_ENCRYPTED = 0x1  # a flag
 _UTF8 = 0x800  # the flag of a name that is not in code page 437
+
+
+_ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst")
+
+
+def is_archive_name(path):
+    """Whether a file's name is that of an archive."""
+    return path.lower().endswith(_ARCHIVES)
 
 
 def _parts(path):
@@ -185,32 +195,69 @@ def labels_in_names(entries, pattern):
     return labels
 
 
-def _files_below(folder, prefix=""):
+class UnreadableError(OSError):
+    """A file of a source that cannot be had: a reason for the ledger, and details."""
+
+    def __init__(self, reason, detail):
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Unlisted(NamedTuple):
+    """What a source holds and does not list: its path, and why it is refused."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+def _files_below(folder, unlisted, prefix=""):
     """Paths of the files below a folder; links to folders are not followed."""
-    with contextlib.suppress(PermissionError), os.scandir(folder) as found:
-        for item in found:
-            path = prefix + item.name
-            if item.is_dir(follow_symlinks=False):
-                yield from _files_below(item.path, f"{path}/")
-            elif item.is_file(follow_symlinks=False) or os.path.isfile(item.path):
-                yield path
+    try:
+        with os.scandir(folder) as found:
+            items = list(found)
+    except PermissionError as error:
+        unlisted.append(Unlisted(prefix, "unreadable", os.strerror(error.errno)))
+        return
+    for item in items:
+        path = prefix + item.name
+        if item.is_dir(follow_symlinks=False):
+            yield from _files_below(item.path, unlisted, f"{path}/")
+        elif item.is_file(follow_symlinks=False) or os.path.isfile(item.path):
+            yield path
+        elif item.is_symlink():
+            why = ("missing", "a link to nothing")
+            if os.path.isdir(item.path):
+                why = ("linked-folder", "a link to a folder, which is not followed")
+            unlisted.append(Unlisted(path, *why))
 
 
 class _Folder:
     """The files below a folder."""
 
-    hidden = ()
-
     def __init__(self, root):
-        self.root = root
-        self.entries = _entries(sorted(_files_below(root)))
+        self.root, self.unlisted = root, []
+        self.entries = _entries(sorted(_files_below(root, self.unlisted)))
 
     def read(self, entry):
         with open(os.path.join(self.root, entry.path), "rb", buffering=0) as file:
             return file.read()
 
+    def stamp(self, entry):
+        """Tell a file from an earlier one of that name, without reading it."""
+        about = os.stat(os.path.join(self.root, entry.path))
+        return [about.st_size, about.st_mtime_ns]
+
     def close(self):
         pass
+
+
+class Files(_Folder):
+    """Single files, named by their paths."""
+
+    def __init__(self, paths):
+        self.root, self.unlisted = "", []
+        self.entries = _entries(sorted({Path(path).as_posix() for path in paths}))
 
 
 class _Zip:
@@ -219,19 +266,33 @@ class _Zip:
     def __init__(self, path):
         self._zip = open_zip(path)
         self._file = open(path, "rb")  # noqa: SIM115 (closed with the zip)
-        self._members, self.hidden = {}, []
+        self._members, self.unlisted = {}, []
         for member in members_of(self._zip):
             if member.filename in self._members:
-                self.hidden.append(member.filename)
+                self.unlisted.append(Unlisted(member.filename, *_SAME_NAME))
             self._members[member.filename] = member  # the last counts
         self.entries = _entries(sorted(self._members))
 
     def read(self, entry):
         member = self._members[entry.path]
+        if member.flag_bits & _ENCRYPTED:
+            raise UnreadableError("encrypted", "the zip asks for a password")
         if member.file_size > _MOST_BYTES:
-            raise OSError(f"{member.file_size:,} bytes are more than {_MOST_BYTES:,}")
+            raise UnreadableError(
+                "too-large",
+                f"{member.file_size:,} bytes are more than {_MOST_BYTES:,}",
+            )
         data = self._read_stored(member)
-        return self._zip.read(member) if data is None else data
+        try:
+            return self._zip.read(member) if data is None else data
+        except Exception as error:  # zipfile raises nearly anything on damaged data
+            why = f"{type(error).__name__}: {error}"
+            raise UnreadableError("damaged", why) from error
+
+    def stamp(self, entry):
+        """Tell a member from an earlier one of that name, without reading it."""
+        member = self._members[entry.path]
+        return [member.file_size, member.CRC]
 
     def _read_stored(self, member):
         """Read a member that is neither compressed nor encrypted, or return None.
@@ -325,8 +386,9 @@ def open_source(source):
     ------
     source : object
         With ``entries`` (list of `Entry`, sorted by path), ``read(entry)``, which
-        returns bytes or raises nearly anything, and ``hidden``, the paths of members
-        that a later one of the same name hides.
+        returns bytes or raises an OSError, ``stamp(entry)``, which changes with the
+        file, and ``unlisted``, what cannot be read for another reason: a list of
+        `Unlisted`.
 
     Raises
     ------

@@ -28,7 +28,8 @@ from .lineage import lineage_of
 from .sealing import check_file
 from .selection import matching
 from .tables import LEDGER, as_text, labels_by_key, name_of, read_column, read_names
-from .writing import FORMAT, FORMAT_VERSION, write_arrays, write_source
+from .writer import FORMAT, FORMAT_VERSION
+from .writing import write_arrays, write_source
 
 _BLOCK_BYTES = 1 << 24
 # What h5py raises for a damaged file.
@@ -72,7 +73,8 @@ class Collection:
     ledger : DataFrame
         One row for every file seen: ``path``, ``status`` (kept, refused or skipped),
         ``reason``, ``detail``, ``sha256``, ``size`` (bytes), ``width`` and ``height``
-        (pixels), ``mode``, ``bit_depth``, ``exif_orientation`` and ``fit``.
+        (pixels), ``mode``, ``bit_depth``, ``exif_orientation``, ``fit`` and
+        ``scaling`` (of values that are not of 8 bits, such as 0-65535 to 0-255).
     unmatched : list of str
         Rows of the metadata table that match no picture.
     cache : FeatureCache
@@ -218,6 +220,7 @@ class Collection:
         label=None,
         label_from=None,
         max_pixels=MAX_PIXELS,
+        resume=False,
     ):
         """Read a folder or zip of pictures into a collection, in one pass.
 
@@ -264,6 +267,11 @@ class Collection:
             class.
         max_pixels : int, default=178_956_970
             Larger pictures are refused before they are decoded, as by `read_image`.
+        resume : bool, default=False
+            Whether to continue a run that was killed: files that it has read, and that
+            have not changed since, are not read again. The result is the same, byte for
+            byte. Without such a run, reading starts at the first file. An interrupted
+            run with ``resume=True`` can be continued, too.
 
         Returns
         -------
@@ -275,8 +283,11 @@ class Collection:
         FileNotFoundError
             If there is no source.
         ValueError
-            If no picture can be read, an option is unknown, `path` is the source, or
-            `metadata` with classes name none of the pictures.
+            If no picture can be read, an option is unknown, `path` is the source,
+            `metadata` with classes name none of the pictures, or the run to resume was
+            given something else.
+        BlockingIOError
+            If another process is writing `path`; the message says which one.
         """
         write_source(
             path,
@@ -291,6 +302,7 @@ class Collection:
             label=label,
             label_from=label_from,
             max_pixels=max_pixels,
+            resume=resume,
         )
         return cls(path)
 

@@ -27,6 +27,7 @@ LEDGER = {
     "bit_depth": np.int16,
     "exif_orientation": np.int8,
     "fit": h5py.string_dtype("ascii", 8),
+    "scaling": h5py.string_dtype("ascii", 16),
 }
 PICTURES = {
     "source": TEXT,
@@ -279,22 +280,27 @@ class Metadata:
             labels[i], given[i] = named[row] or labels[i], bool(named[row])
         return labels, given
 
-    def write(self, file, entries):
-        """Write the columns for pictures that stem from those files, by position."""
+    def frame(self, entries):
+        """The columns for pictures that stem from those files, by position."""
         own = [self.label_column, *(["key"] if self.file_column == "key" else [])]
         rows = [self.row_of.get(i, -1) for i in entries]
         taken = self.table.drop(columns=own, errors="ignore").reindex(rows)
-        group = file.create_group("metadata")
-        for i, name in enumerate(_metadata_names(taken.columns)):
-            column = taken.iloc[:, i]
-            is_number = pd.api.types.is_numeric_dtype(column)
-            if is_number and not pd.api.types.is_bool_dtype(column):
-                values = column.to_numpy(np.float64, na_value=np.nan)
-            else:
-                texts = column.astype(object).where(column.notna(), "").astype(str)
-                values = _encoded(texts)
-            write_column(group, str(i), values, named=name)
-        write_column(file, "unmatched", _encoded(self.unmatched))
+        return taken.set_axis([*_metadata_names(taken.columns)], axis=1)
+
+
+def write_metadata(file, frame, unmatched):
+    """Write the columns of metadata, and the names of rows that fit no picture."""
+    group = file.create_group("metadata")
+    for i, name in enumerate(frame.columns):
+        column = frame.iloc[:, i]
+        is_number = pd.api.types.is_numeric_dtype(column)
+        if is_number and not pd.api.types.is_bool_dtype(column):
+            values = column.to_numpy(np.float64, na_value=np.nan)
+        else:
+            texts = column.astype(object).where(column.notna(), "").astype(str)
+            values = _encoded(texts)
+        write_column(group, str(i), values, named=name)
+    write_column(file, "unmatched", _encoded(unmatched))
 
 
 def labels_by_key(labels):

@@ -1,157 +1,46 @@
 """Writing a collection: from a folder or zip of pictures, or from arrays."""
 
+import contextlib
 import hashlib
 import os
 from collections import Counter
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 
-import h5py
+import joblib
 import numpy as np
+import pandas as pd
+import PIL
 
 from ..files import QuietFile, atomic_path, locked, progress
+from ..pictures.decoding import scaling
 from ..pictures.reading import ImageReadError, read_image
 from ..pictures.resizing import FITS, check_size, resize_image
-from .checking import crc_of_attributes, crc_of_pictures
+from .journal import (
+    Journal,
+    Recovered,
+    absolute,
+    is_repeatable,
+    journals_of,
+    remove_journals,
+    stamp_of,
+)
 from .lineage import ROTATIONS, lineage_of
 from .sampling import sample_groups
-from .sealing import seal
-from .sources import labels_in_names, open_source
-from .tables import (
-    LEDGER,
-    LONGEST_NAME,
-    PICTURES,
-    TEXT,
-    Columns,
-    Metadata,
-    write_column,
-)
+from .sources import UnreadableError, is_archive_name, labels_in_names, open_source
+from .tables import LONGEST_NAME, Metadata, write_metadata
+from .writer import Writer
 
-FORMAT = "geoimages.collection"
-FORMAT_VERSION = 2  # 1 had no checksums
-_WRITE_BYTES = 1 << 21
 _LOOKED_AT = 100  # files, to choose a size
 _MOST_ALIKE = 0.5  # a size of more than this share makes the others exceptions
 _LARGEST_SIDE = 224  # pixels; what features and pretrained networks work at
 _SKIPPED = {"status": "skipped", "reason": "not-sampled"}
 _REFUSED = {"status": "refused"}
-_HIDDEN = _REFUSED | {
-    "reason": "duplicate-name",
-    "detail": "a later member of the zip has the same name",
-}
 _NO_PICTURE = _REFUSED | {"reason": "not-a-picture", "detail": "by its name"}
-
-
-class _SeemsNew:
-    """A file that seems empty until it is written to, as HDF5 expects of a new one."""
-
-    def __init__(self, disk):
-        self._disk, self._is_new = disk, True
-
-    def __getattr__(self, name):
-        return getattr(self._disk, name)
-
-    def seek(self, offset, whence=os.SEEK_SET):
-        if self._is_new and whence == os.SEEK_END:
-            whence = os.SEEK_SET
-        return self._disk.seek(offset, whence)
-
-    def write(self, data):
-        self._is_new = False
-        return self._disk.write(data)
-
-
-def _create_images(disk, shape):
-    """Begin an .h5 file with a dataset whose values are, or will be, written apart.
-
-    Returns
-    -------
-    file : h5py.File
-    start : int
-        The byte at which the values begin, whatever their number.
-    """
-    file = h5py.File(_SeemsNew(disk), "w")
-    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    layout.set_layout(h5py.h5d.CONTIGUOUS)
-    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    layout.set_obj_track_times(False)  # the same pictures give the same bytes
-    space = h5py.h5s.create_simple(shape)
-    images = h5py.h5d.create(file.id, b"images", h5py.h5t.STD_U8LE, space, layout)
-    return file, images.get_offset()
-
-
-class Writer:
-    """A collection in the making: pictures go in one by one.
-
-    They are written where HDF5 will look for them, in one piece, as plain bytes; at the
-    end HDF5 writes what stands before and after them. So a killed run leaves pictures
-    that can be found again, and HDF5, which goes on after a failed write, sees none.
-
-    Parameters
-    ----------
-    disk : QuietFile
-        The file.
-    image_shape : tuple of int
-        (height, width, channels).
-    """
-
-    def __init__(self, disk, image_shape):
-        self.disk, self.image_shape = disk, tuple(image_shape)
-        file, self.start = _create_images(BytesIO(), (1, *self.image_shape))
-        file.close()
-        disk.seek(self.start)
-        self.pictures = Columns({"keys": TEXT, "labels": TEXT} | PICTURES)
-        self.ledger = Columns(LEDGER)
-        self.n_bytes = int(np.prod(self.image_shape))  # of a picture
-        self.block = np.empty(
-            (max(1, _WRITE_BYTES // self.n_bytes), *self.image_shape), np.uint8
-        )
-        self.filled, self.checksums, self.n = 0, [], 0
-
-    def add(self, image, **row):
-        """Append a picture and what is known of it."""
-        self.block[self.filled] = image
-        self.filled, self.n = self.filled + 1, self.n + 1
-        self.pictures.append(row)
-        if self.filled == len(self.block):
-            self.flush()
-
-    def flush(self):
-        """Write the pictures held back."""
-        if self.filled:
-            images = self.block[: self.filled]
-            self.disk.write(images.data)
-            self.disk.check()
-            self.checksums.append(crc_of_pictures(images))
-            self.filled = 0
-
-    def finish(self, write_more=None, **attributes):
-        """Write everything else; `write_more` is called with the .h5 file."""
-        self.flush()
-        file, start = _create_images(self.disk, (self.n, *self.image_shape))
-        with file:
-            if start != self.start:
-                raise RuntimeError(f"pictures at byte {self.start} instead of {start}")
-            self.pictures.write(file, ("keys", "labels"))
-            self.pictures.write(file.create_group("pictures"), PICTURES)
-            self.ledger.write(file.create_group("ledger"), LEDGER)
-            checksums = np.concatenate([np.empty(0, np.uint32), *self.checksums])
-            write_column(file.create_group("checksums"), "images", checksums)
-            attributes |= {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "created_by": f"geoimages {version('geoimages')}",
-            }
-            attributes = {name: v for name, v in attributes.items() if v != ""}
-            for name, value in attributes.items():
-                is_text = isinstance(value, str)
-                file.attrs[name] = np.bytes_(value.encode()) if is_text else value
-            file.attrs["crc32"] = crc_of_attributes(attributes)
-            if write_more is not None:
-                write_more(file)
-        seal(self.disk, [[start, start + self.n * self.n_bytes]])
+_ARCHIVE = _REFUSED | {
+    "reason": "nested-archive",
+    "detail": "an archive inside the source is not opened; unpack it first",
+}
 
 
 def _why_none(reasons, row):
@@ -237,13 +126,15 @@ def _lost_class(source, classes, size, shapes, **options):
 def _read_entry(source, entry, **options):
     """Read a file: (image or None, its row of the ledger)."""
     if not entry.is_picture:
-        return None, _NO_PICTURE
+        return None, _ARCHIVE if is_archive_name(entry.path) else _NO_PICTURE
     if len(entry.key) > LONGEST_NAME:
         detail = f"its name has {len(entry.key):,} characters, at most {LONGEST_NAME:,}"
         return None, _REFUSED | {"reason": "unreadable", "detail": detail}
     try:
         data = source.read(entry)
-    except Exception as error:  # zipfile raises nearly anything on damaged data
+    except UnreadableError as error:
+        return None, _REFUSED | {"reason": error.reason, "detail": str(error)}
+    except (OSError, MemoryError) as error:
         detail = f"{type(error).__name__}: {error}"
         return None, _REFUSED | {"reason": "unreadable", "detail": detail}
     try:
@@ -251,7 +142,8 @@ def _read_entry(source, entry, **options):
     except ImageReadError as error:
         why = {"reason": error.reason, "detail": error.detail}
         return None, _REFUSED | error.info | why
-    return image, info | {"status": "kept"}
+    scaled = scaling(info["mode"], info["bit_depth"])
+    return image, info | {"status": "kept", "scaling": scaled}
 
 
 def _bring_to_size(image, row, size, fit):
@@ -269,19 +161,24 @@ def _bring_to_size(image, row, size, fit):
     return image, row
 
 
-def _read_entries(source, entries, chosen, size, fit, **options):
-    """Read files: (image or None, its row of the ledger) of each, in order."""
-    for entry, is_chosen in zip(entries, chosen, strict=True):
-        if is_chosen:
-            image, row = _read_entry(source, entry, **options)
-        else:
-            image, row = None, _SKIPPED
-        if image is not None:
-            image, row = _bring_to_size(image, row, size, fit)
-        yield image, row | {"path": entry.path}
+def read_to_size(source, entry, size, fit, **options):
+    """Read a file and resize its picture: (image or None, its row of the ledger)."""
+    image, row = _read_entry(source, entry, **options)
+    if image is not None:
+        image, row = _bring_to_size(image, row, size, fit)
+    return image, row | {"path": entry.path}
 
 
-def _refuse_to_overwrite(path, **inputs):
+def _read_or_find(source, entry, recovered, size, fit, **options):
+    """Read a file, or take what an earlier run has read: image, row and its stamp."""
+    stamp = stamp_of(source, entry)
+    found = None
+    if recovered is not None and stamp is not None:
+        found = recovered.find(entry.path, stamp)
+    return *(found or read_to_size(source, entry, size, fit, **options)), stamp
+
+
+def refuse_to_overwrite(path, **inputs):
     """Raise a ValueError where the file to write is one of those to read."""
     for name, given in inputs.items():
         if not isinstance(given, str | os.PathLike) or not Path(path).exists():
@@ -321,7 +218,7 @@ def _check_names(names):
         )
 
 
-def _find_labels(entries, table, label_from):
+def find_labels(entries, table, label_from):
     """The class of each file, and a line that says where it is from if not folders."""
     labels, said = [entry.label[:LONGEST_NAME] for entry in entries], ""
     flat = [e for e in entries if e.is_picture and e.label and "/" not in e.path]
@@ -361,9 +258,90 @@ def _find_labels(entries, table, label_from):
     return labels, said
 
 
-def write_source(
+def add_picture(writer, image, key, label, row, ledger_row, original=None):
+    """Add a picture and, given the original of each key, the rotated copies it lacks."""
+    copies = [] if original is None else _rotated_copies(key, original)
+    copies = [(0, key), *copies]
+    for turn, name in copies:
+        writer.add(
+            np.rot90(image, turn // 90) if turn else image,
+            keys=name,
+            labels=label,
+            source=row["path"],
+            sha256=row["sha256"],
+            ledger_row=ledger_row,
+            turn=turn,
+        )
+    return len(copies)
+
+
+def add_unlisted(writer, source):
+    """Add a row of the ledger for each file that a source does not list."""
+    for path, reason, detail in source.unlisted:
+        why = {"reason": reason, "detail": detail}
+        writer.ledger.append({"path": path} | _REFUSED | why)
+
+
+def _hash_of(metadata):
+    """What tells one metadata table from another."""
+    if metadata is None or isinstance(metadata, pd.DataFrame):
+        return None if metadata is None else joblib.hash(metadata)
+    try:
+        return hashlib.sha256(Path(metadata).read_bytes()).hexdigest()
+    except OSError:
+        return None  # `Metadata` says what is wrong
+
+
+def _request(source, metadata, sample, random_state, **options):
+    """What a run is asked for, as a dict: a run asked for the same writes the same."""
+    return {
+        "source": absolute(source),
+        "metadata": _hash_of(metadata),
+        "sample": sample,
+        "random_state": None if sample == 1 else random_state,
+        **options,
+        "geoimages": version("geoimages"),
+        "pillow": PIL.__version__,
+        "simplejpeg": version("simplejpeg"),
+    }
+
+
+def write_source(path, source, *, resume, **request):
+    """Write the pictures of a folder or zip; `Collection.create` has the parameters."""
+    metadata, label = request["metadata"], request["label"]
+    refuse_to_overwrite(path, source=source, metadata=metadata)
+    if request["fit"] not in FITS:
+        raise ValueError(
+            f"fit={request['fit']!r} is not known; expected one of {FITS}."
+        )
+    if label is not None and metadata is None:
+        raise ValueError(
+            f"label={label!r} names a column of the metadata; give the table "
+            "(--metadata CSV)."
+        )
+    if request["size"] is not None:
+        request["size"] = check_size(request["size"])
+    repeatable = is_repeatable(request["sample"], request["random_state"])
+    if resume and not repeatable:
+        raise ValueError(
+            f"random_state={request['random_state']!r} takes other files each time; a "
+            "run that can be resumed needs an int."
+        )
+    with open_source(source) as opened, locked(path) as held:
+        left = journals_of(path) if held else []
+        with atomic_path(path) as temporary:
+            asked = _request(source, **request) if repeatable else None
+            _write_opened(path, temporary, opened, source, resume, asked, **request)
+        remove_journals(left)
+
+
+def _write_opened(
     path,
+    temporary,
+    opened,
     source,
+    resume,
+    request,
     *,
     size,
     fit,
@@ -376,73 +354,77 @@ def write_source(
     label_from,
     max_pixels,
 ):
-    """Write the pictures of a folder or zip; `Collection.create` has the parameters."""
-    _refuse_to_overwrite(path, source=source, metadata=metadata)
-    if fit not in FITS:
-        raise ValueError(f"fit={fit!r} is not known; expected one of {FITS}.")
+    """Write the pictures of an open source to an unfinished file."""
     alpha = alpha or fit == "pad"
     options = {"alpha": alpha, "max_pixels": max_pixels}
-    if label is not None and metadata is None:
-        raise ValueError(
-            f"label={label!r} names a column of the metadata; give the table "
-            "(--metadata CSV)."
-        )
     table = None if metadata is None else Metadata(metadata, label)
-    with open_source(source) as opened, locked(path), atomic_path(path) as temporary:
-        entries = opened.entries
-        labels, labels_from = _find_labels(entries, table, label_from)
-        chosen, original = _choose(entries, labels, sample, random_state)
-        because, given = "", size is not None
-        if given:
-            size = check_size(size)
-        else:
-            size, because = _choose_size(opened, labels, chosen, **options)
-        if because and alpha and fit == "crop":
-            because += "; --fit pad keeps the whole of each, and masks what is added"
-        if rotate and size[0] != size[1]:
-            raise ValueError(
-                f"Rotated copies of {size[0]} × {size[1]} pictures have another "
-                "shape; give a square size."
-            )
-        read = _read_entries(
-            opened, entries, chosen, size, fit if given or because else None, **options
+    entries = opened.entries
+    labels, labels_from = find_labels(entries, table, label_from)
+    chosen, original = _choose(entries, labels, sample, random_state)
+    because, given = "", size is not None
+    if not given:
+        size, because = _choose_size(opened, labels, chosen, **options)
+    if because and alpha and fit == "crop":
+        because += "; --fit pad keeps the whole of each, and masks what is added"
+    if rotate and size[0] != size[1]:
+        raise ValueError(
+            f"Rotated copies of {size[0]} × {size[1]} pictures have another "
+            "shape; give a square size."
         )
-        bar = progress(read, desc="reading pictures", total=len(entries), unit="file")
-        with QuietFile(temporary) as disk:
-            writer = Writer(disk, (*size, 4 if alpha else 3))
-            rows = []  # of the ledger, one for each picture written
-            for i, (image, row) in enumerate(bar):
-                writer.ledger.append(row)
-                if image is None:
+    image_shape = (*size, 4 if alpha else 3)
+    fitted = fit if given or because else None
+    if request is not None:
+        request |= {"image_shape": image_shape, "resized": fitted}
+    with contextlib.ExitStack() as stack:
+        recovered = None
+        if resume:
+            recovered = stack.enter_context(Recovered(path, request, image_shape))
+        writer = Writer(stack.enter_context(QuietFile(temporary)), image_shape)
+        journal = None
+        if request is not None:
+            journal = Journal(temporary, request, writer)
+            stack.callback(journal.remove)
+        rows = []  # of the ledger, one for each picture written
+        bar = progress(entries, desc="reading pictures", unit="file")
+        try:
+            for i, entry in enumerate(bar):
+                if not chosen[i]:
+                    writer.ledger.append({"path": entry.path} | _SKIPPED)
                     continue
-                key = entries[i].key
-                copies = _rotated_copies(key, original) if rotate else ()
-                for turn, name in ((0, key), *copies):
-                    writer.add(
-                        np.rot90(image, turn // 90) if turn else image,
-                        keys=name,
-                        labels=labels[i],
-                        source=row["path"],
-                        sha256=row["sha256"],
-                        ledger_row=i,
-                        turn=turn,
-                    )
-                    rows.append(i)
-            for hidden in opened.hidden:
-                writer.ledger.append({"path": hidden} | _HIDDEN)
-            if not rows:
-                raise ValueError(
-                    f"None of the {len(entries)} files of {source} is a picture "
-                    "that can be read; nothing was written."
+                image, row, stamp = _read_or_find(
+                    opened, entry, recovered, size, fitted, **options
                 )
-            writer.finish(
-                None if table is None else lambda file: table.write(file, rows),
-                source=Path(source).name,
-                fit=fit,
-                sized=given or bool(because),
-                size_because=because,
-                labels_from=labels_from,
+                writer.ledger.append(row)
+                number = writer.n
+                if image is not None:
+                    turned = original if rotate else None
+                    rows += [i] * add_picture(
+                        writer, image, entry.key, labels[i], row, i, turned
+                    )
+                if journal is not None:
+                    journal.note(row, stamp, image, number)
+        except KeyboardInterrupt:
+            if resume:
+                journal.keep()
+            raise
+        add_unlisted(writer, opened)
+        if not rows:
+            raise ValueError(
+                f"None of the {len(entries)} files of {source} is a picture "
+                "that can be read; nothing was written."
             )
+
+        def write_table(file):
+            write_metadata(file, table.frame(rows), table.unmatched)
+
+        writer.finish(
+            None if table is None else write_table,
+            source=Path(source).name,
+            fit=fit,
+            sized=given or bool(because),
+            size_because=because,
+            labels_from=labels_from,
+        )
 
 
 def write_arrays(path, images, labels, keys):

@@ -160,6 +160,36 @@ def _bit_depth(image, data):
     return 16 if image.mode.startswith("I;16") else _BIT_DEPTH.get(image.mode, 8)
 
 
+def _most(mode, bits):
+    """The value of white in a picture of 12, 16 or 32 bits."""
+    return 1 if mode == "F" else 4095 if bits == 12 else 65535
+
+
+def scaling(mode, bits):
+    """Say how the values of a file become those of 8 bits, or nothing if they are.
+
+    Parameters
+    ----------
+    mode : str
+        Pillow's.
+    bits : int
+        Bits per channel in the file.
+
+    Returns
+    -------
+    text : str
+
+    Examples
+    --------
+    >>> scaling("I;16", 16), scaling("L", 4), scaling("RGB", 8), scaling("P", 4)
+    ('0-65535 to 0-255', '0-15 to 0-255', '', '')
+    """
+    if mode.startswith("P") or (bits == 8 and mode != "F"):  # a palette is of 8 bits
+        return ""
+    most = _most(mode, bits) if bits > 8 or mode == "F" else 2**bits - 1
+    return f"0-{most} to 0-255"
+
+
 def _open_low_bytes(image, data):
     """Open a picture of 16-bit colors once more, for the lower byte of each value.
 
@@ -233,7 +263,7 @@ class _Converter:
             return np.rint(values * 255).astype(np.uint8)
         if mode == "I" and (values.min() < 0 or values.max() > 65535):
             raise Refused("bit-depth", "integers beyond 0–65535")
-        most = 4095 if self.bits == 12 else 65535
+        most = _most(mode, self.bits)
         values = values.astype(np.uint32)
         if self.white_is_zero and mode.startswith("I"):
             values = most - values

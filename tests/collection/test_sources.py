@@ -1,10 +1,12 @@
 """Folders and zips of pictures, listed and named."""
 
+import os
 import zipfile
 from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from geoimages import Collection, Images, read_image
 from geoimages.collection.lineage import lineage_of
@@ -137,8 +139,8 @@ def test_members_are_read_whatever_their_names_and_packing(tmp_path, compression
 def content_or_error(read, member):
     try:
         return read(member)
-    except (zipfile.BadZipFile, RuntimeError) as error:
-        return str(error)
+    except (zipfile.BadZipFile, RuntimeError, OSError) as error:
+        return str(error.__cause__ or error)
 
 
 @pytest.mark.parametrize("at", [0, 6, 26, 30, 42])
@@ -264,7 +266,7 @@ def test_a_damaged_packed_member_costs_only_itself(draw, tmp_path, compression):
     patch(path, b"PK\3\4", 70, bytes(range(60, 120)))
     with Collection.create(tmp_path / "a.h5", path) as rocks:
         assert len(rocks) == 3
-        assert rocks.ledger["reason"].tolist() == ["unreadable", "", "", ""]
+        assert rocks.ledger["reason"].tolist() == ["damaged", "", "", ""]
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -273,7 +275,7 @@ def test_a_size_that_lies_costs_only_its_member(draw, tmp_path, compression):
     path = write_zip(tmp_path / "a.zip", data, compression)
     patch(path, b"PK\1\2", 24, b"\xf0\xff\xff\xff")
     with Collection.create(tmp_path / "a.h5", path) as rocks:
-        assert rocks.ledger["reason"].tolist() == ["unreadable", "", "", ""]
+        assert rocks.ledger["reason"].tolist() == ["too-large", "", "", ""]
         assert "4,294,967,280 bytes are more than" in rocks.ledger["detail"][0]
 
 
@@ -313,5 +315,88 @@ def test_an_encrypted_zip_is_called_so(draw, tmp_path):
             [parts[0], *(p[: offset - 4] + b"\1" + p[offset - 3 :] for p in parts[1:])]
         )
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"4 unreadable; the last: .*is encrypted"):
+    with pytest.raises(ValueError, match="4 encrypted; the last: the zip asks"):
         Collection.create(tmp_path / "a.h5", path)
+
+
+def rows_of(rocks):
+    """The ledger as {path: reason}, one row for each file that is there."""
+    ledger = rocks.ledger
+    assert set(ledger["status"]) <= {"kept", "refused"}
+    assert (ledger["status"] == "kept").sum() == len(rocks)
+    return sorted(zip(ledger["path"], ledger["reason"], strict=True))
+
+
+def test_every_member_of_a_zip_has_its_row(draw, tmp_path):
+    data = draw("a.png").read_bytes()
+    inner = write_zip(tmp_path / "inner.zip", data).read_bytes()
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("a/1.png", "a/torn.png", "a/locked.png", "a/huge.png"):
+            archive.writestr(name, data)
+        archive.writestr("inner.zip", inner)
+        archive.writestr("a/notes.txt", "notes")
+    with zipfile.ZipFile(path) as archive:
+        at = {m.filename: m.header_offset for m in archive.infolist()}
+    patch(path, b"a/torn.png", 30, bytes(20))
+    content = path.read_bytes()
+    locked = content.rindex(b"a/locked.png") - 46  # in the directory
+    huge = content.rindex(b"a/huge.png") - 46
+    content = bytearray(content)
+    content[locked + 8] |= 1
+    content[huge + 24 : huge + 28] = b"\xf0\xff\xff\xff"
+    path.write_bytes(content)
+    with Collection.create(tmp_path / "a.h5", path) as rocks:
+        assert rows_of(rocks) == [
+            ("a/1.png", ""),
+            ("a/huge.png", "too-large"),
+            ("a/locked.png", "encrypted"),
+            ("a/notes.txt", "not-a-picture"),
+            ("a/torn.png", "damaged"),
+            ("inner.zip", "nested-archive"),
+        ]
+    assert len(at) == 6
+
+
+def test_every_file_of_a_folder_has_its_row(draw, tmp_path, monkeypatch):
+    draw("rocks/a/1.png")
+    draw("elsewhere/2.png")
+    (tmp_path / "rocks/closed").mkdir()
+    (tmp_path / "rocks/gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "rocks/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "rocks/file.png").symlink_to(tmp_path / "elsewhere/2.png")
+    scan = os.scandir
+
+    def scandir(folder):
+        if str(folder).endswith("closed"):
+            raise PermissionError(13, "Permission denied", folder)
+        return scan(folder)
+
+    monkeypatch.setattr("geoimages.collection.sources.os.scandir", scandir)
+    with Collection.create(tmp_path / "a.h5", tmp_path / "rocks") as rocks:
+        assert rows_of(rocks) == [
+            ("a/1.png", ""),
+            ("closed/", "unreadable"),
+            ("file.png", ""),
+            ("gone.png", "missing"),
+            ("link", "linked-folder"),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "dtype", "most", "scaling"),
+    [
+        ("I;16", np.uint16, 65535, "0-65535 to 0-255"),
+        ("I", np.int32, 65535, "0-65535 to 0-255"),
+        ("F", np.float32, 1, "0-1 to 0-255"),
+        ("L", np.uint8, 255, ""),
+    ],
+)
+def test_the_ledger_says_how_values_become_8_bits(tmp_path, mode, dtype, most, scaling):
+    (tmp_path / "a").mkdir()
+    values = np.linspace(0, most, 256).reshape(16, 16).astype(dtype)
+    Image.fromarray(values).save(tmp_path / "a/1.tif")
+    with Collection.create(tmp_path / "a.h5", tmp_path / "a") as rocks:
+        assert rocks.ledger["mode"].tolist() == [mode]
+        assert rocks.ledger["scaling"].tolist() == [scaling]
+        assert np.array_equal(rocks[0][..., 0].ravel(), np.arange(256))

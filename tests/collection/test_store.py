@@ -756,7 +756,7 @@ class TestMistakes:
         with Collection.create(tmp_path / "a.h5", path) as rocks:
             assert len(rocks) == 11
             refused = rocks.ledger[rocks.ledger["status"] == "refused"]
-            assert refused["reason"].tolist() == ["unreadable"]
+            assert refused["reason"].tolist() == ["damaged"]
             assert refused["path"].tolist() == [member.filename]
 
 
