@@ -147,8 +147,8 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
     def _describe(self, images):
         """Describe checked pictures in chunks: (n, h, w, c) -> (n, n_features_out)."""
         out = np.empty((len(images), self._n_features_out), np.float32)
-        height, width = images.shape[1:3]
-        step = kernels.chunk_length(height, width)
+        scale = min(1, self.working_side / max(images.shape[1:3]))
+        step = kernels.chunk_length(*(round(scale * s) for s in images.shape[1:3]))
 
         def fill(start):
             chunk = images[start : start + step]

@@ -4,6 +4,8 @@
 tests hold the two together where both apply.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 
@@ -16,6 +18,33 @@ def area_weights(length, target):
     low = np.maximum(edge[:-1, None], pixel)
     high = np.minimum(edge[1:, None], pixel + 1)
     return (np.maximum(high - low, 0) * (target / length)).astype(np.float32)
+
+
+@lru_cache(32)
+def _taps(length, target):
+    """Pixels of each of `target` equal parts, one by one, and their shares: two of
+    (pixels in a part, target).
+    """
+    weights = area_weights(length, target)
+    covered = weights > 0
+    place = np.arange(covered.sum(axis=1).max())[:, None]
+    at = covered.argmax(axis=1) + place
+    inside = at < length
+    at = np.minimum(at, length - 1)
+    return at, np.where(inside, weights[np.arange(target), at], np.float32(0))
+
+
+def _shrink(planes, target, axis):
+    """Average an axis down to `target` parts: (n, h, w, c) -> float32.
+
+    The sum of the first pixels of all parts, the second ones and so on: half the time
+    of a product with the matrix of weights for 224 px to 128 px, a third from 1,000 px.
+    """
+    total, shape = np.float32(0), [1] * planes.ndim
+    shape[axis] = target
+    for at, share in zip(*_taps(planes.shape[axis], target), strict=True):
+        total = total + np.take(planes, at, axis=axis) * share.reshape(shape)
+    return total
 
 
 def at_most(images, side, mask=None):
@@ -36,21 +65,14 @@ def average_to(images, high, wide, mask=None):
 
     Scale and mask are treated as by `at_most`.
     """
-    n, h, w, _ = images.shape
-    down, across = area_weights(h, high), area_weights(w, wide)
 
     def average(planes):
-        channels = planes.shape[3]
-        planes = down @ planes.reshape(n, h, -1)
-        return (across @ planes.reshape(n * high, w, channels)).reshape(
-            n, high, wide, -1
-        )
+        return _shrink(_shrink(planes, high, 1), wide, 2)
 
-    values = images.astype(np.float32)
-    if images.dtype == np.uint8:
-        values /= np.float32(255)
+    unit = np.float32(1 / 255 if images.dtype == np.uint8 else 1)
     if mask is None:
-        return average(values), None
+        return average(images) * unit, None
+    values = images * unit
     weight = mask[..., None].astype(np.float32)
     count = average(weight)
     values = average(values * weight) / np.maximum(count, np.float32(1e-6))

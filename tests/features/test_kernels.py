@@ -6,6 +6,7 @@ from skimage.color import rgb2lab
 from skimage.feature import local_binary_pattern
 from skimage.transform import downscale_local_mean
 
+from geoimages import make_rocks
 from geoimages.features import kernels as K
 from geoimages.pictures import averages, color
 
@@ -286,3 +287,29 @@ def test_small_pictures_grow_by_their_border(images):
     assert grown.shape == (5, K.MINIMUM_SIDE, K.MINIMUM_SIDE, 3)
     np.testing.assert_array_equal(grown[:, 7:13, 6:13], small)
     assert (grown[:, 0, 6] == small[:, 0, 0]).all()
+
+
+def test_large_pictures_are_sampled_evenly(plane):
+    rocks, _ = make_rocks(6, image_shape=(128, 128, 3), random_state=0)
+    large = np.ascontiguousarray(color.srgb_to_lab(rocks)[..., 0])
+    levels = np.array([0.05, 0.5, 0.95])
+    (found,) = K.plane_quantiles([large], levels)
+    wanted = np.quantile(large, levels, axis=(1, 2)).T
+    assert np.abs(found - wanted).max() < 0.05 * large.std()
+    for turned in (np.rot90(large, axes=(1, 2)), large[:, ::-1]):
+        (again,) = K.plane_quantiles([turned], levels)
+        np.testing.assert_array_equal(again, found)
+    (small,) = K.plane_quantiles([plane], levels)
+    np.testing.assert_array_equal(small, K.quantiles(plane.reshape(5, -1), levels))
+
+
+def test_little_rock_is_sampled_whole():
+    rng = np.random.default_rng(0)
+    large = rng.normal(size=(3, 128, 128)).astype(np.float32)
+    mask = np.zeros((3, 128, 128), bool)
+    mask[0], mask[1, 40:60, 30:50], mask[2, :2] = True, True, True
+    levels = np.array([0.05, 0.5, 0.95])
+    (found,) = K.plane_quantiles([large], levels, mask)
+    np.testing.assert_array_equal(found[:1], K.plane_quantiles([large[:1]], levels)[0])
+    for row, values, rock in zip(found[1:], large[1:], mask[1:], strict=True):
+        np.testing.assert_allclose(row, np.quantile(values[rock], levels), rtol=1e-5)

@@ -8,7 +8,12 @@ the planes stay in the processor's cache. No column count depends on ``h`` or ``
 """
 
 from .colors import COLOR_LEVELS, color_statistics, tone_statistics
-from .distributions import covariance_statistics, quantiles, soft_histogram
+from .distributions import (
+    covariance_statistics,
+    plane_quantiles,
+    quantiles,
+    soft_histogram,
+)
 from .fisher import fisher_vectors, halve_colors
 from .hog import hog
 from .patches import (
@@ -68,6 +73,7 @@ __all__ = [
     "normal_patches",
     "normalize_patches",
     "orientation_statistics",
+    "plane_quantiles",
     "pooled_responses",
     "quantiles",
     "soft_histogram",

@@ -7,7 +7,14 @@ References
 
 import numpy as np
 
-from .distributions import covariance_statistics, quantiles, soft_histogram
+from .distributions import (
+    covariance_statistics,
+    pixel_sample,
+    plane_quantiles,
+    quantiles,
+    soft_histogram,
+    take_pixels,
+)
 
 COLOR_LEVELS = np.array([0.01, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 0.99])
 
@@ -24,15 +31,14 @@ def color_statistics(images, lab, mask=None):
     (72), which no gain on any channel moves. ``covariance_*``: correlations and log
     spreads of L*, a*, b* (6) and of the log axes (6, as unmoved).
     """
-    n = len(images)
-    flat = None if mask is None else mask.reshape(n, -1)
-    weight = None if mask is None else flat.astype(np.float32)
-    lightness, a, b = (
-        np.ascontiguousarray(lab[..., c]).reshape(n, -1) for c in range(3)
-    )
+    positions, flat = pixel_sample(*lab.shape[1:3], mask)
+    if positions is None and mask is not None:
+        flat = mask.reshape(len(mask), -1)
+    weight = None if flat is None else flat.astype(np.float32)
+    lightness, a, b = (take_pixels(lab[..., c], positions) for c in range(3))
     scale = np.float32(1 if images.dtype == np.uint8 else 255)
     red, green, blue = (
-        np.multiply(images[..., c], scale, dtype=np.float32).reshape(n, -1)
+        np.multiply(take_pixels(images[..., c], positions), scale, dtype=np.float32)
         for c in range(3)
     )
     chroma = np.sqrt(a * a + b * b)
@@ -88,6 +94,6 @@ def tone_statistics(lab, mask=None, known=None):
     """
     if known is not None:
         return known[:, : 3 * len(COLOR_LEVELS)]
-    flat = None if mask is None else mask.reshape(len(lab), -1)
-    planes = (lab[..., c].reshape(len(lab), -1) for c in range(3))
-    return np.hstack([quantiles(x, COLOR_LEVELS, flat) for x in planes])
+    return np.hstack(
+        plane_quantiles([lab[..., c] for c in range(3)], COLOR_LEVELS, mask)
+    )

@@ -1,6 +1,65 @@
 """Distributions of values: quantiles, histograms, covariances."""
 
+from functools import lru_cache
+
 import numpy as np
+
+SAMPLE = 4096  # pixels that a distribution is taken from, about, where there are more
+_LEAST = 1024  # on rock
+
+
+@lru_cache(32)
+def _grid(height, width):
+    step = round((height * width / SAMPLE) ** 0.5)
+    if step <= 1:
+        return None
+    rows, columns = (
+        np.unique([(half := np.arange(0, (side + 1) // 2, step)), side - 1 - half])
+        for side in (height, width)
+    )
+    return (rows[:, None] * width + columns).ravel()
+
+
+def pixel_sample(height, width, mask=None):
+    """Positions of about 4,096 evenly spaced pixels: -> (p,) or (n, p), and which of
+    them count, (n, p) or None. None twice where pictures hold no more.
+
+    Their distribution is that of all pixels up to noise, in a quarter of the time at 128
+    px. The grid is symmetric about the center, so that a rotated picture keeps its
+    sample. Rock that has few pixels on the grid gives its own.
+    """
+    grid = _grid(height, width)
+    if grid is None:
+        return None, None
+    if mask is None:
+        return grid, None
+    flat = mask.reshape(len(mask), -1)
+    positions, inside = np.tile(grid, (len(flat), 1)), flat[:, grid]
+    for i in np.flatnonzero(inside.sum(axis=1) < _LEAST):
+        rock = np.flatnonzero(flat[i])
+        if len(rock) > len(grid):
+            rock = rock[np.linspace(0, len(rock) - 1, len(grid)).astype(int)]
+        positions[i, : len(rock)] = rock
+        inside[i] = np.arange(len(grid)) < len(rock)
+    return positions, inside
+
+
+def take_pixels(plane, positions):
+    """Values at positions of `pixel_sample`, all for None: (n, h, w) -> (n, p)."""
+    flat = plane.reshape(len(plane), -1)
+    if positions is None:
+        return flat
+    if positions.ndim == 1:
+        return np.take(flat, positions, axis=1)
+    return np.take_along_axis(flat, positions, axis=1)
+
+
+def plane_quantiles(planes, levels, mask=None):
+    """Quantiles of a sample of pixels: k times (n, h, w) -> k times (n, len(levels))."""
+    positions, inside = pixel_sample(*planes[0].shape[1:], mask)
+    if positions is None and mask is not None:
+        inside = mask.reshape(len(mask), -1)
+    return [quantiles(take_pixels(x, positions), levels, inside) for x in planes]
 
 
 def quantiles(values, levels, mask=None):
@@ -28,6 +87,7 @@ def quantiles(values, levels, mask=None):
     return low * (1 - part) + high * part
 
 
+@lru_cache(32)
 def _triangles(bins, fine, circular):
     """Weights that share ``fine`` narrow counts between the nearest of ``bins``
     centers: (fine, bins).

@@ -9,7 +9,7 @@ References
 
 import numpy as np
 
-from .distributions import quantiles
+from .distributions import plane_quantiles
 from .planes import box_sum, erode, gradients, halve, laplacian
 
 GRADIENT_LEVELS = np.array([0.05, 0.25, 0.5, 0.75, 0.9, 0.97])
@@ -33,6 +33,7 @@ def _pattern_classes():
 
 PATTERN_CLASS = _pattern_classes()  # LBP^ri_8,1 of [1]_, mirror images put together
 N_PATTERNS = int(PATTERN_CLASS.max()) + 1
+_CODE_IN_CLASS = np.equal.outer(PATTERN_CLASS, np.arange(N_PATTERNS)).astype(float)
 _AROUND = ((0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0))
 
 
@@ -47,22 +48,22 @@ def lbp_codes(plane, tolerance=0.0):
     center = plane[:, 1:-1, 1:-1]
     if tolerance:
         center = center + np.float32(tolerance)
-    codes = np.zeros(center.shape, np.uint8)
+    codes, bits = np.zeros(center.shape, np.uint8), np.empty(center.shape, np.uint8)
     for bit, (y, x) in enumerate(_AROUND):
-        codes |= (plane[:, y : y + h, x : x + w] >= center).view(np.uint8) << np.uint8(
-            bit
-        )
+        np.greater_equal(plane[:, y : y + h, x : x + w], center, out=bits.view(bool))
+        np.left_shift(bits, np.uint8(bit), out=bits)
+        np.bitwise_or(codes, bits, out=codes)
     return codes
 
 
 def lbp_histogram(plane, tolerance=0.0, mask=None):
     """Share of each pattern, in any orientation: (n, h, w) -> (n, N_PATTERNS)."""
     n = len(plane)
-    index = PATTERN_CLASS[lbp_codes(plane, tolerance)].reshape(n, -1)
-    index += (np.arange(n, dtype=np.int32) * N_PATTERNS)[:, None]
+    codes = lbp_codes(plane, tolerance).reshape(n, -1)
     weight = None if mask is None else erode(mask).reshape(-1).astype(np.float32)
-    count = np.bincount(index.ravel(), weight, minlength=n * N_PATTERNS)
-    count = count.reshape(n, N_PATTERNS)
+    index = (np.arange(n, dtype=np.int64) * 256)[:, None] + codes
+    count = np.bincount(index.ravel(), weight, minlength=n * 256).reshape(n, 256)
+    count = count @ _CODE_IN_CLASS
     return (count / np.maximum(count.sum(axis=1, keepdims=True), 1)).astype(np.float32)
 
 
@@ -81,9 +82,8 @@ def orientation_statistics(gx, gy, mask=None):
     energy, difference, double = xx + yy, xx - yy, 2 * xy
     trace, along, across = box_sum(energy), box_sum(difference), box_sum(double)
     strength = np.sqrt(along * along + across * across)
-    inner = None if mask is None else erode(mask).reshape(n, -1)
-    coherence = quantiles(
-        (strength / (trace + 1)).reshape(n, -1), GRADIENT_LEVELS, inner
+    (coherence,) = plane_quantiles(
+        [strength / (trace + 1)], GRADIENT_LEVELS, erode(mask)
     )
 
     def total(x):
@@ -120,18 +120,14 @@ def texture_statistics(lab, mask=None):
     they are where a picture of even sides (at scale 4, of sides of 4 k) is rotated by
     quarters or mirrored.
     """
-    n = len(lab)
     columns = {}
     for channel, name in enumerate(("lightness", "a", "b")):
         plane, rock = np.ascontiguousarray(lab[..., channel]), mask
         for scale in (1, 2, 4):
             inner = erode(rock)
-            flat = None if inner is None else inner.reshape(n, -1)
             gx, gy = gradients(plane)
-            magnitude = quantiles(
-                (gx * gx + gy * gy).reshape(n, -1), GRADIENT_LEVELS, flat
-            )
-            bend = quantiles(laplacian(plane).reshape(n, -1), LAPLACIAN_LEVELS, flat)
+            (magnitude,) = plane_quantiles([gx * gx + gy * gy], GRADIENT_LEVELS, inner)
+            (bend,) = plane_quantiles([laplacian(plane)], LAPLACIAN_LEVELS, inner)
             columns[f"gradient_{name}_{scale}"] = np.float32(0.5) * np.log(
                 magnitude + np.float32(0.05)
             )
