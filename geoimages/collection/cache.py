@@ -16,6 +16,14 @@ _FORMAT = "geoimages.features"
 _HEADER_BYTES = 1 << 16  # maximum, including the newline
 
 
+def _digest(about, rows):
+    """SHA-256 of the rows, and of the header that says how to read them."""
+    about = {name: value for name, value in about.items() if name != "sha256"}
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    digest.update(rows)
+    return digest.hexdigest()
+
+
 class FeatureCache:
     """Feature matrices in files beside a collection, which may be deleted at any time.
 
@@ -56,7 +64,9 @@ class FeatureCache:
         """Describe the cached matrices: list of dict (file, features, bytes)."""
         out = []
         for file in self.files():
-            with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            with contextlib.suppress(
+                OSError, ValueError, LookupError, TypeError, RecursionError
+            ):
                 with open(file, "rb") as opened:
                     about = json.loads(opened.readline(_HEADER_BYTES))
                 n_bytes = file.stat().st_size
@@ -89,9 +99,12 @@ class FeatureCache:
                 ):
                     return None
                 rows = np.fromfile(opened, dtype, math.prod(shape)).reshape(shape)
-            if hashlib.sha256(rows).hexdigest() != about["sha256"]:
+            if _digest(about, rows) != about["sha256"]:
                 return None
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        except (
+            *(OSError, ValueError, LookupError, TypeError, AttributeError),
+            *(OverflowError, RecursionError, MemoryError),
+        ):
             return None
         with contextlib.suppress(OSError):
             os.utime(file)  # mark as used
@@ -112,8 +125,8 @@ class FeatureCache:
             "title": title[:1000],
             "shape": rows.shape,
             "dtype": rows.dtype.str,
-            "sha256": hashlib.sha256(rows).hexdigest(),
         }
+        about["sha256"] = _digest(about, rows)
         file = self.path_of(key)
         try:
             with atomic_path(file) as temporary, open(temporary, "wb") as opened:

@@ -1,8 +1,10 @@
 """Building faiss indexes, and setting nprobe or efSearch."""
 
+import re
 import warnings
 from contextlib import contextmanager
 
+import numpy as np
 from sklearn.utils import check_random_state
 
 from .metrics import check_metric
@@ -11,6 +13,12 @@ from .prepared import PRODUCT_METRICS
 _FEW_ROWS = 10_000  # of which faiss, too, compares all
 _PER_LIST = 40  # rows of each list that its center is learned from
 _FEWEST_LEARNED = 50_000  # rows that an index learns from, where there are
+_MOST_BITS, _MOST_LINKS = 12, 256  # of a code, and of a row in a graph
+_CODE = r"(Flat|SQ(4|6|8|fp16|bf16)|PQ\d+(x\d+)?(np|fs|fsr)?)"
+_KEPT = re.compile(
+    rf"((OPQ\d+(_\d+)?|PCAR?W?\d+|RR\d+|L2norm),)*"
+    rf"({_CODE}|HNSW\d+((,|_){_CODE})?|IVF\d+(_HNSW\d+)?,{_CODE})(,RFlat)?"
+)
 
 
 def require():
@@ -62,6 +70,54 @@ def check_faiss(metric, factory=None, metric_params=None):
     return metric
 
 
+def check_kept(factory, n, n_columns):
+    """Raise a ValueError unless an index can be built again when it is loaded.
+
+    A file may name any index: what takes far longer or far more memory than its rows is
+    refused.
+    """
+    kept = _KEPT.fullmatch(factory)
+    numbers = map(int, re.findall(r"\d+", factory))
+    bits = map(int, re.findall(r"x(\d+)", factory))
+    links = map(int, re.findall(r"HNSW(\d+)", factory))
+    if not kept or (
+        max(numbers, default=0) > max(n, n_columns, _MOST_LINKS)
+        or max(bits, default=0) > _MOST_BITS
+        or max(links, default=0) > _MOST_LINKS
+    ):
+        raise ValueError(
+            f"An index of faiss {factory!r} over {n:,} rows is not kept in files; use "
+            "IVF, HNSW, PQ, SQ, Flat, PCA, OPQ or RFlat with numbers that suit the rows."
+        )
+
+
+def lists_of(faiss, layers):
+    """The centers of the lists of an index, (n_lists, d) float32, or None."""
+    for layer in layers:
+        if isinstance(layer, faiss.IndexIVF):
+            centers = faiss.downcast_index(layer.quantizer)
+            if isinstance(centers, faiss.IndexFlat):
+                return centers.reconstruct_n(0, centers.ntotal)
+    return None
+
+
+def _set_lists(faiss, index, lists):
+    """Give an index the centers of its lists, so that it does not learn them."""
+    for layer in layers_of(faiss, index):
+        if isinstance(layer, faiss.IndexIVF):
+            centers = faiss.downcast_index(layer.quantizer)
+            if (
+                isinstance(centers, faiss.IndexFlat)
+                and lists.shape == (layer.nlist, centers.d)
+                and np.isfinite(lists).all()
+            ):
+                centers.add(np.ascontiguousarray(lists, np.float32))
+                return
+    raise ValueError(
+        "The index is damaged, it has lists of another one; save it again."
+    )
+
+
 def reason(error):
     """The last part of what faiss says, on one line."""
     return " ".join(str(error).split()).rpartition(": ")[2]
@@ -94,7 +150,7 @@ def layers_of(faiss, index):
     return layers
 
 
-def build(faiss, n_columns, factory, sample, random_state):
+def build(faiss, n_columns, factory, sample, random_state, lists=None):
     """Build an index and train it.
 
     Parameters
@@ -107,6 +163,8 @@ def build(faiss, n_columns, factory, sample, random_state):
         (n, random state) -> n rows to train on.
     random_state : int, RandomState or None
         Seed of what the index learns.
+    lists : ndarray of shape (n_lists, d), float32, optional
+        The centers of its lists, instead of learning them.
 
     Returns
     -------
@@ -123,6 +181,8 @@ def build(faiss, n_columns, factory, sample, random_state):
                 learner.cp.min_points_per_centroid = 1  # it prints, below 39
         if isinstance(layer, faiss.IndexIVF):
             n_learned = max(n_learned, _PER_LIST * layer.nlist)
+    if lists is not None:
+        _set_lists(faiss, index, lists)
     if not index.is_trained:
         index.train(sample(n_learned, rng))
     *outer, inner = layers_of(faiss, index)

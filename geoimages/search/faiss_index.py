@@ -1,16 +1,17 @@
 """Search by faiss: its index names a short list, which is then compared exactly."""
 
-import hashlib
-
 import numpy as np
+from sklearn.utils import check_random_state
 
 from .clustering import directions, draw, float_rows
 from .exact import ExactSearch
 from .faiss_factory import (
     build,
     check_faiss,
+    check_kept,
     default_factory,
     layers_of,
+    lists_of,
     one_thread,
     reason,
     require,
@@ -27,7 +28,20 @@ _MOST_WALKED = 2048  # the largest efSearch
 _PASSES = 4  # short lists, each twice as long, before all rows are compared
 _MANY = 4  # a short list is long where this times its length exceeds the rows
 _NOTHING = np.empty(0, np.int64)
-_VALUES = ("metric", "factory", "times", "nprobe", "efSearch")
+_VALUES = ("metric", "factory", "times", "nprobe", "efSearch", "seed")
+_MOST_ID, _MOST_SEED = 1 << 62, 2**31 - 1
+
+
+def _in_range(value, low, high):
+    return type(value) is int and low <= value <= high
+
+
+def _unpickled(state):
+    """Make an engine of what `FaissSearch.__reduce__` gave."""
+    engine, faiss = FaissSearch.__new__(FaissSearch), require()
+    engine.__dict__.update(state)
+    engine._set(faiss, faiss.deserialize_index(state["_index"]))
+    return engine
 
 
 class FaissSearch(Stored):
@@ -90,21 +104,29 @@ class FaissSearch(Stored):
         self._exact = exact.prepared(self.metric, quantize=False)
         self._center = None if self.metric in BOUNDED_BY_ONE else self._mean()
         self._ids = self._number(0)
+        if not isinstance(random_state, int | np.integer):
+            random_state = check_random_state(random_state).randint(_MOST_SEED)
+        self.seed = int(random_state)
+        self._build()
+        if self._parameter:
+            setattr(self, self._parameter, 1)
+
+    def _build(self, lists=None):
+        """Build the index of the rows, around the centers of its lists if given."""
         faiss = require()
+        n_columns = self.rows.shape[1]
         try:
             with one_thread(faiss):
                 index = build(
-                    faiss, self.rows.shape[1], self.factory, self._sample, random_state
+                    faiss, n_columns, self.factory, self._sample, self.seed, lists
                 )
                 self._add(index, 0)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             raise ValueError(
                 f"faiss_factory={self.factory!r} is no index for {len(self)} rows of "
-                f"{self.rows.shape[1]} values, says faiss: {reason(error)}"
+                f"{n_columns} values, says faiss: {reason(error)}"
             ) from None
         self._set(faiss, index)
-        if self._parameter:
-            setattr(self, self._parameter, 1)
 
     def _sample(self, n, rng):
         """Some rows to train on, drawn by their content: (n, d) float32."""
@@ -166,52 +188,71 @@ class FaissSearch(Stored):
                 self._parameter, self._most = "efSearch", _MOST_WALKED
 
     def arrays(self):
-        """What `from_arrays` makes the engine of: JSON values and arrays by name."""
+        """What `from_arrays` makes the engine of: JSON values and arrays by name.
+
+        faiss's own bytes are none of them: its reader trusts the sizes and numbers in
+        them. The index is built again, around the same lists.
+        """
+        check_kept(self.factory, *self.rows.shape)
         values, arrays = self._exact.arrays()
-        index = self._faiss.serialize_index(self._index)
         values["faiss"] = {name: getattr(self, name) for name in _VALUES}
-        values["faiss"]["sha256"] = hashlib.sha256(index).hexdigest()
-        arrays |= {"faiss_index": index, "faiss_ids": self._ids}
+        arrays["faiss_ids"] = self._ids
+        lists = lists_of(self._faiss, self._layers)
+        if lists is not None:
+            arrays["faiss_lists"] = lists
         if self._center is not None:
             arrays["faiss_center"] = self._center
         return values, arrays
 
     @classmethod
     def from_arrays(cls, values, arrays):
-        """Make the engine whose `arrays` these are; a ValueError if they contradict.
-
-        faiss is handed nothing but the bytes that were saved.
-        """
+        """Make the engine whose `arrays` these are; a ValueError if they contradict."""
         engine = cls.__new__(cls)
         engine._exact = ExactSearch.from_arrays(values, arrays)
-        index = np.ascontiguousarray(arrays["faiss_index"])
-        check_stored(
-            hashlib.sha256(index).hexdigest() == values["faiss"]["sha256"],
-            "a faiss index with another checksum",
-        )
         for name in _VALUES:
             setattr(engine, name, values["faiss"][name])
         engine._ids, engine._center = arrays["faiss_ids"], arrays.get("faiss_center")
-        faiss = require()
-        try:
-            index = faiss.deserialize_index(index)
-        except RuntimeError as error:
-            raise ValueError(
-                f"faiss {faiss.__version__} cannot read the index ({reason(error)}); "
-                "install the version that it was saved with, or a later one."
-            ) from None
-        n_columns, held = engine.rows.shape[1], engine._ids[engine._ids >= 0]
+        check_faiss(engine.metric, engine.factory)
+        n, n_columns = engine.rows.shape
+        check_kept(engine.factory, n, n_columns)
+        centered = check_metric(engine.metric) not in BOUNDED_BY_ONE
         check_stored(
-            engine._ids.shape == (len(engine),)
+            (engine._center is not None) == centered
+            and (not centered or engine._center.shape == (n_columns,)),
+            "a center of other rows",
+        )
+        ids, held = engine._ids, engine._ids[engine._ids >= 0]
+        check_stored(
+            ids.shape == (n,)
+            and ids.dtype == np.int64
             and (np.diff(held) > 0).all()
-            and (index.ntotal, index.d) == (len(held), n_columns)
-            and (engine._center is None)
-            == (check_metric(engine.metric) in BOUNDED_BY_ONE)
-            and (engine._center is None or engine._center.shape == (n_columns,)),
+            and np.array_equal(ids >= 0, engine._number(0) >= 0)
+            and held.max(initial=0) < _MOST_ID,
             "a faiss index of other rows",
         )
-        engine._set(faiss, index)
+        check_stored(
+            all(
+                _in_range(*limits)
+                for limits in (
+                    (engine.times, 1, _MOST_TIMES),
+                    (engine.seed, 0, _MOST_SEED),
+                    (engine.nprobe or 1, 1, n),
+                    (engine.efSearch or 1, 1, _MOST_WALKED),
+                )
+            ),
+            "parameters out of range",
+        )
+        engine._build(arrays.get("faiss_lists"))
+        if engine._parameter is not None:
+            value = getattr(engine, engine._parameter)
+            check_stored(value is not None, f"no {engine._parameter}")
         return engine
+
+    def __reduce__(self):
+        # Within a process, and between one's own, faiss reads what it wrote.
+        state = self.__dict__ | {"_faiss": None, "_layers": None}
+        state["_index"] = self._faiss.serialize_index(self._index)
+        return _unpickled, (state,)
 
     def __len__(self):
         return len(self._exact)

@@ -12,7 +12,7 @@ from .exact import ExactSearch
 from .faiss_index import FaissSearch
 from .ivf import InvertedFile
 
-_FORMAT, _VERSION = "geoimages.index", "2"
+_FORMAT, _VERSION = "geoimages.index", "3"  # 2 had no checksum of the header
 _ENGINES = {
     engine.__name__: engine for engine in (ExactSearch, InvertedFile, FaissSearch)
 }
@@ -34,6 +34,7 @@ _DAMAGED = (
     AttributeError,
     OverflowError,
     RecursionError,
+    MemoryError,
 )
 
 
@@ -96,6 +97,7 @@ def save_index(engine, path):
         "values": json.dumps(values),
         "sha256": json.dumps(sums),
     }
+    header["__metadata__"]["header"] = _checksum_of(header)
     text = json.dumps(header).encode()
     text += b" " * (-(len(text) + 8) % _ALIGNMENT)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -103,6 +105,13 @@ def save_index(engine, path):
         for name, array in arrays.items():
             file.seek(8 + len(text) + header[name]["data_offsets"][0])
             file.write(array.data)  # tofile does not say what went wrong
+
+
+def _checksum_of(header):
+    """SHA-256 of a header but for this checksum."""
+    about = {k: v for k, v in header["__metadata__"].items() if k != "header"}
+    text = json.dumps(header | {"__metadata__": about}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _checksum(array):
@@ -134,7 +143,7 @@ def _is_index(path):
         return False
 
 
-def load_index(path, *, memory_map=True, verify=False):
+def load_index(path, *, memory_map=True, verify=True):
     """Read an engine that `save_index` wrote.
 
     Parameters
@@ -143,9 +152,9 @@ def load_index(path, *, memory_map=True, verify=False):
         The file.
     memory_map : bool, default=True
         Whether the rows stay in the file: only what a search looks at is read.
-    verify : bool, default=False
-        Whether the checksum of mapped rows is compared, too, which reads all of them;
-        those of other arrays always are.
+    verify : bool, default=True
+        Whether the checksum of mapped rows is compared, too, which reads all of them
+        once; those of other arrays always are.
 
     Returns
     -------
@@ -164,9 +173,12 @@ def load_index(path, *, memory_map=True, verify=False):
         raise FileNotFoundError(f"No index at {path}; save_index writes one.")
     try:
         header, begin = _read_header(path)
+        checksum = _checksum_of(header)
         about = header.pop("__metadata__")
         if about["version"] != _VERSION:
             raise ValueError(f"version {about['version']!r}, not {_VERSION!r}")
+        if about["header"] != checksum:
+            raise ValueError("its header has another checksum")
         sums, arrays = json.loads(about["sha256"]), {}
         for name, entry in header.items():
             mapped = memory_map and name == "rows"

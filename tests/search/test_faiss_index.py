@@ -1,11 +1,8 @@
 """Search by faiss: the answers of exact search from a short list, and its recall."""
 
 import copy
-import hashlib
 import pickle
 import sys
-import zipfile
-from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -200,7 +197,7 @@ def test_more_is_found_for_more_looking(grouped, rank):
 
 
 def index_of(engine):
-    return engine.arrays()[1]["faiss_index"].tobytes()
+    return faiss.serialize_index(engine._index).tobytes()
 
 
 def test_the_seed_and_not_the_threads_make_the_index(grouped, rank):
@@ -390,77 +387,78 @@ def test_a_loaded_engine_answers_the_same(fitted, tmp_path, memory_map):
     assert index_of(load_index(tmp_path / "index")) == index_of(engine)
 
 
-@pytest.fixture
-def unread(monkeypatch):
-    """Nothing is handed to faiss."""
-
-    def refuse(*_):
-        raise AssertionError("faiss was given damaged bytes")
-
-    monkeypatch.setattr(faiss, "deserialize_index", refuse)
-
-
-def damage(array):
-    array = array.copy()
-    array[len(array) // 2] ^= 1
-    return array
-
-
-def test_damaged_bytes_never_reach_faiss(fitted, unread):
-    values, arrays = fitted.search_.arrays()
-    index = arrays["faiss_index"]
-    for other in (damage(index), index[:40], index[:0]):
-        with pytest.raises(ValueError, match="index is damaged.*another checksum"):
-            FaissSearch.from_arrays(values, arrays | {"faiss_index": other})
-
-
-def test_a_damaged_file_never_reaches_faiss(fitted, tmp_path, unread):
+def test_no_file_holds_bytes_that_faiss_reads(fitted, tmp_path, monkeypatch):
+    """Its reader trusts them: they are built again from arrays that are checked."""
+    save(fitted, tmp_path / "model.skops")
     save_index(fitted.search_, tmp_path / "index")
-    content = (tmp_path / "index").read_bytes()
-    at = content.index(index_of(fitted.search_)[:64]) + 50
-    damaged = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
-    (tmp_path / "index").write_bytes(damaged)
-    with pytest.raises(ValueError, match="faiss_index has another checksum"):
-        load_index(tmp_path / "index")
+    magic = index_of(fitted.search_)[:4]
+    assert magic not in (tmp_path / "index").read_bytes()
+    for name in ("deserialize_index", "read_index"):
+        monkeypatch.setattr(faiss, name, None)
+    assert len(load(tmp_path / "model.skops").search_) == 300
+    assert len(load_index(tmp_path / "index")) == 300
 
 
-def test_a_changed_file_never_reaches_faiss(fitted, tmp_path, unread):
-    save(fitted, tmp_path / "whole.skops")
-    index = fitted.search_.arrays()[1]["faiss_index"]
-    with (
-        zipfile.ZipFile(tmp_path / "whole.skops") as whole,
-        zipfile.ZipFile(tmp_path / "other.skops", "w") as other,
-    ):
-        n_changed = 0
-        for name in whole.namelist():
-            content = whole.read(name)
-            if name.endswith(".npy") and index.tobytes() in content:
-                n_changed += 1
-                file = BytesIO()
-                np.save(file, damage(index))
-                content = file.getvalue()
-            other.writestr(name, content)
-    assert n_changed == 1
-    with pytest.raises(ValueError, match="index is damaged"):
-        load(tmp_path / "other.skops")
-
-
-def test_whole_bytes_that_faiss_cannot_read(fitted):
+@pytest.mark.parametrize(
+    ("factory", "n"),
+    [
+        ("IVF70000,Flat", 300),
+        ("HNSW5000", 300),
+        ("HNSW512", 10**6),
+        ("PQ8x24", 300),
+        ("RQ8x16", 300),
+        ("IMI2x16,Flat", 300),
+        ("LSQ64x8", 300),
+        ("IVF4,Flat;rm", 300),
+        ("PCA9" + "9" * 30 + ",Flat", 300),
+    ],
+)
+def test_an_index_that_costs_far_more_than_its_rows_is_not_built(fitted, factory, n):
+    with pytest.raises(ValueError, match="is not kept in files; use IVF, HNSW"):
+        faiss_factory.check_kept(factory, n, 2352)
     values, arrays = fitted.search_.arrays()
-    other = np.frombuffer(b"another format" * 20, np.uint8)
-    about = values["faiss"] | {"sha256": hashlib.sha256(other).hexdigest()}
-    with pytest.raises(ValueError, match="cannot read the index .*or a later one") as e:
-        FaissSearch.from_arrays(
-            values | {"faiss": about}, arrays | {"faiss_index": other}
-        )
-    assert "\n" not in str(e.value)
+    about = values["faiss"] | {"factory": factory}
+    with pytest.raises(ValueError, match="is not kept in files"):
+        FaissSearch.from_arrays(values | {"faiss": about}, arrays)
+
+
+@pytest.mark.parametrize(
+    "factory",
+    ["OPQ8_32,IVF16,PQ8x6", "PCA32,IVF8_HNSW16,SQ8", "PCAR64,HNSW16_SQ8,RFlat", "PQ8"],
+)
+def test_what_codes_rows_is_built_again_alike(images, tmp_path, factory):
+    model = PairwiseModel(5, algorithm="faiss", faiss_factory=factory).fit(images[:280])
+    save_index(model.search_, tmp_path / "index")
+    assert index_of(load_index(tmp_path / "index")) == index_of(model.search_)
 
 
 def test_an_index_of_other_rows(fitted):
     values, arrays = fitted.search_.arrays()
-    for ids in (arrays["faiss_ids"][:-1], np.arange(300)[::-1], np.full(300, -1)):
+    ids = arrays["faiss_ids"]
+    for other in (
+        *(ids[:-1], ids[::-1], np.full(300, -1), ids.astype(np.int32)),
+        np.where(ids < 0, 300, ids),
+        ids + (1 << 62) * (ids >= 0),
+    ):
         with pytest.raises(ValueError, match="a faiss index of other rows"):
-            FaissSearch.from_arrays(values, arrays | {"faiss_ids": ids})
+            FaissSearch.from_arrays(values, arrays | {"faiss_ids": other})
+    lists = arrays.get("faiss_lists", np.zeros((3, 2352), np.float32))
+    for other in (lists[:-1], lists[:, :-1], np.full_like(lists, np.nan)):
+        with pytest.raises(ValueError, match="lists of another one"):
+            FaissSearch.from_arrays(values, arrays | {"faiss_lists": other})
+    with pytest.raises(ValueError, match="a center of other rows"):
+        FaissSearch.from_arrays(values, arrays | {"faiss_center": np.zeros(2352)})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("times", 10**9), ("times", 0), ("nprobe", 10**9), ("nprobe", "2"), ("seed", -1)],
+)
+def test_parameters_out_of_range(fitted, name, value):
+    values, arrays = fitted.search_.arrays()
+    about = values["faiss"] | {name: value}
+    with pytest.raises(ValueError, match="parameters out of range"):
+        FaissSearch.from_arrays(values | {"faiss": about}, arrays)
 
 
 # ---- mistakes
