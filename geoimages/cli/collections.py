@@ -121,14 +121,115 @@ def etl(
 
 @cli.command()
 @COLLECTION
+@click.argument("sources", metavar="NEW...", nargs=-1, required=True)
+@click.option(
+    "--metadata",
+    type=click.Path(),
+    metavar="CSV",
+    help="A table about the new pictures, as for etl.",
+)
+@click.option(
+    "--label", metavar="COLUMN", help="Column of --metadata with the classes."
+)
+@click.option(
+    "--label-from",
+    metavar="PATTERN",
+    help="Where file names hold the class: {kind}_{number}, or a regular expression.",
+)
+@click.option(
+    "--fit",
+    type=click.Choice(["crop", "pad", "stretch"]),
+    help="How to handle other sizes; default as in the collection.",
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=178_956_970,
+    show_default=True,
+    help="Refuse larger pictures unread.",
+)
+def add(collection, sources, metadata, label, label_from, fit, max_pixels):
+    """Add pictures to a collection: folders, zips or files.
+
+    The collection is written again, with all pictures, and replaced as a whole.
+    """
+    with gi.Collection(collection) as rocks:
+        n_pictures, n_files = len(rocks), len(rocks.ledger)
+        rocks.add(
+            *sources,
+            metadata=metadata,
+            label=label,
+            label_from=label_from,
+            fit=fit,
+            max_pixels=max_pixels,
+        )
+        new = rocks.ledger[n_files:]
+        echo(
+            f"Added {len(rocks) - n_pictures:,} pictures to {collection}, which has "
+            f"{len(rocks):,} now."
+        )
+    refused = new[new["status"] == "refused"]
+    for reason, rows in refused.groupby("reason"):
+        shown = ", ".join(rows["path"][:3]) + (", …" if len(rows) > 3 else "")
+        echo(f"  refused as {reason}: {len(rows):,} ({shown})")
+
+
+@cli.command()
+@COLLECTION
+@click.argument(
+    "output", metavar="[FILE]", required=False, type=click.Path(dir_okay=False)
+)
+@format_options
+def ledger(collection, output, form):
+    """List the files that were refused, and why; with --csv or --json, all files.
+
+    Every file that was seen has a row. FILE is where the rows are written to, instead
+    of being printed.
+    """
+    from ..collection.text import to_csv
+    from ..files import atomic_path
+
+    with gi.Collection(collection) as rocks:
+        table = rocks.ledger
+    if output is not None:
+        if form is None:
+            raise click.UsageError(f"Add --csv or --json to write {output}.")
+        with atomic_path(output) as temporary:
+            if form == "csv":
+                to_csv(table, path_or_buf=temporary, index=False)
+            else:
+                table.to_json(temporary, orient="records", indent=2, force_ascii=False)
+        echo(f"{len(table):,} rows in {output}", err=True)
+        return
+    if form is None:
+        left = table[table["status"] != "kept"] if len(table) else table
+        if len(left):
+            left = left[["path", "status", "reason", "detail"]].copy()
+            left["detail"] = left["detail"].map(_shortened)
+            print_table(left)
+    else:
+        print_table(table, form)
+    counts = table["status"].value_counts() if len(table) else {}
+    told = ", ".join(f"{n:,} {status}" for status, n in sorted(counts.items()))
+    said = f"{len(table):,} files seen: {told}" if told else "It has no ledger."
+    echo(said, err=form is not None)
+
+
+@cli.command()
+@COLLECTION
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(collection, as_json):
     """Summarize a collection and the files it was created from."""
+    from ..collection.journal import unfinished
+
     with gi.Collection(collection) as rocks:
         if as_json:
             echo(json.dumps(rocks.summary(as_dict=True), indent=2))
         else:
             echo(rocks.summary())
+            left = unfinished(collection)
+            if left:
+                echo(f"{left}: etl --resume continues it.")
 
 
 @cli.command()

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from sklearn.frozen import FrozenEstimator
 
-from ..files import progress
+from ..files import atomic_path, locked, progress
 from ..pictures.reading import MAX_PIXELS, read_image
 from ..pictures.resizing import resize_image
 from ..pictures.validation import input_for
+from .adding import check_sources, write_added
 from .cache import FeatureCache
 from .checking import (
     check_layout,
@@ -335,6 +336,86 @@ class Collection:
         write_arrays(path, images, labels, keys)
         return cls(path)
 
+    def add(
+        self,
+        *sources,
+        metadata=None,
+        label=None,
+        label_from=None,
+        fit=None,
+        max_pixels=MAX_PIXELS,
+    ):
+        """Add pictures: write a new file with all, and put it in place of the old one.
+
+        Pictures, labels, metadata and ledger of the collection are kept, and the new
+        ones follow. A picture whose key is in the collection already is refused
+        (``duplicate-key`` in the ledger). Rotated copies are added where the collection
+        has some. Whoever has the old file open goes on reading it. Cached features are
+        deleted: they are those of fewer pictures.
+
+        Parameters
+        ----------
+        *sources : str or path-like
+            Folders, zips and picture files. A picture's folder is its class.
+        metadata : DataFrame or path of a CSV, optional
+            About the new pictures, as in `create`. Columns that only one table has are
+            empty for the pictures of the other.
+        label, label_from : str, optional
+            Where the classes of the new pictures are, as in `create`.
+        fit : {"crop", "pad", "stretch"}, optional
+            How to resize new pictures of another size. By default, as the pictures of
+            the collection were; if none was, those of another size are refused.
+        max_pixels : int, default=178_956_970
+            Larger pictures are refused before they are decoded.
+
+        Returns
+        -------
+        self : Collection
+            With the new pictures.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such source.
+        ValueError
+            If none of the files is a new picture; nothing is changed.
+        BlockingIOError
+            If another process is writing the collection; the message says which one.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> from geoimages import Collection, write_rocks
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> for i in (0, 1):
+        ...     path = write_rocks(folder / f"{i}.zip", 12, random_state=i)
+        >>> rocks = Collection.create(folder / "rocks.h5", folder / "0.zip")
+        >>> len(rocks.add(folder / "1.zip")), rocks.ledger["status"].tolist()[-1]
+        (24, 'kept')
+        """
+        check_sources(self.path, sources)
+        try:
+            with locked(self.path):
+                with atomic_path(self.path) as temporary:
+                    with type(self)(self.path) as old:
+                        write_added(
+                            old,
+                            temporary,
+                            sources,
+                            metadata=metadata,
+                            label=label,
+                            label_from=label_from,
+                            fit=fit,
+                            max_pixels=max_pixels,
+                        )
+                    self.close()  # Windows replaces no open file
+                self.cache.clear()
+        finally:
+            if not self._file:
+                mode = "r+" if self._keeps else "r"
+                self.__init__(self.path, mode, self.cache.most_bytes)
+        return self
+
     def close(self):
         """Close the file."""
         self._file.close()
@@ -377,6 +458,11 @@ class Collection:
     def keeps(self):
         """Whether computed features are kept in files beside the collection."""
         return self._keeps
+
+    @property
+    def attributes(self):
+        """What is known of the collection as a whole: a dict."""
+        return dict(self._attributes)
 
     @property
     def fit(self):

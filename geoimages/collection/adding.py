@@ -1,0 +1,178 @@
+"""Adding pictures to a collection, by writing a new file that replaces it."""
+
+import contextlib
+import hashlib
+import os
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from ..files import QuietFile, progress
+from ..pictures.resizing import FITS
+from .lineage import lineage_of
+from .sources import Files, is_picture_name, open_source
+from .tables import Metadata, write_metadata
+from .writer import Writer
+from .writing import (
+    add_picture,
+    add_unlisted,
+    find_labels,
+    read_to_size,
+    refuse_to_overwrite,
+)
+
+_OWN = ("label", "source", "sha256", "ledger_row", "turn", "lineage")
+_REFUSED = {"status": "refused"}
+
+
+@contextlib.contextmanager
+def _open_sources(sources):
+    """Open folders and zips, and single pictures together: a list of sources."""
+    single = [path for path in sources if is_picture_name(os.fspath(path))]
+    single = [path for path in single if not Path(path).is_dir()]
+    for path in single:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"No picture at {path}; give a file that exists.")
+    with contextlib.ExitStack() as stack:
+        others = [path for path in sources if path not in single]
+        opened = [stack.enter_context(open_source(path)) for path in others]
+        yield opened + ([Files(single)] if single else [])
+
+
+def _copy_pictures(old, writer):
+    """Copy the pictures and the ledger of a collection."""
+    table, ledger = old.table, old.ledger
+    rows = ledger.to_dict("records")
+    if not rows:  # the layout of the proof of concept has none
+        table["ledger_row"] = range(len(old))
+        for key in old.keys:
+            sha256 = hashlib.sha256(old[str(key)]).hexdigest()
+            rows.append({"path": "", "status": "kept", "sha256": sha256})
+        table["sha256"] = [row["sha256"] for row in rows]
+    for row in rows:
+        writer.ledger.append(row)
+    names = [
+        name for name in ("source", "sha256", "ledger_row", "turn") if name in table
+    ]
+    about = table[names].to_dict("records")
+    for image, key, label, row in zip(old, old.keys, old.labels, about, strict=True):
+        writer.add(image, keys=str(key), labels=str(label), **row)
+    return len(rows), dict(zip(map(str, old.keys), table["sha256"], strict=True))
+
+
+def _why_known(source, entry, sha256):
+    """The row of a file whose key is in the collection already."""
+    row = {"path": entry.path, "reason": "duplicate-key"} | _REFUSED
+    try:
+        data = source.read(entry)
+    except (OSError, MemoryError) as error:
+        return row | {"detail": f"{entry.key}: {error}"}
+    row |= {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    same = "the same file" if row["sha256"] == sha256 else "another file"
+    return row | {"detail": f"{entry.key} is in the collection already: {same}"}
+
+
+def _metadata_of(old):
+    """The columns of a collection's metadata, in order."""
+    return old.table.drop(columns=list(_OWN), errors="ignore").reset_index(drop=True)
+
+
+def _fit_of(old, fit):
+    """How pictures of another size are brought to that of a collection, or None."""
+    used = old.fit if old.attributes.get("sized") else None
+    if fit is not None and fit not in FITS:
+        raise ValueError(f"fit={fit!r} is not known; expected one of {FITS}.")
+    if fit is not None and used not in (None, fit):
+        raise ValueError(
+            f"fit={fit!r} is not how the pictures of {old.path} were brought to one "
+            f"size, {used!r}; leave it out."
+        )
+    if fit == "pad" and old.image_shape[2] == 3:
+        raise ValueError(
+            f"fit='pad' adds a mask, which the pictures of {old.path} do not have; "
+            "crop or stretch."
+        )
+    return fit or used
+
+
+def write_added(
+    old, temporary, sources, *, metadata, label, label_from, fit, max_pixels
+):
+    """Write a collection and more pictures; `Collection.add` has the parameters."""
+    rotated = "turn" in old.table and (old.table["turn"] > 0).any()
+    rotated = rotated and (old.ledger["path"] != "").any()  # not of arrays
+    options = {"alpha": old.image_shape[2] == 4, "max_pixels": max_pixels}
+    size, to_fit = old.image_shape[:2], _fit_of(old, fit)
+    with (
+        _open_sources(sources) as opened,
+        QuietFile(temporary) as disk,
+    ):
+        writer = Writer(disk, old.image_shape)
+        n_before, known = _copy_pictures(old, writer)
+        listed = [(source, entry) for source in opened for entry in source.entries]
+        entries = [entry for _, entry in listed]
+        table = None if metadata is None else Metadata(metadata, label)
+        labels, _ = find_labels(entries, table, label_from)
+        keys = [entry.key for entry in entries if entry.is_picture]
+        keys = [*known, *dict.fromkeys(key for key in keys if key not in known)]
+        original = dict(zip(keys, lineage_of(keys), strict=True)) if rotated else None
+        rows, reasons = [], Counter()
+        bar = progress(listed, desc="reading pictures", unit="file")
+        for i, (source, entry) in enumerate(bar):
+            if entry.is_picture and entry.key in known:
+                image, row = None, _why_known(source, entry, known[entry.key])
+            else:
+                image, row = read_to_size(source, entry, size, to_fit, **options)
+            if row.get("reason") == "other-size":
+                shape = f"{size[0]} × {size[1]}"
+                row["detail"] = f"expected {shape}; give a fit to resize it"
+            writer.ledger.append(row)
+            if image is None:
+                reasons[row["reason"]] += 1
+                continue
+            known[entry.key] = row["sha256"]
+            rows += [i] * add_picture(
+                writer, image, entry.key, labels[i], row, n_before + i, original
+            )
+        for source in opened:
+            add_unlisted(writer, source)
+        if not rows:
+            why = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
+            raise ValueError(
+                f"None of the {len(entries)} files is a new picture"
+                + (f" ({why})" if why else "")
+                + f"; {old.path} is unchanged."
+            )
+        before, unmatched = _metadata_of(old), old.unmatched
+        new = pd.DataFrame(index=range(len(rows)))
+        if table is not None:
+            new = table.frame(rows).reset_index(drop=True)
+            unmatched = [*unmatched, *table.unmatched]
+        frame = pd.concat([before, new], ignore_index=True)
+        more = None
+        if len(frame.columns) or unmatched:
+            more = partial(write_metadata, frame=frame, unmatched=unmatched)
+        names = [Path(source).name for source in sources]
+        about = {
+            name: old.attributes[name]
+            for name in ("size_because", "labels_from")
+            if name in old.attributes
+        }
+        source = ", ".join(filter(None, [old.attributes.get("source", ""), *names]))
+        writer.finish(
+            more,
+            source=source[:1000],
+            fit=to_fit or old.fit,
+            sized=to_fit is not None,
+            **about,
+        )
+
+
+def check_sources(path, sources):
+    """Raise an error unless there is something to add, and none is the collection."""
+    if not sources:
+        raise ValueError("Nothing to add; give folders, zips or picture files.")
+    for source in sources:
+        refuse_to_overwrite(path, source=source)
