@@ -1,131 +1,24 @@
-"""PretrainedFeatures: a layer of a pretrained network in an ONNX file."""
+"""PretrainedFeatures: layers of a pretrained network in an ONNX file."""
 
-import difflib
-import hashlib
-import math
 import os
 import weakref
-from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
-from joblib import effective_n_jobs
 from sklearn.utils.validation import check_is_fitted
 
 from ..files import progress
-from ..pictures.resizing import FITS, check_size, resize_image
+from ..pictures.resizing import resize_image
 from ..pictures.validation import check_images, is_collection
 from .base import PictureFeatures, split_mask
+from .efficientnet import NETWORKS, load_network
+from .onnx_network import Network, Runner, count_columns
+from .presets import PRESETS, check_rule, size_of
 
-_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-_CAFFE = {
-    "channels": "BGR",
-    "scale": 1.0,
-    "mean": (123.68, 116.779, 103.939),
-    "std": 1.0,
-}
-_DEFAULTS = {
-    "size": 224,
-    "channels": "RGB",
-    "scale": 1 / 255,
-    **_IMAGENET,
-    "fit": "crop",
-    "layer": None,
-    "n_features": None,
-}
-_PENULTIMATE = {"layer": "penultimate"}
-
-PRESETS = MappingProxyType(
-    {
-        name: MappingProxyType({**_DEFAULTS, **_PENULTIMATE, **rule})
-        for name, rule in {
-            "resnet50": {"n_features": 2048},
-            "resnet50-keras": {**_CAFFE, "n_features": 2048},
-            "vgg16": {"n_features": 4096},
-            "vgg16-keras": {**_CAFFE, "n_features": 4096},
-            "squeezenet": {**_CAFFE, "mean": 0.0, "n_features": 512},
-        }.items()
-    }
-)
-"""Input format and layer of each known network."""
-
-_CHANNELS_FIRST = frozenset(
-    [
-        "AveragePool",
-        "BatchNormalization",
-        "Conv",
-        "ConvTranspose",
-        "DepthToSpace",
-        "GlobalAveragePool",
-        "GlobalMaxPool",
-        "InstanceNormalization",
-        "LRN",
-        "MaxPool",
-        "SpaceToDepth",
-    ]
-)
-_WEIGHTED = frozenset(["Conv", "Gemm", "MatMul"])
-_SMALL = 1024  # values; a larger constant says nothing about shapes
+__all__ = ["PRESETS", "PretrainedFeatures"]
 
 # What runs the network is no part of a transformer's state.
 _runners = weakref.WeakKeyDictionary()
-
-
-def _require():
-    """Import what the extra brings: (onnx, onnxruntime)."""
-    try:
-        import onnx
-        import onnxruntime
-    except ImportError:
-        raise ImportError(
-            "PretrainedFeatures needs onnx and onnxruntime; "
-            "pip install 'geoimages[pretrained]'."
-        ) from None
-    return onnx, onnxruntime
-
-
-def _check_rule(preset):
-    """Return the whole rule that a preset's name or a dict stands for."""
-    if preset is None:
-        return dict(_DEFAULTS)
-    if isinstance(preset, str):
-        if preset not in PRESETS:
-            raise ValueError(
-                f"preset={preset!r} is not known; expected one of "
-                f"{', '.join(PRESETS)}, or a dict with any of {', '.join(_DEFAULTS)}."
-            )
-        return dict(PRESETS[preset])
-    if not isinstance(preset, dict | MappingProxyType):
-        raise TypeError(f"preset is a name, a dict or None, got {preset!r}.")
-    unknown = [key for key in preset if key not in _DEFAULTS]
-    if unknown:
-        raise ValueError(
-            f"A preset has no {unknown[0]!r}; it may have {', '.join(_DEFAULTS)}."
-        )
-    rule = {**_DEFAULTS, **preset}
-    if rule["channels"] not in ("RGB", "BGR"):
-        raise ValueError(f"channels is 'RGB' or 'BGR', got {rule['channels']!r}.")
-    if rule["fit"] not in FITS:
-        raise ValueError(f"fit is one of {FITS}, got {rule['fit']!r}.")
-    for key, shapes in {"scale": ((),), "mean": ((), (3,)), "std": ((), (3,))}.items():
-        try:
-            values = np.asarray(rule[key], np.float64)
-        except (TypeError, ValueError):
-            values = np.full(0, np.nan)
-        zero = key == "std" and not values.all()
-        if values.shape not in shapes or not np.isfinite(values).all() or zero:
-            kind = "one number" if key == "scale" else "a number or three (R, G, B)"
-            raise ValueError(
-                f"{key} is {kind}{', none 0' if key == 'std' else ''}; got "
-                f"{rule[key]!r}."
-            )
-    return rule
-
-
-def _size_of(rule):
-    size = rule["size"]
-    return check_size((size, size) if np.ndim(size) == 0 else size)
 
 
 def _ground(rgb, mask):
@@ -136,359 +29,44 @@ def _ground(rgb, mask):
 
 
 def _prepare(images, size, rule):
-    """Preprocess pictures for a network: (n, h, w, c) -> (n, *size, 3) float32."""
+    """Preprocess pictures for a network.
+
+    (n, h, w, c) -> (n, *size, 3) float32, and their masks (n, *size), or None.
+    """
     if images.dtype != np.uint8:
         images = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
     rgb, mask = split_mask(images)
     out = np.empty((len(rgb), *size, 3), np.float32)
+    rock = np.ones((len(rgb), *size), bool)
     for i, picture in enumerate(rgb):
         if mask is not None:
-            picture = _ground(picture, mask[i])
+            alpha = np.where(mask[i], 255, 0).astype(np.uint8)
+            picture = np.dstack([picture, alpha])
         picture = resize_image(np.ascontiguousarray(picture), size, rule["fit"])
         if picture.shape[2] == 4:
-            picture = _ground(picture[..., :3], picture[..., 3] > 127)
+            rock[i] = picture[..., 3] > 127
+            picture = _ground(picture[..., :3], rock[i])
         out[i] = picture
     out *= np.float32(rule["scale"])
     out -= np.asarray(rule["mean"], np.float32)
     out /= np.asarray(rule["std"], np.float32)
-    return out[..., ::-1] if rule["channels"] == "BGR" else out
+    out = out[..., ::-1] if rule["channels"] == "BGR" else out
+    return out, None if rock.all() else rock
 
 
-def _subgraphs(node):
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
+def _is_built_in(model_path):
+    return isinstance(model_path, str) and model_path in NETWORKS
 
 
-def _reads(node):
-    """Names that a node reads, those of its branches and loops included."""
-    names = {name for name in node.input if name}
-    for graph in _subgraphs(node):
-        for inner in graph.node:
-            names |= _reads(inner)
-        names.update(value.name for value in graph.output)
-    return names
+def _names(layer):
+    return list(layer) if isinstance(layer, list | tuple) else [layer]
 
 
-def _tensors(graph):
-    """The constants of a graph."""
-    yield from graph.initializer
-    for node in graph.node:
-        yield from (a.t for a in node.attribute if a.HasField("t"))
-        for inner in _subgraphs(node):
-            yield from _tensors(inner)
-
-
-class _Network:
-    """What an ONNX file holds, its weights left aside.
-
-    Attributes: ``path``, ``sha256``, ``picture`` (the input's name), ``dtype``,
-    ``axis`` (of the channels), ``batch`` and ``size`` (None where any will do),
-    ``made_by`` (tensor -> node) and ``dependent`` (tensors the picture moves).
-    """
-
-    def __init__(self, path):
-        self._onnx, _ = _require()
-        if not isinstance(path, str | os.PathLike):
-            raise TypeError(f"model_path is the path of an ONNX file, got {path!r}.")
-        self.path = Path(path)
-        if not self.path.is_file():
-            raise FileNotFoundError(
-                f"{self.path} is no file; model_path names an ONNX file that you bring."
-            )
-        self.model = self._load(load_external_data=False)
-        self.sha256 = self._hash()
-        for tensor in _tensors(self.model.graph):
-            if math.prod(tensor.dims) > _SMALL:
-                tensor.ClearField("raw_data")
-                tensor.ClearField("float_data")
-                tensor.ClearField("int32_data")
-                tensor.ClearField("double_data")
-        self._read_input()
-        self.made_by, self.dependent = {}, {self.picture}
-        for node in self.model.graph.node:
-            self.made_by.update((name, node) for name in node.output if name)
-            if _reads(node) & self.dependent:
-                self.dependent.update(name for name in node.output if name)
-
-    def _load(self, **options):
-        try:
-            model = self._onnx.load_model(self.path, **options)
-        except Exception as error:
-            raise ValueError(
-                f"{self.path} is not an ONNX network ({_first_line(error)}); export "
-                "yours to ONNX first."
-            ) from None
-        if not model.graph.node:
-            raise ValueError(
-                f"{self.path} is not an ONNX network (no layer is in it); export "
-                "yours to ONNX first."
-            )
-        return model
-
-    def _hash(self):
-        """SHA-256 of the file and of the files beside it that keep its weights."""
-        beside = {
-            entry.value
-            for tensor in _tensors(self.model.graph)
-            for entry in tensor.external_data
-            if entry.key == "location"
-        }
-        folder = self.path.parent.resolve()
-        digest = hashlib.sha256()
-        for path in [self.path, *(folder / name for name in sorted(beside))]:
-            if path is not self.path:
-                if not path.resolve().is_relative_to(folder):
-                    raise ValueError(
-                        f"{self.path} keeps weights outside its own folder, in {path}; "
-                        "this is not followed."
-                    )
-                if not path.is_file():
-                    raise FileNotFoundError(
-                        f"{path} is missing: {self.path.name} keeps its weights there; "
-                        "keep the files together."
-                    )
-            with open(path, "rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        return digest.hexdigest()
-
-    def _read_input(self):
-        graph, types = self.model.graph, self._onnx.TensorProto
-        constants = {tensor.name for tensor in graph.initializer}
-        inputs = [value for value in graph.input if value.name not in constants]
-        if len(inputs) != 1:
-            names = ", ".join(value.name for value in inputs) or "none"
-            raise ValueError(
-                f"{self.path} has {len(inputs)} inputs ({names}), expected one, the "
-                "picture."
-            )
-        tensor = inputs[0].type.tensor_type
-        self.picture = inputs[0].name
-        shape = self._shape(inputs[0])
-        self.axis = None
-        if shape is not None and len(shape) == 4:
-            self.axis = next((axis for axis in (1, 3) if shape[axis] == 3), None)
-        if self.axis is None:
-            raise ValueError(
-                f"The input {self.picture!r} of {self.path} has the shape "
-                f"{_dims(shape)}, expected pictures: (n, 3, height, width) or "
-                "(n, height, width, 3), the 3 stated."
-            )
-        dtypes = {
-            types.FLOAT: np.float32,
-            types.FLOAT16: np.float16,
-            types.DOUBLE: np.float64,
-        }
-        if tensor.elem_type not in dtypes:
-            raise ValueError(
-                f"The input {self.picture!r} of {self.path} is "
-                f"{types.DataType.Name(tensor.elem_type).lower()}, expected float; "
-                "export the network with a float input."
-            )
-        self.dtype = np.dtype(dtypes[tensor.elem_type])
-        self.batch = shape[0]
-        sides = shape[2:] if self.axis == 1 else shape[1:3]
-        self._stated = sides
-
-    def _shape(self, value):
-        """Shape of a tensor, None for what is open, or None if nothing is known."""
-        tensor = value.type.tensor_type
-        if not tensor.HasField("shape"):
-            return None
-        return tuple(
-            dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
-            for dim in tensor.shape.dim
-        )
-
-    def size(self, wanted):
-        """(height, width) of the input: what the file states, else what is wanted."""
-        return tuple(a or b for a, b in zip(self._stated, wanted, strict=True))
-
-    def values(self, size):
-        """What is known of each tensor at a picture size: {name: (dtype, shape)}."""
-        model = self._onnx.ModelProto()
-        model.CopyFrom(self.model)
-        graph = model.graph
-        if None in self._stated:
-            (value,) = (v for v in graph.input if v.name == self.picture)
-            dims = value.type.tensor_type.shape.dim
-            first = 2 if self.axis == 1 else 1
-            dims[first].dim_value, dims[first + 1].dim_value = size
-            del graph.value_info[:]
-        graph = self._onnx.shape_inference.infer_shapes(model).graph
-        types = self._onnx.TensorProto.DataType
-        return {
-            value.name: (
-                types.Name(value.type.tensor_type.elem_type).lower(),
-                self._shape(value),
-            )
-            for value in [*graph.value_info, *graph.output]
-        }
-
-    def penultimate(self):
-        """The tensor that enters the last layer with weights before the output."""
-        for node in reversed(self._leading_to(self.model.graph.output[0].name)):
-            moved = [name for name in node.input if name in self.dependent]
-            if node.op_type in _WEIGHTED and len(moved) == 1:
-                return moved[0]
-        raise ValueError(
-            f"{self.path} has no layer with weights that its output comes from; name a "
-            "layer (see layers())."
-        )
-
-    def _leading_to(self, name):
-        """The nodes that a tensor comes from, in their order."""
-        needed, nodes = {name}, []
-        for node in reversed(self.model.graph.node):
-            if needed.intersection(node.output):
-                nodes.append(node)
-                needed |= _reads(node)
-        return nodes[::-1]
-
-    def find(self, layer):
-        """Name the tensor that a layer's or a node's name stands for."""
-        if layer not in self.made_by:
-            nodes = {node.name: node for node in self.model.graph.node if node.name}
-            if layer not in nodes:
-                near = difflib.get_close_matches(layer, [*self.made_by, *nodes], 3, 0.4)
-                hint = f"near it are {', '.join(map(repr, near))}; " if near else ""
-                raise ValueError(
-                    f"{self.path} has no layer {layer!r}; {hint}layers() lists all."
-                )
-            layer = nodes[layer].output[0]
-        if layer not in self.dependent:
-            raise ValueError(
-                f"Layer {layer!r} of {self.path} does not depend on the picture; "
-                "layers() lists those that do."
-            )
-        return layer
-
-    def channel_axis(self, name):
-        """The channels' axis in a tensor of rank 4, followed back to what set it."""
-        turns, axis = [], self.axis
-        while name != self.picture:
-            node = self.made_by[name]
-            if node.op_type in _CHANNELS_FIRST:
-                axis = 1
-                break
-            if node.op_type == "Transpose":
-                turns += [list(a.ints) for a in node.attribute if a.name == "perm"]
-            name = next((n for n in node.input if n in self.dependent), self.picture)
-        for turn in reversed(turns):
-            axis = turn.index(axis) if len(turn) == 4 else axis
-        return axis
-
-    def cut(self, layer):
-        """The network up to a layer, with its weights, as the bytes of an ONNX file."""
-        model = self._load()
-        graph = model.graph
-        kept = [i.name for i in graph.output]
-        if layer in kept:
-            value = self._onnx.ValueInfoProto()
-            value.CopyFrom(graph.output[kept.index(layer)])
-        else:
-            value = self._onnx.ValueInfoProto(name=layer)
-        del graph.output[:]
-        graph.output.append(value)
-        needed = {layer, self.picture}
-        for i in reversed(range(len(graph.node))):
-            if needed.intersection(graph.node[i].output):
-                needed |= _reads(graph.node[i])
-            else:
-                del graph.node[i]
-        for part in (graph.initializer, graph.input):
-            for i in reversed(range(len(part))):
-                if part[i].name not in needed:
-                    del part[i]
-        try:
-            return model.SerializeToString()
-        except Exception as error:
-            raise ValueError(
-                f"{self.path} cannot be run up to {layer!r}: there are more than 2 GB of "
-                f"weights ({_first_line(error)}); take an earlier layer."
-            ) from None
-
-
-class _Runner:
-    """An open network: prepared pictures in, rows of a layer out."""
-
-    def __init__(self, network, layer, pool, n_jobs):
-        _, runtime = _require()
-        runtime.disable_telemetry_events()
-        self.path, self.layer, self.pool = network.path, layer, pool
-        self.batch, self.dtype, self.axis = network.batch, network.dtype, network.axis
-        self.channel_axis = network.channel_axis(layer)
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = effective_n_jobs(n_jobs)
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        data = network.cut(layer)
-        try:
-            self.session = runtime.InferenceSession(
-                data, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime has many kinds
-            raise ValueError(
-                f"ONNX Runtime cannot open {self.path}: {_first_line(error)}"
-            ) from None
-        self.picture = network.picture
-
-    def __call__(self, pictures):
-        """Run a batch: (n, h, w, 3) -> (n, k) float32."""
-        n = len(pictures)
-        if self.axis == 1:
-            pictures = pictures.transpose(0, 3, 1, 2)
-        with np.errstate(over="ignore"):  # what float16 cannot hold is found later
-            pictures = np.ascontiguousarray(pictures, self.dtype)
-        if self.batch:
-            fill = np.zeros((self.batch - n, *pictures.shape[1:]), self.dtype)
-            pictures = np.concatenate([pictures, fill])
-        try:
-            (values,) = self.session.run([self.layer], {self.picture: pictures})
-        except Exception as error:
-            raise ValueError(
-                f"ONNX Runtime failed on {self.path} with pictures of the shape "
-                f"{pictures.shape}: {_first_line(error)}"
-            ) from None
-        if getattr(values, "dtype", np.dtype(object)).kind != "f":
-            kind = getattr(values, "dtype", type(values).__name__)
-            raise ValueError(
-                f"Layer {self.layer!r} of {self.path} gives {kind}, expected floats; "
-                "layers() lists what each gives."
-            )
-        if values.ndim not in (2, 3, 4) or len(values) != len(pictures):
-            raise ValueError(
-                f"Layer {self.layer!r} of {self.path} gives the shape {values.shape} "
-                f"for {len(pictures)} pictures, expected (n, k), (n, tokens, k) or "
-                "spatial (n, k, h, w) or (n, h, w, k); layers() lists the others."
-            )
-        values = values[:n].astype(np.float32)
-        if values.ndim == 4:
-            axes = tuple({1, 2, 3} - {self.channel_axis})
-            values = getattr(values, self.pool)(axis=axes)
-        elif values.ndim == 3:
-            values = getattr(values, self.pool)(axis=1)
-        return values
-
-
-def _first_line(error):
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
-def _dims(shape):
-    if shape is None:
-        return "(unknown)"
-    return f"({', '.join('?' if side is None else str(side) for side in shape)})"
-
-
-def _columns(shape, axis):
-    """How many columns a layer of a shape gives, or None."""
-    if shape is None or len(shape) not in (2, 3, 4):
-        return None
-    return shape[axis] if len(shape) == 4 else shape[-1]
+def _open_network(model_path):
+    """What a file holds, or the network that is built in under a name."""
+    if _is_built_in(model_path):
+        return Network(model_path, load_network(model_path))
+    return Network(model_path)
 
 
 class PretrainedFeatures(PictureFeatures):
@@ -596,7 +174,7 @@ class PretrainedFeatures(PictureFeatures):
         preset=None,
         *,
         batch_size=32,
-        pool="mean",
+        pool=None,
         image_shape=None,
         n_jobs=None,
     ):
@@ -619,14 +197,14 @@ class PretrainedFeatures(PictureFeatures):
             ``dtype``, ``shape`` (a tuple, None for what is open, as the batch may be;
             or None) and ``n_features`` (columns it would give, <NA> where unknown).
         """
-        network = _Network(self.model_path)
-        known = network.values(network.size(_size_of(_check_rule(self.preset))))
+        network = _open_network(self.model_path)
+        known = network.values(network.size(size_of(self._rule())))
         rows = []
         for name, node in network.made_by.items():
             if name not in network.dependent:
                 continue
             dtype, shape = known.get(name, ("", None))
-            columns = _columns(shape, network.channel_axis(name))
+            columns = count_columns(shape, network.channel_axis(name))
             rows.append((name, node.name, node.op_type, dtype, shape, columns))
         names = ["layer", "node", "op", "dtype", "shape", "n_features"]
         table = pd.DataFrame(rows, columns=names).set_index("layer")
@@ -657,44 +235,54 @@ class PretrainedFeatures(PictureFeatures):
         ValueError
             If the file is no network of pictures, or has no such layer.
         """
-        if not isinstance(self.layer, str | None):
-            raise TypeError(
-                f"layer is a name, as layers() lists them, or None; got {self.layer!r}."
-            )
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {self.batch_size!r}.")
-        if self.pool not in ("mean", "max"):
-            raise ValueError(f"pool is 'mean' or 'max', got {self.pool!r}.")
-        rule = _check_rule(self.preset)
-        network = _Network(self.model_path)
+        rule = self._rule()
+        network = _open_network(self.model_path)
         check_images(self, X[:1] if is_collection(X) else X, dtype=None)
         self.preprocessing_ = rule
-        self.input_size_ = network.size(_size_of(rule))
-        self.layer_ = self._choose(network, rule)
+        self.input_size_ = network.size(size_of(rule))
+        found = [self._find(name, network, rule) for name in _names(rule["layer"])]
+        self.layer_ = found[0] if len(found) == 1 else tuple(found)
         self.model_sha256_ = network.sha256
         runner = self._open(network)
         blank = np.zeros((1, *self.input_size_, 3), np.float32)
-        n_features = runner(blank).shape[1]
+        names = [
+            f"pretrained_{name}_" if name else "pretrained_"
+            for layer in runner(blank)
+            for name, part in layer.items()
+            for _ in range(part.shape[1])
+        ]
+        n_features = len(names)
         wanted = rule["n_features"]
-        if self.layer is None and wanted not in (None, n_features):
+        if wanted not in (None, n_features):
             raise ValueError(
                 f"Layer {self.layer_!r} of {self.model_path} gives {n_features} columns, "
                 f"but the preset expects {wanted}; name another layer (see layers())."
             )
-        self.feature_names_ = np.array([f"pretrained_{i}" for i in range(n_features)])
+        self.feature_names_ = np.array([f"{name}{i}" for i, name in enumerate(names)])
         return self
 
-    def _choose(self, network, rule):
-        """Name the tensor to take."""
+    def _rule(self):
+        """The complete preset, with what the parameters change."""
+        built_in = self.model_path if _is_built_in(self.model_path) else None
+        rule = check_rule(self.preset, built_in)
+        changes = {"layer": self.layer, "pool": self.pool}
+        changes = {key: value for key, value in changes.items() if value is not None}
+        if changes:
+            rule = check_rule({**rule, **changes, "n_features": None})
+        return rule
+
+    def _find(self, layer, network, rule):
+        """Name the tensor that a layer's name, or None, stands for."""
         output = network.model.graph.output[0].name
-        layer = rule["layer"] if self.layer is None else self.layer
         if layer is None:
             return network.find(output)
         if layer != "penultimate" or layer in network.made_by:
             return network.find(layer)
-        if self.layer is None and rule["n_features"] is not None:
+        if rule["n_features"] is not None:
             _, shape = network.values(self.input_size_).get(output, (None, None))
-            if _columns(shape, network.channel_axis(output)) == rule["n_features"]:
+            if count_columns(shape, network.channel_axis(output)) == rule["n_features"]:
                 return output
         return network.penultimate()
 
@@ -711,12 +299,13 @@ class PretrainedFeatures(PictureFeatures):
             str(self.model_path),
             self.model_sha256_,
             self.layer_,
-            self.pool,
+            self.preprocessing_["pool"],
             self.n_jobs,
         )
 
     def _open(self, network):
-        runner = _Runner(network, self.layer_, self.pool, self.n_jobs)
+        pool = self.preprocessing_["pool"]
+        runner = Runner(network, _names(self.layer_), pool, self.n_jobs)
         _runners[self] = self._key(), runner
         return runner
 
@@ -726,7 +315,7 @@ class PretrainedFeatures(PictureFeatures):
         if key == self._key():
             return runner
         try:
-            network = _Network(self.model_path)
+            network = _open_network(self.model_path)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{error} If it was moved, say where to: set_params(model_path=...)."
@@ -747,8 +336,8 @@ class PretrainedFeatures(PictureFeatures):
         bar = progress(range(0, len(images), step), desc="describing", unit="batch")
         for start in bar:
             batch = images[start : start + step]
-            pictures = _prepare(batch, self.input_size_, self.preprocessing_)
-            rows = runner(pictures)
+            found = runner(*_prepare(batch, self.input_size_, self.preprocessing_))
+            rows = np.hstack([part for layer in found for part in layer.values()])
             finite = np.isfinite(rows).all(axis=1)
             if not finite.all():
                 raise ValueError(

@@ -474,7 +474,7 @@ def test_a_small_embedding_on_frozen_features(network, pictures):
         ({"preset": {"size": 0}}, ValueError, "size must be"),
         ({"preset": 3}, TypeError, "a name, a dict or None, got 3"),
         ({"batch_size": 0}, ValueError, "batch_size must be 1 or more, got 0"),
-        ({"pool": "sum"}, ValueError, "'mean' or 'max', got 'sum'"),
+        ({"pool": "sum"}, ValueError, "'mean', 'max' or 'mean_std', got 'sum'"),
         ({"model_path": 3}, TypeError, "path of an ONNX file, got 3"),
         ({"model_path": "no.onnx"}, FileNotFoundError, r"no\.onnx is no file"),
     ],
