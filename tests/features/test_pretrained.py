@@ -136,6 +136,55 @@ def test_any_layer_is_what_the_formula_says(network):
     np.testing.assert_allclose(model.transform(images), relu1.max(axis=(2, 3)), **close)
 
 
+def test_several_layers_lie_side_by_side(network):
+    images = images_of()
+    names = ["relu1", "/conv2/Conv", "logits"]
+    model = PretrainedFeatures(network, names, BGR).fit(images)
+    assert model.layer_ == ("relu1", "conv2", "logits")
+    parts = [PretrainedFeatures(network, name, BGR) for name in names]
+    wanted = np.hstack([part.fit_transform(images) for part in parts])
+    np.testing.assert_allclose(model.transform(images), wanted, rtol=1e-5)
+    rule = {**BGR, "layer": tuple(names)}
+    again = PretrainedFeatures(network, preset=rule).fit_transform(images)
+    np.testing.assert_allclose(again, wanted, rtol=1e-5)
+
+
+def test_means_and_deviations_over_the_rock(network):
+    images = images_of(5, channels=4)
+    images[..., 3] = 255
+    layers = ["relu1", "logits"]
+    model = PretrainedFeatures(network, layers, BGR, pool="mean_std").fit(images)
+    out = model.transform(images)
+    names = model.get_feature_names_out()
+    assert names[[0, 4, 5, 9, 10, 13]].tolist() == [
+        *("pretrained_mean_0", "pretrained_mean_4", "pretrained_std_5"),
+        *("pretrained_std_9", "pretrained_10", "pretrained_13"),
+    ]
+    weights = {
+        t.name: numpy_helper.to_array(t) for t in onnx.load(network).graph.initializer
+    }
+
+    def relu1(pictures):
+        x = pictures[..., ::-1].transpose(0, 3, 1, 2).astype(np.float64)
+        windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (2, 3))
+        kernel = weights["conv1.weight"]
+        return np.maximum(np.einsum("nchwij,kcij->nkhw", windows, kernel), 0)
+
+    values = relu1(images[..., :3])
+    close = {"rtol": 1e-4, "atol": 1e-3}
+    np.testing.assert_allclose(out[:, :5], values.mean(axis=(2, 3)), **close)
+    np.testing.assert_allclose(out[:, 5:10], values.std(axis=(2, 3)), **close)
+    # Rock in the left half only: of the 6 × 6 places of the layer the left three columns.
+    images[:, :, 4:, 3] = 0
+    filled = images[..., :3].copy()
+    for picture, rock in zip(filled, images, strict=True):
+        picture[:, 4:] = np.rint(rock[:, :4, :3].mean(axis=(0, 1)))
+    values = relu1(filled)[..., :3]
+    out = model.transform(images)
+    np.testing.assert_allclose(out[:, :5], values.mean(axis=(2, 3)), **close)
+    np.testing.assert_allclose(out[:, 5:10], values.std(axis=(2, 3)), **close)
+
+
 def test_channels_last_is_read_from_the_file(tmp_path):
     # What keras gives: turned before the convolution, and back after it.
     weights = {"w": np.random.default_rng(0).normal(size=(7, 3, 1, 1)).astype("f4")}
@@ -274,6 +323,17 @@ def test_what_is_masked_gets_the_mean_color_of_the_rock(tmp_path):
     images[1, ..., 3] = 0
     with pytest.raises(ValueError, match="mask of picture 1 is empty"):
         seen(path, images, PLAIN, (3, 6, 5))
+
+
+def test_rock_that_a_crop_would_lose_is_seen(tmp_path):
+    path = identity(tmp_path / "same.onnx", ("n", 3, 8, 8))
+    images = images_of(2, 40, 160, 4)
+    images[..., 3] = 0
+    images[0, 4:12, 2:10, 3] = 255  # beside the middle, which is kept
+    images[1, 20, 80, 3] = 255  # one pixel, too few for any of the 8 × 8
+    out = seen(path, images, PLAIN, (3, 8, 8)).transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(out[0], images[0, 4:12, 2:10, :3])
+    np.testing.assert_array_equal(out[1], np.tile(images[1, 20, 80, :3], (8, 8, 1)))
 
 
 def test_padding_gets_the_mean_color(tmp_path):
@@ -711,6 +771,86 @@ def test_a_file_that_ends_at_the_features(tmp_path):
         pretrained.PRESETS["resnet50"]["n_features"]
         == model.transform(images_of()).shape[1]
     )
+
+
+# ---- tokens
+
+
+def draw_transformer(path, side=28, patch=14, width=12, seed=0):
+    """A vision transformer of one block, as DINOv2: tokens, of which the first is CLS."""
+    rng = np.random.default_rng(seed)
+    n_tokens = (side // patch) ** 2
+
+    def random(*shape):
+        return rng.normal(0, 0.3, shape).astype(np.float32)
+
+    weights = {
+        "patch.weight": random(width, 3, patch, patch) / patch,
+        "cls": random(1, 1, width),
+        "position": random(1, 1 + n_tokens, width),
+        "qkv": random(3, width, width),
+        "mlp": random(width, width),
+        "gain": np.ones(width, np.float32),
+        "bias": np.zeros(width, np.float32),
+        "tokens": np.array([0, width, -1]),
+        "first": np.array(0),
+        "scale": np.float32(width**-0.5),
+        **{name: np.array([i]) for i, name in enumerate("qkv")},
+    }
+    options = {"kernel_shape": [patch] * 2, "strides": [patch] * 2}
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["picture", "patch.weight"], ["patches"], **options),
+        node("Reshape", ["patches", "tokens"], ["flat"]),
+        node("Transpose", ["flat"], ["rows"], perm=[0, 2, 1]),
+        node("Shape", ["rows"], ["shape"]),
+        node("Gather", ["shape", "q"], ["n"]),
+        node("Concat", ["n", "k", "k"], ["times"], axis=0),
+        node("Tile", ["cls", "times"], ["heads"]),
+        node("Concat", ["heads", "rows"], ["whole"], axis=1),
+        node("Add", ["whole", "position"], ["placed"]),
+    ]
+    for name in "qkv":
+        nodes += [
+            node("Gather", ["qkv", name], [f"{name}.weight"], axis=0),
+            node("MatMul", ["placed", f"{name}.weight"], [f"{name}.rows"]),
+        ]
+    nodes += [
+        node("Transpose", ["k.rows"], ["keys"], perm=[0, 2, 1]),
+        node("MatMul", ["q.rows", "keys"], ["products"]),
+        node("Mul", ["products", "scale"], ["scaled"]),
+        node("Softmax", ["scaled"], ["attention"], axis=-1),
+        node("MatMul", ["attention", "v.rows"], ["mixed"]),
+        node("Add", ["placed", "mixed"], ["sum"]),
+        node("LayerNormalization", ["sum", "gain", "bias"], ["states"], axis=-1),
+        node("Gather", ["states", "first"], ["class"], axis=1),
+    ]
+    shape = ("n", 3, side, side)
+    write(path, nodes, weights, shape, ["class"])
+    model = onnx.load(path)
+    model.opset_import[0].version = 17  # LayerNormalization
+    onnx.save_model(model, path)
+    return path
+
+
+def test_a_vision_transformer(tmp_path):
+    path = draw_transformer(tmp_path / "dinov2.onnx", side=224, width=384)
+    images = images_of(3, 40, 30)
+    model = PretrainedFeatures(path, preset="dinov2-small").fit(images)
+    assert model.layer_ == "class"
+    assert model.input_size_ == (224, 224)
+    rows = model.transform(images)
+    assert rows.shape == (3, 384)
+    np.testing.assert_allclose(rows.mean(axis=1), 0, atol=1e-4)  # normalized
+    tokens = PretrainedFeatures(path, "states", "dinov2-small", pool="mean_std")
+    rows = tokens.fit_transform(images)
+    assert rows.shape == (3, 768)
+    assert (rows[:, 384:] > 0).all()
+    with pytest.raises(
+        ValueError, match="gives 12 columns, but the preset expects 384"
+    ):
+        small = draw_transformer(tmp_path / "small.onnx")
+        PretrainedFeatures(small, preset="dinov2-small").fit(images)
 
 
 # ---- a network that was really trained
