@@ -44,6 +44,7 @@ _SKLEARN = (
     "sklearn.decomposition._pca.PCA",
     "sklearn.decomposition._truncated_svd.TruncatedSVD",
     "sklearn.discriminant_analysis.LinearDiscriminantAnalysis",
+    "sklearn.dummy.DummyClassifier",
     "sklearn.frozen._frozen.FrozenEstimator",
     "sklearn.linear_model._logistic.LogisticRegression",
     "sklearn.pipeline.FeatureUnion",

@@ -24,10 +24,12 @@ from .evaluate import (
     disturbance_table,
     expected_calibration_error,
 )
+from .evaluate.baselines import baseline_table, draw_for_baselines, fit_baselines
 from .features import RockFeatures, verification
 from .features.base import split_mask
 from .files import progress
 from .neural.classifier import ConvNetClassifier
+from .neural.training import Network
 from .neural.triplets import TripletEmbedding
 from .persist import load, save
 from .pictures.reading import MAX_PIXELS, ImageReadError, read_image
@@ -125,6 +127,18 @@ def holdout(collection, split=None, share=0.15, random_state=0):
     return train, test
 
 
+def _rows_of(model, images):
+    """What baselines learn from: a model's features, or pictures where it has none."""
+    return model._rows(images) if isinstance(model, Network) else images
+
+
+def _learn_baselines(model, images, y):
+    """Fit the plain models on a model's training pictures, by its own features."""
+    drawn = draw_for_baselines(y)
+    features = None if isinstance(model, Network) else RockFeatures()
+    return fit_baselines(_rows_of(model, images[drawn]), y[drawn], features)
+
+
 def train_classifier(
     collection, model=None, *, labels=None, split=None, share=0.15, random_state=0
 ):
@@ -146,9 +160,12 @@ def train_classifier(
     model : classifier
         Fitted. ``picture_fit_`` is how the collection's pictures were resized (crop,
         pad or stretch); ``learned_hashes_`` and ``held_out_hashes_`` are hashes of the
-        training and the test pictures.
+        training and the test pictures; ``baselines_``, plain models on the same
+        features and the same pictures (5,000 of them at most, a share of each class).
     scores : dict
-        ``accuracy``, ``log_loss``, ``calibration_error``, ``train_pictures`` and
+        ``accuracy``, ``log_loss`` and ``calibration_error``; beside them
+        ``logistic_regression_accuracy``, ``logistic_regression_calibration_error`` and
+        ``largest_class_accuracy``, of the baselines; ``train_pictures`` and
         ``test_pictures``.
     test_keys : list of str
         The pictures it was scored on.
@@ -163,12 +180,18 @@ def train_classifier(
     model.picture_fit_ = collection.fit
     model.learned_hashes_ = np.unique(_content_hashes(images))
     model.held_out_hashes_ = np.unique(_content_hashes(of_test))
+    model.baselines_ = _learn_baselines(model, images, collection.labels[train])
     y, proba = collection.labels[test], model.predict_proba(of_test)
     known = np.isin(y, model.classes_)
+    plain = baseline_table(model.baselines_, _rows_of(model, of_test), y)
+    regression = plain.loc["logistic_regression"]
     scores = {
         "accuracy": accuracy_score(y, model.classes_[proba.argmax(axis=1)]),
         "log_loss": log_loss(y[known], proba[known], labels=model.classes_),
         "calibration_error": expected_calibration_error(y, proba, model.classes_),
+        "logistic_regression_accuracy": regression["accuracy"],
+        "logistic_regression_calibration_error": regression["calibration_error"],
+        "largest_class_accuracy": plain.loc["largest_class", "accuracy"],
         "train_pictures": len(train),
         "test_pictures": len(test),
     }
@@ -412,8 +435,10 @@ def evaluate_classifier(model, collection, split=None):
     -------
     report : dict
         ``on`` (the pictures scored), ``left_out`` (those not scored, and why, or
-        empty), ``accuracy``, ``calibration_error``, ``classes`` and ``disturbances``
-        (DataFrames), ``y``, ``proba`` and ``keys``.
+        empty), ``accuracy``, ``calibration_error``, ``baselines``, ``classes`` and
+        ``disturbances`` (DataFrames), ``y``, ``proba`` and ``keys``. The baselines are
+        those of `train_classifier`; for a model without them they are learned from
+        the training part of `split`, and without one there are none.
 
     Raises
     ------
@@ -435,10 +460,16 @@ def evaluate_classifier(model, collection, split=None):
             f"{collection.path.name} holds pictures of {shapes[0]}, the model was "
             f"trained on {shapes[1]}; create the collection {' and '.join(options)}."
         )
+    baselines = getattr(model, "baselines_", {})
     if split is None:
         test, on, left_out = _unseen(model, collection)
     else:
-        test, on, left_out = holdout(collection, split)[1], "the split's pictures", ""
+        train, test = holdout(collection, split)
+        on, left_out = "the split's pictures", ""
+        if not baselines:
+            baselines = _learn_baselines(
+                model, collection[train], collection.labels[train]
+            )
         learned = getattr(model, "learned_hashes_", [])
         n_seen = int(np.isin(_hashes_of(collection, test), learned).sum())
         if n_seen:
@@ -446,11 +477,13 @@ def evaluate_classifier(model, collection, split=None):
     images, y = collection[test], collection.labels[test]
     proba = model.predict_proba(images)
     predicted = model.classes_[proba.argmax(axis=1)]
+    rows = _rows_of(model, images) if baselines else None
     return {
         "on": f"{len(test):,} pictures: {on}",
         "left_out": left_out,
         "accuracy": accuracy_score(y, predicted),
         "calibration_error": expected_calibration_error(y, proba, model.classes_),
+        "baselines": baseline_table(baselines, rows, y),
         "classes": classification_report(y, predicted),
         "disturbances": disturbance_table(model, images, y),
         "y": y,

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
 
 from geoimages import (
@@ -88,6 +89,25 @@ def test_training_scores_on_what_was_not_seen(rocks):
     assert scores["train_pictures"] == 180
     assert scores["accuracy"] > 0.5
     assert scores["log_loss"] > 0
+    assert scores["largest_class_accuracy"] == pytest.approx(1 / 6)
+    regression = model.baselines_["logistic_regression"]
+    right = regression.predict(model._rows(rocks[test])) == rocks.labels[test]
+    assert scores["logistic_regression_accuracy"] == right.mean() > 0.5
+
+
+def test_any_classifier_is_scored_beside_baselines(rocks):
+    class Guess(DummyClassifier):
+        def fit(self, X, y):
+            self.image_shape_ = X.shape[1:]
+            return super().fit(X, y)
+
+    model, scores, _ = train_classifier(rocks, Guess(strategy="prior"))
+    assert scores["accuracy"] == scores["largest_class_accuracy"]
+    assert scores["logistic_regression_accuracy"] > 0.5
+    table = evaluate_classifier(model, rocks)["baselines"]
+    assert table.loc["logistic_regression", "accuracy"] == pytest.approx(
+        scores["logistic_regression_accuracy"]
+    )
 
 
 COLUMNS = ["picture", "class", "probability", "novelty", "note"]
@@ -194,10 +214,13 @@ def test_evaluation_says_on_what(model, rocks):
     report = evaluate_classifier(plain, rocks)
     assert "may have been trained on some" in report["on"]
     assert report["accuracy"] == plain.score(rocks[:], rocks.labels)
+    assert report["baselines"].empty
     split = pd.DataFrame({"key": rocks.keys, "split": "dev"})
     split.loc[:200, "split"] = "train"
     report = evaluate_classifier(plain, rocks, split)
     assert report["on"] == "39 pictures: the split's pictures"
+    # Of a model without a record, they are learned from the split's training part.
+    assert list(report["baselines"].index) == ["logistic_regression", "largest_class"]
     report = evaluate_classifier(model, rocks, split)
     learned = 39 - np.isin(np.arange(201, 240), holdout(rocks)[1]).sum()
     assert report["on"].endswith(f"; the model was trained on {learned} of them")
@@ -243,6 +266,10 @@ def test_train_from_the_shell(rocks, trained, capsys):
     report = evaluate_classifier(model, rocks)
     assert report["on"] == "48 pictures: the pictures held out in training"
     assert report["accuracy"] == model.about_["scores"]["accuracy"]
+    assert (
+        report["baselines"].loc["logistic_regression", "accuracy"]
+        == (model.about_["scores"]["logistic_regression_accuracy"])
+    )
 
 
 def test_labels_of_a_page_are_learned(rocks, tmp_path, capsys):
@@ -309,6 +336,8 @@ def test_evaluate_from_the_shell(rocks, trained, tmp_path, capsys):
     assert "48 pictures: the pictures held out" in out
     assert "Left out: 192 pictures that the model was trained on." in out
     assert "JPEG 30" in out
+    assert "logistic regression accuracy 0." in out
+    assert "largest class accuracy 0.1667" in out
     assert "recall" in out
     assert sorted(path.name for path in plots.iterdir()) == [
         "confusion.png",
@@ -317,3 +346,4 @@ def test_evaluate_from_the_shell(rocks, trained, tmp_path, capsys):
     assert main([*argv, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["disturbances"]["worst"]["accuracy"] <= report["accuracy"]
+    assert report["baselines"]["largest_class"]["accuracy"] == pytest.approx(1 / 6)

@@ -84,7 +84,11 @@ def _print_scores(scores):
     "collection's labels.",
 )
 def train(collection, output, split, share, seed, labels):
-    """Train a classifier and score it on held-out pictures."""
+    """Train a classifier and score it on held-out pictures.
+
+    Beside its scores stand those of two baselines: a logistic regression on the same
+    features of the same pictures, and the commonest class as the answer to everything.
+    """
     with gi.Collection(collection) as rocks:
         model, scores, keys = gi.train_classifier(
             rocks, labels=labels, split=split, share=share, random_state=seed
@@ -149,14 +153,18 @@ def classify(model, pictures, form):
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(model, collection, split, plot, as_json):
-    """Evaluate a classifier: accuracy, classes, calibration, corrupted pictures."""
+    """Evaluate a classifier: accuracy, classes, calibration, corrupted pictures.
+
+    Beside its scores stand those of two baselines: a logistic regression on the same
+    features, and the commonest class as the answer to everything.
+    """
     model = _load_classifier(model)
     with gi.Collection(collection) as rocks:
         report = gi.evaluate_classifier(model, rocks, split)
     y, proba = report.pop("y"), report.pop("proba")
     del report["keys"]
     if as_json:
-        tables = ("classes", "disturbances")
+        tables = ("baselines", "classes", "disturbances")
         report |= {name: report[name].to_dict("index") for name in tables}
         echo(json.dumps(report, indent=2, default=float))
     else:
@@ -165,6 +173,9 @@ def evaluate(model, collection, split, plot, as_json):
             echo(f"Left out: {report['left_out']}.")
         echo(f"accuracy {report['accuracy']:.4f}")
         echo(f"calibration error {report['calibration_error']:.4f}")
+        for name, row in report["baselines"].iterrows():
+            for measure, value in row.items():
+                echo(f"{name} {measure} {value:.4f}".replace("_", " "))
         for name in ("classes", "disturbances"):
             table = report[name].to_string(float_format="{:.4f}".format)
             echo(f"\n{table}")
