@@ -1,4 +1,6 @@
-"""Run the benchmarks: ``python -m benchmarks [NAME ...]``, for example ``search``.
+"""Run the benchmarks: ``python -m benchmarks [NAME ...]``, for example ``speed``.
+
+``NAME:PART,PART`` runs parts of a module that has parts, such as ``photographs``.
 
 Each suite's ``setup`` prepares its data. A ``time_*`` method is timed (the best and the
 median of several runs), a ``track_*`` method returns a figure. ``RATIOS`` names pairs
@@ -53,14 +55,22 @@ def run(suite):
 
 
 def main(names):
-    """Run all suites, or those of the modules named."""
+    """Run all suites, or those of the modules named, or parts of these."""
+    parts = {}
+    for name in names:
+        module, _, some = name.partition(":")
+        parts[module] = some.split(",") if some else []
     for path in sorted(Path(__file__).parent.glob("bench_*.py")):
-        if names and path.stem.removeprefix("bench_") not in names:
+        name = path.stem.removeprefix("bench_")
+        if names and name not in parts:
             continue
         module = importlib.import_module(f"{__package__}.{path.stem}")
         for suite in module.SUITES:
             suite = suite()
-            suite.run() if hasattr(suite, "run") else run(suite)
+            if hasattr(suite, "run"):
+                suite.run(*parts.get(name, []))
+            else:
+                run(suite)
 
 
 if __name__ == "__main__":

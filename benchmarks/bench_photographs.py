@@ -1,20 +1,43 @@
-"""What features of photographs are worth to a classifier: thin sections, by an SVC.
+"""The classifier on photographs and few labels, and what their features are worth.
 
-The pictures are those below ``thin_sections`` of ``GEOIMAGES_DATA``, brought to grey
-squares of one size, else drawn rocks of 128 pixels. Scores are of twice five folds.
+``python -m benchmarks photographs`` does everything, which takes hours;
+``photographs:sections,drawn-300-7`` does the rows of that name, ``photographs:answers``
+all rows, ``photographs:features`` what the features are worth. Thin sections are those below ``thin_sections`` of
+``GEOIMAGES_DATA``, brought to grey squares of one size; tiles are those of its archive.
 """
 
 import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
-from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    RepeatedStratifiedKFold,
+    StratifiedGroupKFold,
+    cross_val_score,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from geoimages import FisherFeatures, RockFeatures, make_rocks, resize_image
+from geoimages import (
+    ConvNetClassifier,
+    FisherFeatures,
+    RockFeatures,
+    expected_calibration_error,
+    find_duplicates,
+    make_rocks,
+    resize_image,
+)
+
+from . import data
 
 _SIDE = 224
+_DRAWN_SIDE = 128
+_STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1)  # of the logistic regression, tried
 
 
 def photographs():
@@ -28,6 +51,152 @@ def photographs():
     return np.stack(images), np.array([path.parent.name for path in paths])
 
 
+def groups_of_copies(images):
+    """Number the pictures so that copies of one picture share a number: (n,)."""
+    groups = np.arange(len(images))
+    found = find_duplicates(images).groups
+    groups[found.index.to_numpy(int)] = len(images) + found.to_numpy()
+    return groups
+
+
+def _folds(images, labels, n_repeats, n_folds=5, groups=None):
+    """Repeated folds that keep copies together: images, labels, groups, splits."""
+    groups = np.arange(len(images)) if groups is None else groups
+    splits = [
+        part
+        for repeat in range(n_repeats)
+        for part in StratifiedGroupKFold(
+            n_folds, shuffle=True, random_state=repeat
+        ).split(images, labels, groups)
+    ]
+    return images, labels, groups, splits
+
+
+def _sections():
+    images, labels = photographs()
+    return _folds(images, labels, 2, groups=groups_of_copies(images))
+
+
+def _drawn(n_samples, n_classes, n_repeats, n_folds):
+    def draw():
+        shape = (_DRAWN_SIDE, _DRAWN_SIDE, 3)
+        images, labels = make_rocks(
+            n_samples,
+            image_shape=shape,
+            n_classes=n_classes,
+            view="photograph",
+            random_state=7,
+        )
+        return _folds(images, labels, n_repeats, n_folds)
+
+    return draw
+
+
+def _tiles(n_train, n_repeats):
+    """Learn from some tiles of the training part, answer about all of dev."""
+
+    def read():
+        folder = Path(os.environ["GEOIMAGES_DATA"])
+        table = pd.read_csv(folder / "geological_similarity_split.csv")
+        with data.collection() as tiles:
+            side = table.set_index("key")["split"].reindex(tiles.keys)
+            train, dev = (np.flatnonzero(side == name) for name in ("train", "dev"))
+            images, labels = tiles[:], tiles.labels
+        splits = []
+        for repeat in range(n_repeats):
+            drawn = np.random.default_rng(repeat).permutation(train)[:n_train]
+            splits.append((np.sort(drawn), dev))
+        return images, labels, np.arange(len(images)), splits
+
+    return read
+
+
+ROWS = {
+    "sections": ("360 thin sections", _sections),
+    "drawn-300-7": ("300 drawn photographs, 7 classes", _drawn(300, 7, 1, 5)),
+    "drawn-300-30": ("300 drawn photographs, 30 classes", _drawn(300, 30, 1, 5)),
+    "drawn-1000-7": ("1,000 drawn photographs, 7 classes", _drawn(1000, 7, 1, 4)),
+    "drawn-1000-30": ("1,000 drawn photographs, 30 classes", _drawn(1000, 30, 1, 4)),
+    "drawn-3000-7": ("3,000 drawn photographs, 7 classes", _drawn(3000, 7, 1, 3)),
+    "drawn-3000-30": ("3,000 drawn photographs, 30 classes", _drawn(3000, 30, 1, 3)),
+    "tiles-200": ("200 tiles", _tiles(200, 5)),
+    "tiles-1000": ("1,000 tiles", _tiles(1000, 3)),
+    "tiles-20000": ("20,000 tiles", _tiles(20_000, 1)),
+}
+
+
+def answers(images, labels, splits, random_state=0):
+    """Answer about each test part: {name: (n, n_classes)}, and the positions (n,).
+
+    The logistic regression and the vector machine learn from the features that the
+    classifier fitted on the same pictures.
+    """
+    proba = {"LogisticRegression": [], "SVC": [], "ConvNetClassifier": []}
+    classes = np.unique(labels)
+    for train, test in splits:
+        model = ConvNetClassifier(random_state=random_state)
+        model.fit(images[train], labels[train])
+        describe = model.features_.transform
+        rows, queries = describe(images[train]), describe(images[test])
+        regression = GridSearchCV(
+            LogisticRegression(max_iter=200, tol=1e-3),
+            {"C": _STRENGTHS},
+            scoring="neg_log_loss",
+            cv=3,
+        )
+        regression = make_pipeline(StandardScaler(), regression)
+        regression.fit(rows, labels[train])
+        machine = SVC(C=10).fit(rows, labels[train])
+        right = machine.predict(queries)[:, None] == classes
+        proba["ConvNetClassifier"].append(model.predict_proba(images[test]))
+        proba["LogisticRegression"].append(regression.predict_proba(queries))
+        proba["SVC"].append(right.astype(float))
+    positions = np.concatenate([test for _, test in splits])
+    return {name: np.concatenate(part) for name, part in proba.items()}, positions
+
+
+def interval(values, groups):
+    """Mean and half its 95 % interval; values of a group are not independent."""
+    sums = pd.Series(values - values.mean()).groupby(groups).sum()
+    return values.mean(), 1.96 * np.sqrt((sums**2).sum()) / len(values)
+
+
+class Answers:
+    """Accuracy ± half a 95 % interval (calibration error) of pooled answers."""
+
+    def run(self, *names):
+        if "answers" in names or not names:
+            names = [*names, *ROWS]
+        names = [name for name in dict.fromkeys(names) if name in ROWS]
+        if not names:
+            return
+        print(f"\n{self.__doc__}\n")
+        print(
+            "| learned from | logistic regression | SVC | `ConvNetClassifier()` | ahead |"
+        )
+        print("|---|---|---|---|---|")
+        for name in names:
+            print(self.row(*ROWS[name]), flush=True)
+
+    def row(self, title, read):
+        """A row of the table."""
+        images, labels, groups, splits = read()
+        proba, positions = answers(images, labels, splits)
+        classes, y, groups = np.unique(labels), labels[positions], groups[positions]
+        cells, right = [title], {}
+        for name, answer in proba.items():
+            right[name] = (classes[answer.argmax(axis=1)] == y).astype(float)
+            score, half = interval(right[name], groups)
+            cells.append(f"{score:.3f} ± {half:.3f}")
+            if name != "SVC":
+                error = expected_calibration_error(y, answer, classes)
+                cells[-1] += f" ({error:.3f})"
+        ours = right.pop("ConvNetClassifier")
+        best = max(right.values(), key=np.mean)
+        lead, half = interval(ours - best, groups)
+        return f"| {' | '.join(cells)} | {lead:+.3f} ± {half:.3f} |"
+
+
 class Photographs:
     """Accuracy of an SVC (C=10) on features of photographs."""
 
@@ -38,7 +207,9 @@ class Photographs:
         RockFeatures(fisher=1),
     )
 
-    def run(self):
+    def run(self, *names):
+        if names and "features" not in names:
+            return
         print(f"\n{self.__doc__}")
         images, labels = photographs()
         folds = RepeatedStratifiedKFold(n_splits=5, n_repeats=2, random_state=0)
@@ -49,4 +220,4 @@ class Photographs:
             print(f"  {features!r:30s} {scores.mean():.3f} ± {scores.std():.3f}")
 
 
-SUITES = [Photographs]
+SUITES = [Photographs, Answers]

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import bench_growth, bench_speed, contest, data
+from benchmarks import bench_growth, bench_photographs, bench_speed, contest, data
 from benchmarks.contest import Measured, measure
 from benchmarks.contestants import CONTESTANTS, K_ROWS, SMALL, K
+from geoimages import make_rocks
 
 # Which pairs give the same pictures; the others differ by design.
 BY_TURNS = ["ours_by_rotations", "ours_with_stored_rotations", "original", "faiss_flat"]
@@ -148,3 +149,25 @@ def test_growth_is_drawn(tmp_path):
     times = {name: [1e-4, 1e-3, 1e-2, 1e-1] for name in bench_growth._WAYS}
     bench_growth._draw(times, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").stat().st_size > 10_000
+
+
+def test_intervals_of_pooled_answers_count_groups_once():
+    right = np.random.default_rng(0).integers(0, 2, 400).astype(float)
+    score, half = bench_photographs.interval(right, np.arange(400))
+    assert score == right.mean()
+    assert half == pytest.approx(1.96 * right.std() / 20)
+    # The same pictures answered about twice tell no more.
+    again = bench_photographs.interval(np.tile(right, 2), np.tile(np.arange(400), 2))
+    assert again == pytest.approx((score, half))
+
+
+def test_copies_of_a_picture_are_never_on_both_sides():
+    images, labels = make_rocks(60, random_state=0)
+    images = np.concatenate([images, np.rot90(images[:30], axes=(1, 2))])
+    labels = np.concatenate([labels, labels[:30]])
+    groups = bench_photographs.groups_of_copies(images)
+    np.testing.assert_array_equal(groups[:30], groups[60:])
+    *_, splits = bench_photographs._folds(images, labels, 2, groups=groups)
+    assert len(splits) == 10
+    for train, test in splits:
+        assert not set(groups[train]) & set(groups[test])
