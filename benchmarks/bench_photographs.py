@@ -2,8 +2,9 @@
 
 ``python -m benchmarks photographs`` does everything, which takes hours;
 ``photographs:sections,drawn-300-7`` does the rows of that name, ``photographs:answers``
-all rows, ``photographs:features`` what the features are worth. Thin sections are those below ``thin_sections`` of
-``GEOIMAGES_DATA``, brought to grey squares of one size; tiles are those of its archive.
+all rows, ``photographs:features`` what the features are worth. Thin sections are those
+below ``thin_sections`` of ``GEOIMAGES_DATA``, brought to grey squares of one size; tiles
+are those of its archive.
 """
 
 import os
