@@ -1,6 +1,8 @@
 """Votes on side-by-side trials, stored in one SQLite file."""
 
 import contextlib
+import hashlib
+import json
 import math
 import numbers
 import os
@@ -17,32 +19,39 @@ CHOICES = ("left", "right", "tie", "skip")
 """The possible votes."""
 
 _APPLICATION_ID = 0x67656F76  # "geov"
-_SCHEMA_VERSION = 1
-_SCHEMA = (
-    """CREATE TABLE trials (
-        place INTEGER PRIMARY KEY,
-        id TEXT NOT NULL UNIQUE,
-        added TEXT NOT NULL,
-        json TEXT NOT NULL
-    )""",
-    """CREATE TABLE votes (
+_SCHEMA_VERSION = 2
+_VOTES = """CREATE TABLE votes (
         vote INTEGER PRIMARY KEY AUTOINCREMENT,
         trial TEXT NOT NULL,
         voter TEXT NOT NULL,
         choice TEXT NOT NULL CHECK (choice IN ('left', 'right', 'tie', 'skip')),
         time TEXT NOT NULL,
-        seconds REAL
-    )""",
-    "CREATE INDEX votes_of_a_voter ON votes (voter, trial)",
-    f"PRAGMA application_id = {_APPLICATION_ID}",
-    f"PRAGMA user_version = {_SCHEMA_VERSION}",
-)
+        seconds REAL{}
+    )"""
+_TRIALS = """CREATE TABLE trials (
+        place INTEGER PRIMARY KEY{},
+        id TEXT NOT NULL UNIQUE,
+        added TEXT NOT NULL,
+        json TEXT NOT NULL{}
+    )"""
+_INDEX = "CREATE INDEX votes_of_a_voter ON votes (voter, trial)"
+_SUM = """,
+        sha256 TEXT NOT NULL"""
+# Tables of each version. In version 1 rows have no checksums.
+_SCHEMAS = {
+    1: (_TRIALS.format("", ""), _VOTES.format(""), _INDEX),
+    2: (_TRIALS.format(" AUTOINCREMENT", _SUM), _VOTES.format(_SUM), _INDEX),
+}
 _IMPLIED = {
     "sqlite_autoindex_trials_1": None,
     "sqlite_sequence": "CREATE TABLE sqlite_sequence(name,seq)",
 }
-_ADD_TRIALS = "INSERT OR IGNORE INTO trials (id, added, json) VALUES (?, ?, ?)"
-_COLUMNS = ("vote", "trial", "voter", "choice", "time", "seconds")
+_COLUMNS = {
+    "trials": ("place", "id", "added", "json"),
+    "votes": ("vote", "trial", "voter", "choice", "time", "seconds"),
+}
+_MOST_STEPS = 20_000_000  # of SQLite for one statement, a second or two
+_MOST_TEXT = 200  # characters of a message of SQLite
 
 
 def _now():
@@ -57,6 +66,10 @@ def _trials_row(trials):
     return trials.id, _now(), trials.to_json()
 
 
+def _one_line(error):
+    return " ".join(str(error).split())[:_MOST_TEXT]
+
+
 @contextlib.contextmanager
 def _opened(path, *, write=False, create=False):
     """Connect for one transaction.
@@ -68,22 +81,31 @@ def _opened(path, *, write=False, create=False):
     options = {"uri": True, "timeout": 30, "isolation_level": None}
     try:
         with contextlib.closing(sqlite3.connect(uri, **options)) as db:
+            # Pages of a damaged file may refer to each other in circles.
+            db.set_progress_handler(lambda: 1, _MOST_STEPS)
             db.execute("PRAGMA trusted_schema = OFF")
+            db.execute("PRAGMA cell_size_check = ON")
             db.execute("PRAGMA synchronous = EXTRA")
             if write:
                 db.execute("BEGIN IMMEDIATE")
             if create:
-                for statement in _SCHEMA:
+                for statement in _SCHEMAS[_SCHEMA_VERSION]:
                     db.execute(statement)
+                db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
             else:
                 _check_schema(db, path)
             yield db
             if write:
                 db.execute("COMMIT")
     except sqlite3.OperationalError as error:
-        raise OSError(f"{path} cannot be read or written ({error}).") from None
-    except sqlite3.DatabaseError as error:
-        raise ValueError(f"{path} is not a file of votes ({error}).") from None
+        raise OSError(
+            f"{path} cannot be read or written ({_one_line(error)})."
+        ) from None
+    except (sqlite3.Error, OverflowError, MemoryError) as error:
+        raise ValueError(
+            f"{path} is not a file of votes ({_one_line(error)})."
+        ) from None
 
 
 def _check_schema(db, path):
@@ -92,7 +114,7 @@ def _check_schema(db, path):
     A view under the name of a table may never end, and a trigger may change votes.
     """
     (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
+    version = _version(db)
     found = dict(db.execute("SELECT name, sql FROM sqlite_master").fetchall())
     if not (found or application or version):
         raise ValueError(f"{path} is empty; it holds no trials.")
@@ -103,7 +125,8 @@ def _check_schema(db, path):
             f"{path} was written by a newer geoimages (its version is {version}, this "
             f"one knows {_SCHEMA_VERSION}); update geoimages."
         )
-    expected = {statement.split()[2]: statement for statement in _SCHEMA[:3]} | _IMPLIED
+    statements = _SCHEMAS.get(version, ())
+    expected = {statement.split()[2]: statement for statement in statements} | _IMPLIED
     differ = [
         name for name in expected | found if found.get(name) != expected.get(name)
     ]
@@ -114,12 +137,61 @@ def _check_schema(db, path):
         )
 
 
+def _version(db):
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return version
+
+
+def _checksum(row, before):
+    """SHA-256 of a row and of the checksum of the row before it."""
+    return hashlib.sha256(json.dumps([*row, before], default=repr).encode()).hexdigest()
+
+
+def _read(db, table, path):
+    """Read the rows of a table in order, and hold them against their checksums."""
+    columns, with_sums = _COLUMNS[table], _version(db) > 1
+    names = ", ".join((*columns, "sha256") if with_sums else columns)
+    # By the rows, not by an index, which may be damaged.
+    query = f"SELECT {names} FROM {table} NOT INDEXED ORDER BY {columns[0]}"
+    rows, before = db.execute(query).fetchall(), ""
+    if not with_sums:
+        return rows
+    for number, (*row, found) in enumerate(rows, 1):
+        before = _checksum(row, before)
+        if found != before or row[0] != number:
+            raise ValueError(f"{path} is damaged: its {table} have other checksums.")
+    query = "SELECT seq FROM sqlite_sequence WHERE name = ?"
+    if db.execute(query, (table,)).fetchall() != [(len(rows),)] * bool(rows):
+        raise ValueError(f"{path} is damaged: some of its {table} are missing.")
+    return [row[:-1] for row in rows]
+
+
+def _append(db, table, values):
+    """Append a row, numbered and with its checksum where the file has them."""
+    columns = _COLUMNS[table]
+    if _version(db) > 1:
+        query = f"SELECT {columns[0]}, sha256 FROM {table} ORDER BY 1 DESC LIMIT 1"
+        number, before = db.execute(query).fetchone() or (0, "")
+        row = (number + 1, *values)
+        values, columns = (*row, _checksum(row, before)), (*columns, "sha256")
+    else:
+        columns = columns[1:]
+    marks = ", ".join("?" * len(columns))
+    db.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", values)
+
+
+def _add_trials(db, row):
+    """Append trials, unless the file has them."""
+    if not db.execute("SELECT 1 FROM trials WHERE id = ?", row[:1]).fetchone():
+        _append(db, "trials", row)
+
+
 def _create(path, row):
     """Make a file under another name and name it once it is whole; not over another."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with _opened(temporary, write=True, create=True) as db:
-            db.execute(_ADD_TRIALS, row)
+            _add_trials(db, row)
         if path.exists() and not path.stat().st_size:
             os.replace(temporary, path)
         else:
@@ -198,13 +270,16 @@ class Votes:
     def trials(self):
         """All trials of the file."""
         with _opened(self.path) as db:
-            ids = [row[0] for row in db.execute("SELECT id FROM trials ORDER BY place")]
-            for name in ids:
-                if name not in self._parts:
-                    query = "SELECT json FROM trials WHERE id = ?"
-                    (text,) = db.execute(query, (name,)).fetchone()
-                    self._parts[name] = Trials.from_json(text)
-        parts = [self._parts[name] for name in ids]
+            rows = _read(db, "trials", self.path)
+        parts = []
+        for _, name, _, text in rows:
+            if name not in self._parts:
+                self._parts[name] = Trials.from_json(text)
+            parts.append(self._parts[name])
+        if not parts or any(
+            part.id != row[1] for part, row in zip(parts, rows, strict=True)
+        ):
+            raise ValueError(f"{self.path} is damaged: it holds other trials.")
         return parts[0] if len(parts) == 1 else Trials.joined(parts)
 
     def record(self, trial, voter, choice, seconds=None):
@@ -248,11 +323,7 @@ class Votes:
             None if seconds is None else float(seconds),
         )
         with _opened(self.path, write=True) as db:
-            query = (
-                "INSERT INTO votes (trial, voter, choice, time, seconds) "
-                "VALUES (?, ?, ?, ?, ?)"
-            )
-            db.execute(query, row)
+            _append(db, "votes", row)
 
     @property
     def history(self):
@@ -262,9 +333,8 @@ class Votes:
         ``seconds``.
         """
         with _opened(self.path) as db:
-            query = f"SELECT {', '.join(_COLUMNS)} FROM votes ORDER BY vote"
-            rows = db.execute(query).fetchall()
-        table = pd.DataFrame(rows, columns=list(_COLUMNS))
+            rows = _read(db, "votes", self.path)
+        table = pd.DataFrame(rows, columns=list(_COLUMNS["votes"]))
         strange = set(table["trial"]) - {trial.name for trial in self.trials}
         try:
             table = table.astype({"seconds": float, "trial": str, "voter": str})
@@ -299,9 +369,10 @@ class Votes:
         trials : list of Trial
             In display order.
         """
+        voter = check_voter(voter)
         with _opened(self.path) as db:
-            query = "SELECT DISTINCT trial FROM votes WHERE voter = ?"
-            done = {row[0] for row in db.execute(query, (check_voter(voter),))}
+            rows = _read(db, "votes", self.path)
+        done = {trial for _, trial, by, *_ in rows if by == voter}
         return [trial for trial in self.trials if trial.name not in done]
 
 
@@ -355,5 +426,5 @@ def record_votes(path, trials=None):
             _create(path, row)
             return Votes(path)
     with _opened(path, write=True) as db:
-        db.execute(_ADD_TRIALS, row)
+        _add_trials(db, row)
     return Votes(path)

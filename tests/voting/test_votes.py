@@ -20,6 +20,7 @@ from geoimages import (
     record_votes,
     triplets_from_votes,
 )
+from geoimages.voting import votes as module
 
 QUERIES = [f"q{i}" for i in range(12)]
 
@@ -104,9 +105,8 @@ votes = module.Votes(sys.argv[1])
 for i, trial in enumerate(votes.trials):
     if i == 5:
         with module._opened(votes.path, write=True) as db:
-            row = (trial.name, "ann", "left", "2026-01-01T00:00:00+00:00")
-            query = "INSERT INTO votes (trial, voter, choice, time) VALUES (?, ?, ?, ?)"
-            db.execute(query, row)
+            row = (trial.name, "ann", "left", "2026-01-01T00:00:00+00:00", None)
+            module._append(db, "votes", row)
             os.kill(os.getpid(), signal.SIGKILL)
     votes.record(trial.name, "ann", "right", 1.0)
     print(i, flush=True)
@@ -163,7 +163,7 @@ def test_foreign_files_are_refused_and_left_alone(tmp_path):
     db.close()
     record_votes(newer, draw())
     with sqlite3.connect(newer) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
     for path, message in (
         (text, "a.txt is not a file of votes"),
@@ -220,15 +220,103 @@ def test_views_and_triggers_are_refused(votes, statements, name):
         (None, "ann", "left", "2026-01-01T00:00:00+00:00", "long"),
     ],
 )
-def test_votes_that_nobody_cast_are_refused(votes, row):
-    row = (row[0] or next(iter(votes.trials)).name, *row[1:])
-    with contextlib.closing(sqlite3.connect(votes.path)) as db, db:
-        db.execute(
-            "INSERT INTO votes (trial, voter, choice, time, seconds) VALUES (?,?,?,?,?)",
-            row,
-        )
+def test_votes_that_nobody_cast_are_refused(first_version, row):
+    path = first_version
+    row = (row[0] or next(iter(Votes(path).trials)).name, *row[1:])
+    change(
+        path,
+        "INSERT INTO votes (trial, voter, choice, time, seconds) VALUES (?,?,?,?,?)",
+        row,
+    )
     with pytest.raises(ValueError, match="a.votes holds votes that geoimages did not"):
-        votes.table  # noqa: B018
+        Votes(path).table  # noqa: B018
+
+
+def change(path, statement, values=()):
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute(statement, values)
+
+
+@pytest.fixture
+def first_version(tmp_path):
+    """A file as the first version wrote it: rows have no checksums."""
+    path, trials = tmp_path / "a.votes", draw()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute(
+            """CREATE TABLE trials (
+        place INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        added TEXT NOT NULL,
+        json TEXT NOT NULL
+    )"""
+        )
+        db.execute(
+            """CREATE TABLE votes (
+        vote INTEGER PRIMARY KEY AUTOINCREMENT,
+        trial TEXT NOT NULL,
+        voter TEXT NOT NULL,
+        choice TEXT NOT NULL CHECK (choice IN ('left', 'right', 'tie', 'skip')),
+        time TEXT NOT NULL,
+        seconds REAL
+    )"""
+        )
+        db.execute("CREATE INDEX votes_of_a_voter ON votes (voter, trial)")
+        db.execute("PRAGMA application_id = 1734700918")
+        db.execute("PRAGMA user_version = 1")
+        row = trials.id, "2026-01-01", trials.to_json()
+        db.execute("INSERT INTO trials (id, added, json) VALUES (?, ?, ?)", row)
+    return path
+
+
+def test_a_file_of_the_first_version_is_voted_in(first_version):
+    votes = record_votes(first_version, draw())
+    names = [trial.name for trial in votes.trials]
+    votes.record(names[0], "ann", "left", seconds=2)
+    votes.record(names[1], "bo", "tie")
+    assert votes.table["choice"].tolist() == ["left", "tie"]
+    assert len(votes.pending("ann")) == 12
+    assert len(record_votes(first_version, draw(seed=1, n_trials=4)).trials) > 13
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("UPDATE votes SET voter = 'zoe' WHERE vote = 2", "votes have other checksums"),
+        (
+            "UPDATE votes SET choice = 'tie' WHERE vote = 4",
+            "votes have other checksums",
+        ),
+        (
+            "UPDATE votes SET seconds = 1.25 WHERE vote = 1",
+            "votes have other checksums",
+        ),
+        ("UPDATE votes SET voter = x'ff00' WHERE vote = 1", "votes have other check"),
+        ("DELETE FROM votes WHERE vote = 4", "some of its votes are missing"),
+        ("DELETE FROM votes WHERE vote = 2", "votes have other checksums"),
+        ("DELETE FROM votes", "some of its votes are missing"),
+        ("UPDATE votes SET vote = 9 WHERE vote = 4", "votes have other checksums"),
+        ("UPDATE trials SET json = replace(json, '1', '2')", "trials have other check"),
+        ("UPDATE trials SET id = 'aaaa'", "trials have other checksums"),
+        ("DELETE FROM trials", "some of its trials are missing"),
+    ],
+)
+def test_what_was_changed_by_another_hand_is_told(votes, statement, message):
+    for i, trial in enumerate([*votes.trials][:4]):
+        votes.record(trial.name, ("ann", "bo")[i % 2], "left", seconds=i)
+    assert len(votes.pending("ann")) == 11
+    change(votes.path, statement)
+    with pytest.raises(ValueError, match=f"a.votes is damaged: .*{message}"):
+        Votes(votes.path).table  # noqa: B018
+
+
+def test_a_statement_without_end_is_ended(votes, monkeypatch):
+    endless = "WITH RECURSIVE up(n) AS (SELECT 1 UNION SELECT n + 1 FROM up) "
+    monkeypatch.setattr(module, "_MOST_STEPS", 10**5)
+    with (
+        pytest.raises(OSError, match="cannot be read or written .interrupted"),
+        module._opened(votes.path) as db,
+    ):
+        db.execute(endless + "SELECT count(*) FROM up").fetchall()
 
 
 FULL = """
