@@ -132,6 +132,17 @@ def crc_of_pictures(images):
     return np.array([zlib.crc32(row) for row in rows], np.uint32)
 
 
+def crc_of_names(file):
+    """CRC-32 of the names of all columns of a collection, in order."""
+    names = sorted(
+        ("keys", "labels", *(name for name in ("unmatched",) if name in file))
+    )
+    for group in ("checksums", "ledger", "metadata", "pictures"):
+        for name, column in sorted(file.get(group, {}).items()):
+            names.append(f"{group}/{name} {column.attrs.get('name', '')!r}")
+    return int(zlib.crc32("\0".join(names).encode()))
+
+
 def crc_of_attributes(attributes):
     """CRC-32 of a dict of texts and numbers."""
     return np.uint32(zlib.crc32(json.dumps(attributes, sort_keys=True).encode()))

@@ -22,6 +22,7 @@ from .checking import (
     check_layout,
     check_lengths,
     crc_of_attributes,
+    crc_of_names,
     crc_of_pictures,
 )
 from .html import collection_html
@@ -167,6 +168,8 @@ class Collection:
             crc = self._attributes.pop("crc32")
             if crc != crc_of_attributes(self._attributes):
                 raise ValueError("its attributes are damaged")
+            if self._attributes.get("columns", 0) not in (0, crc_of_names(self._file)):
+                raise ValueError("some of its columns are missing, or others")
             self._checksums = read_column(self._file["checksums/images"])
         self._datasets, self._split = [self._file["images"]], None
         self.keys = read_names(self._file["keys"])

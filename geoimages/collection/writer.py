@@ -7,7 +7,7 @@ from io import BytesIO
 import h5py
 import numpy as np
 
-from .checking import crc_of_attributes, crc_of_pictures
+from .checking import crc_of_attributes, crc_of_names, crc_of_pictures
 from .sealing import seal
 from .tables import LEDGER, PICTURES, TEXT, Columns, write_column
 
@@ -112,7 +112,10 @@ class Writer:
             self.ledger.write(file.create_group("ledger"), LEDGER)
             checksums = np.concatenate([np.empty(0, np.uint32), *self.checksums])
             write_column(file.create_group("checksums"), "images", checksums)
+            if write_more is not None:
+                write_more(file)
             attributes |= {
+                "columns": crc_of_names(file),
                 "format": FORMAT,
                 "format_version": FORMAT_VERSION,
                 "created_by": f"geoimages {version('geoimages')}",
@@ -122,7 +125,5 @@ class Writer:
                 is_text = isinstance(value, str)
                 file.attrs[name] = np.bytes_(value.encode()) if is_text else value
             file.attrs["crc32"] = crc_of_attributes(attributes)
-            if write_more is not None:
-                write_more(file)
         self.disk.check()
         seal(self.disk, [[start, start + self.n * self.n_bytes]])

@@ -86,6 +86,15 @@ def remove(name):
     return change
 
 
+def swap(one, other):
+    def change(file):
+        file.move(one, "aside")
+        file.move(other, one)
+        file.move("aside", other)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -107,6 +116,10 @@ def remove(name):
         (replace("keys", np.full(60, b"a")), "a key stands twice"),
         (replace("images", np.zeros((61, 28, 28, 3), "u1")), "beside 61 pictures"),
         (remove("checksums"), "is not a valid collection"),
+        (remove("metadata/1"), "some of its columns are missing"),
+        (remove("ledger/reason"), "some of its columns are missing"),
+        (remove("unmatched"), "some of its columns are missing"),
+        (swap("metadata/0", "metadata/1"), "some of its columns are missing"),
         (
             lambda file: file.attrs.update(fit=np.bytes_(b"pad")),
             "attributes are damaged",
