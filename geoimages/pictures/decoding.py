@@ -10,7 +10,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from . import jpegs
+from . import jpegs, libtiff
 from .scaling import on_white
 
 MAX_PIXELS = 178_956_970  # what Pillow takes for a decompression bomb: 512 MiB of RGB
@@ -27,6 +27,7 @@ _SETTINGS = threading.Lock()  # warnings and Pillow's limits are the whole proce
 # TIFF tags and values.
 _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 259, 262, 284, 339
 _WHITE_IS_ZERO, _UNCOMPRESSED, _APART, _SIGNED = 0, 1, 2, 2
+_OLD_JPEG, _JPEG = 6, 7
 
 
 class Refused(Exception):
@@ -109,7 +110,9 @@ def _decode_jpeg(data, info, max_pixels):
         if str(error).startswith("Premature end"):
             raise Refused("truncated", "no end marker") from None
         raise Refused("undecodable", str(error)) from None
-    if pixels is None or header.channels == 4:
+    if pixels is None:
+        raise Refused("undecodable", "its header or sampling allows no strict decoding")
+    if header.channels == 4:
         return None
     if header.tagged:
         info["exif_orientation"] = _read_tags(data)
@@ -135,6 +138,14 @@ def _check_tiff(image, data):
     """Refuse TIFFs that Pillow converts incorrectly."""
     tags = image.tag_v2
     bits, sample_format = tags.get(_BITS, (1,)), tags.get(_SAMPLE_FORMAT, (1,))
+    if tags.get(_COMPRESSION) == _OLD_JPEG:
+        raise Refused("undecodable", "JPEG inside TIFF as before 1995")
+    if tags.get(_COMPRESSION) == _JPEG:
+        try:
+            libtiff.check_jpegs(tags, data)
+        except ValueError as error:
+            early = str(error).startswith("Premature end")
+            raise Refused("truncated" if early else "undecodable", str(error)) from None
     if _SIGNED in sample_format and max(bits) <= 8:
         raise Refused("bit-depth", "signed 8-bit integers")
     if max(bits) == 16 and len(bits) > 1:
@@ -281,11 +292,11 @@ def _put(pixels, out):
         out[:] = on_white(pixels) if pixels.shape[2] == 4 else pixels
 
 
-def _decode_any(data, info, channels, max_pixels):
+def _decode_any(data, info, channels, max_pixels, is_sound):
     """Decode whatever Pillow opens to (h, w, 3 or 4) and its orientation in memory.
 
     The picture is converted in parts, so that it takes no more than the decoder's
-    memory and the result's.
+    memory and the result's. A JPEG comes here sound, if it was decoded before.
     """
     with Image.open(BytesIO(data), formats=_FORMATS) as image:
         info.update(
@@ -299,11 +310,14 @@ def _decode_any(data, info, channels, max_pixels):
             _check_png(data)
         elif image.format == "TIFF":
             _check_tiff(image, data)
-        elif image.format in ("JPEG", "MPO") and jpegs.ends_early(data):
-            raise Refused("truncated", "no end marker")
+        elif image.format in ("JPEG", "MPO") and not is_sound:
+            raise Refused("undecodable", "its header allows no strict decoding")
         convert = _Converter(image, data)
         info["exif_orientation"] = _orientation(image)
-        image.load()
+        with libtiff.listening() as said:
+            image.load()
+        if said:
+            raise Refused("undecodable", said[0].decode(errors="replace"))
         # Pillow brings a TIFF upright when it loads it, and drops the tag.
         orientation = _orientation(image)
         out = np.empty((image.height, image.width, channels), np.uint8)
@@ -345,7 +359,9 @@ def decode(data, info, *, alpha=False, max_pixels=MAX_PIXELS):
         pixels = _decode_jpeg(data, info, max_pixels)
         if pixels is None:
             with _strict_and_quiet():
-                pixels, orientation = _decode_any(data, info, channels, max_pixels)
+                # What a JPEG's header says is known where its scan was decoded.
+                given = channels, max_pixels, "mode" in info
+                pixels, orientation = _decode_any(data, info, *given)
             return _upright(pixels, orientation)
         pixels = _upright(pixels, info["exif_orientation"])
         if not alpha:

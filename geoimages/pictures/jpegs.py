@@ -60,11 +60,6 @@ def read_header(data):
     return _read_header(data[: first_scan + 2]) or _read_header.__wrapped__(data)
 
 
-def ends_early(data):
-    """Whether the first picture's end marker is missing; what follows it is ignored."""
-    return all(kind != _END for kind, _ in _segments(data))
-
-
 def has_too_many_scans(data):
     """Whether decoding a JPEG may take far longer than its size suggests."""
     # What is counted at once may lie in a thumbnail, or after the end.

@@ -2,9 +2,8 @@
 
 import os
 
-import pytest
-
 import damage
+import pytest
 
 
 @pytest.fixture(scope="module")

@@ -479,3 +479,42 @@ def test_mutated_files_are_read_or_refused(kind):
         assert image.shape[2] == 3 + i % 2
         assert image.flags.carray
     assert kept < 600
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("strips", [1, 4])
+def test_jpegs_inside_a_tiff_are_decoded_strictly(mode, strips):
+    noise = RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((128, 128)).convert(mode)
+    info = {278: 128 // strips}
+    file = BytesIO()
+    image.save(file, "TIFF", compression="jpeg", tiffinfo=info)
+    data = file.getvalue()
+    assert read_image(data).shape == (128, 128, 3)
+    with Image.open(BytesIO(data)) as opened:
+        starts, sizes = opened.tag_v2[273], opened.tag_v2[279]
+    assert len(starts) == strips
+    for start, size in zip(starts, sizes, strict=True):
+        scan = start + size // 2
+        cut = data[:scan] + bytes(start + size - scan) + data[start + size :]
+        dirt = data[:scan] + bytes([255, 0] * 30) + data[scan + 60 :]
+        for damaged in (cut, dirt):
+            with pytest.raises(ImageReadError) as caught:
+                read_image(damaged)
+            assert caught.value.reason in ("undecodable", "truncated")
+
+
+def test_what_libtiff_prints_is_the_reason(capfd):
+    """A fax with a bad code word is shown by most programs, with lines missing."""
+    drawn = Image.fromarray(RNG.random((64, 64)) > 0.5)
+    file = BytesIO()
+    drawn.save(file, "TIFF", compression="group4")
+    data = bytearray(file.getvalue())
+    with Image.open(BytesIO(data)) as opened:
+        (start,), (size,) = opened.tag_v2[273], opened.tag_v2[279]
+    assert read_image(bytes(data)).shape == (64, 64, 3)
+    data[start + size // 2] ^= 0xFF
+    with pytest.raises(ImageReadError, match="undecodable.*Fax4Decode: Bad code word"):
+        read_image(bytes(data))
+    assert capfd.readouterr() == ("", "")
+    assert read_image(file.getvalue()).shape == (64, 64, 3)  # nothing is left of it
