@@ -49,7 +49,7 @@ def _training_options(command):
     return command
 
 
-def _load_classifier(path):
+def load_classifier(path):
     """Load a model and refuse one that does not classify."""
     model = gi.load(path)
     if not hasattr(model, "predict_proba") or not hasattr(model, "novelty"):
@@ -125,7 +125,7 @@ def classify(model, pictures, form):
 
     A PICTURE is a file, a folder or a collection.
     """
-    model = _load_classifier(model)
+    model = load_classifier(model)
     table = gi.classify_files(model, pictures)
     print_table(table, form)
     _warn_of_calibration(model)
@@ -158,7 +158,7 @@ def evaluate(model, collection, split, plot, as_json):
     Beside its scores stand those of two baselines: a logistic regression on the same
     features, and the commonest class as the answer to everything.
     """
-    model = _load_classifier(model)
+    model = load_classifier(model)
     with gi.Collection(collection) as rocks:
         report = gi.evaluate_classifier(model, rocks, split)
     y, proba = report.pop("y"), report.pop("proba")

@@ -1,0 +1,123 @@
+"""The server of the page, on this machine unless another address is asked for."""
+
+import asyncio
+import secrets
+import socket
+import threading
+import webbrowser
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .app import make_app
+from .safety import LOOPBACK
+
+_SECONDS_OF_HEADERS = 10
+_MOST_CONNECTIONS = 256
+
+
+class ImpatientProtocol(H11Protocol):
+    """HTTP/1.1 that hangs up on who opens a connection and asks nothing."""
+
+    seconds = _SECONDS_OF_HEADERS
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self._clock = self.loop.call_later(self.seconds, self._hang_up)
+
+    def _hang_up(self):
+        if self.cycle is None:
+            self.transport.close()
+
+    def connection_lost(self, exc):
+        self._clock.cancel()
+        super().connection_lost(exc)
+
+
+def listen(host, port):
+    """Return a socket that listens, or raise an OSError in one line."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise OSError(
+            f"The page cannot listen on {host}, port {port} ({error.strerror}); choose "
+            "another one with --port."
+        ) from None
+    listener.listen(128)
+    return listener
+
+
+def make_server(desk, listener, host="127.0.0.1", **limits):
+    """Return a server for a socket, the address of the page and its token, if any.
+
+    Parameters
+    ----------
+    desk : Desk
+        What the page works with.
+    listener : socket
+        Bound.
+    host : str
+        The address that was asked for.
+    **limits
+        Of `Page`.
+    """
+    port, token = listener.getsockname()[1], None
+    name = f"[{host}]" if ":" in host else host
+    hosts = [*LOOPBACK]
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        token = secrets.token_urlsafe(24)
+        hosts.append(name)
+        if host in ("0.0.0.0", "::"):  # whatever addresses this machine has
+            hosts += ["*", socket.gethostname().lower()]
+            name = socket.gethostname()
+    config = uvicorn.Config(
+        make_app(desk, hosts, port, token, **limits),
+        http=ImpatientProtocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_level="error",
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=2,
+    )
+    address = f"http://{name}:{port}/" + (f"?token={token}" if token else "")
+    return uvicorn.Server(config), address
+
+
+def serve(desk, host="127.0.0.1", port=8765, *, browser=True, echo=print):
+    """Serve the page until it is interrupted.
+
+    Parameters
+    ----------
+    desk : Desk
+        What it works with.
+    host : str, default="127.0.0.1"
+        The address to listen on. Any but this machine's own needs a token, which is a
+        part of the address that is printed.
+    port : int, default=8765
+        0 takes a free one.
+    browser : bool, default=True
+        Whether to open a browser.
+    echo : callable, default=print
+        Called with what a person should read.
+    """
+    listener = listen(host, port)
+    server, address = make_server(desk, listener, host)
+    echo(f"The page of {desk.path.name} is at {address}")
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        echo("Whoever has this address can see the collection, and vote and label.")
+    echo("Ctrl+C ends it.")
+    if browser:
+        threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+    try:
+        asyncio.run(server.serve(sockets=[listener]))
+    finally:
+        desk.close()
+        listener.close()
