@@ -30,6 +30,19 @@ _OF_WRITING = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EROFS} | (
 )
 
 
+class NewerVersionError(ValueError):
+    """A file of a later version of this package."""
+
+
+def check_version(path, version, newest):
+    """Raise a NewerVersionError where a file is of a later layout than is known."""
+    if version > newest:
+        raise NewerVersionError(
+            f"{path} was written by a newer geoimages (its layout is {version}, this one "
+            f"reads up to {newest}); update geoimages."
+        )
+
+
 def _sweep(folder):
     """Remove the leftovers of killed processes from a folder, at most once an hour.
 

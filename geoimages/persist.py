@@ -13,11 +13,12 @@ import skops.io
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from .files import atomic_path
+from .files import NewerVersionError, atomic_path, check_version
+from .neural.classifier import ConvNetClassifier
 from .search.stored import Stored
 from .similarity.base import SimilarityModel
 
-_FORMAT = "geoimages.model"
+_FORMAT, _VERSION = "geoimages.model", 1
 _ABOUT = "geoimages.json"
 TRUSTED = (
     "geoimages.pictures.augmentation.Augmentation",
@@ -131,6 +132,7 @@ def save(model, path, scores=None, test_keys=None):
     check_is_fitted(model)
     about = {
         "format": _FORMAT,
+        "format_version": _VERSION,
         "geoimages": version("geoimages"),
         "scikit-learn": version("scikit-learn"),
         "class": type(model).__name__,
@@ -225,6 +227,21 @@ def _check_state(value, seen=None):
         _check_state(value.arrays()[1] if engine else vars(value), seen)
 
 
+def _complete(model):
+    """Give a model saved before there were versions what `fit` has set since."""
+    todo = [model]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, BaseEstimator):
+            if hasattr(part, "image_shape_") and not hasattr(part, "fitted_in_scale_"):
+                part.fitted_in_scale_ = True
+            if isinstance(part, ConvNetClassifier) and not hasattr(part, "linear_"):
+                part.linear_, part.linear_share_ = None, 0.0
+            todo += vars(part).values()
+        elif isinstance(part, list | tuple):
+            todo += part
+
+
 def _check_similarity(model):
     """Raise a ValueError unless a model's engine, keys and pictures fit together."""
     n, shape = len(model.keys_), model.image_shape_
@@ -283,12 +300,17 @@ def load(path):
             about = json.loads(archive.read(_ABOUT))
             if damaged or about.get("format") != _FORMAT:
                 raise ValueError(damaged or "another format")
+            check_version(path, about.get("format_version", 0), _VERSION)
             strangers = _strangers(archive)
             _check_arrays(archive)
         if not strangers:
             model = skops.io.load(path, trusted=list(TRUSTED))
+            if "format_version" not in about:
+                _complete(model)
             _check_state(model)
             check_is_fitted(model)
+    except NewerVersionError:
+        raise
     except _DAMAGE as error:
         raise ValueError(
             f"{path} is not a valid model of geoimages ({error or type(error).__name__})."

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import atomic_path
+from ..files import NewerVersionError, atomic_path, check_version
 
-_FORMAT = "geoimages.features"
+_FORMAT, _VERSION = "geoimages.features", 1
 _HEADER_BYTES = 1 << 16  # maximum, including the newline
 
 
@@ -88,6 +88,7 @@ class FeatureCache:
         try:
             with open(file, "rb") as opened:
                 about = json.loads(opened.readline(_HEADER_BYTES))
+                check_version(file.name, about.get("version", 1), _VERSION)
                 dtype, shape = np.dtype(about["dtype"]), tuple(about["shape"])
                 n_bytes = file.stat().st_size - opened.tell()
                 if (
@@ -101,6 +102,9 @@ class FeatureCache:
                 rows = np.fromfile(opened, dtype, math.prod(shape)).reshape(shape)
             if _digest(about, rows) != about["sha256"]:
                 return None
+        except NewerVersionError as error:
+            self.notes.append(str(error))
+            return None
         except (
             *(OSError, ValueError, LookupError, TypeError, AttributeError),
             *(OverflowError, RecursionError, MemoryError),
@@ -121,6 +125,7 @@ class FeatureCache:
         rows = np.ascontiguousarray(rows)
         about = {
             "format": _FORMAT,
+            "version": _VERSION,
             "key": key,
             "title": title[:1000],
             "shape": rows.shape,

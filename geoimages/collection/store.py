@@ -12,7 +12,13 @@ import numpy as np
 import pandas as pd
 from sklearn.frozen import FrozenEstimator
 
-from ..files import atomic_path, locked, progress
+from ..files import (
+    NewerVersionError,
+    atomic_path,
+    check_version,
+    locked,
+    progress,
+)
 from ..pictures.reading import MAX_PIXELS, read_image
 from ..pictures.resizing import resize_image
 from ..pictures.validation import input_for
@@ -129,6 +135,8 @@ class Collection:
             self._open()
         except _DAMAGED as error:
             self._file.close()
+            if isinstance(error, NewerVersionError):
+                raise
             raise self._invalid(error) from None
 
     def _invalid(self, error):
@@ -161,8 +169,7 @@ class Collection:
 
     def _open_own(self):
         """Open the layout that `writing` writes."""
-        if self._attributes["format_version"] > FORMAT_VERSION:
-            raise ValueError("it was written by a newer version")
+        check_version(self.path, self._attributes["format_version"], FORMAT_VERSION)
         check_lengths(self._file)
         if self._attributes["format_version"] > 1:
             crc = self._attributes.pop("crc32")

@@ -12,7 +12,7 @@ from .sealing import seal
 from .tables import LEDGER, PICTURES, TEXT, Columns, write_column
 
 FORMAT = "geoimages.collection"
-FORMAT_VERSION = 2  # 1 had no checksums
+FORMAT_VERSION = 3  # 1 had no checksums, 2 no seal, and chunks or texts on a heap
 _WRITE_BYTES = 1 << 21
 
 

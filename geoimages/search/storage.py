@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import atomic_path
+from ..files import NewerVersionError, atomic_path, check_version
 from .exact import ExactSearch
 from .faiss_index import FaissSearch
 from .ivf import InvertedFile
@@ -170,14 +170,22 @@ def load_index(path, *, memory_map=True, verify=True):
     """
     path = Path(path)
     if not path.is_file():
+        if path.is_dir() and (path / "index.json").is_file():
+            raise ValueError(
+                f"{path} is an index of version 1, a folder, which is not read any "
+                "more; save it again."
+            )
         raise FileNotFoundError(f"No index at {path}; save_index writes one.")
     try:
         header, begin = _read_header(path)
         checksum = _checksum_of(header)
         about = header.pop("__metadata__")
-        if about["version"] != _VERSION:
-            raise ValueError(f"version {about['version']!r}, not {_VERSION!r}")
-        if about["header"] != checksum:
+        if not about["version"].isascii() or not about["version"].isdecimal():
+            raise ValueError(f"version {about['version']!r}")
+        check_version(path, int(about["version"]), int(_VERSION))
+        if about["version"] == "1":
+            raise ValueError("version '1'")
+        if about["version"] != "2" and about["header"] != checksum:
             raise ValueError("its header has another checksum")
         sums, arrays = json.loads(about["sha256"]), {}
         for name, entry in header.items():
@@ -187,6 +195,8 @@ def load_index(path, *, memory_map=True, verify=True):
                 raise ValueError(f"{name} has another checksum")
         engine = _ENGINES[about["engine"]]
         return engine.from_arrays(json.loads(about["values"]), arrays)
+    except NewerVersionError:
+        raise
     except _DAMAGED as error:
         reason = " ".join(str(error).split())
         raise ValueError(

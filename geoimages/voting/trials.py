@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..files import atomic_path
+from ..files import NewerVersionError, atomic_path, check_version
 
 _FORMAT = "geoimages.trials"
 _FORMAT_VERSION = 1
@@ -154,8 +154,7 @@ class Trials:
             about = json.loads(text)
             if about["format"] != _FORMAT:
                 raise ValueError("it is marked as something else")
-            if about["format_version"] > _FORMAT_VERSION:
-                raise ValueError("it was written by a newer version")
+            check_version("The file", about["format_version"], _FORMAT_VERSION)
             trials = [
                 Trial(**row | {side: tuple(row[side]) for side in ("left", "right")})
                 for row in about["trials"]
@@ -167,6 +166,8 @@ class Trials:
                 for one, two, *counts in about["pairs"]
             }
             return cls(trials, pairs_table(pairs))
+        except NewerVersionError:
+            raise
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"These are not trials of geoimages ({error}).") from None
 

@@ -692,7 +692,7 @@ class TestMistakes:
         Collection.from_arrays(path, pictures[0]).close()
         with h5py.File(path, "r+") as file:
             file.attrs["format_version"] = 99
-        with pytest.raises(ValueError, match="newer version"):
+        with pytest.raises(ValueError, match="newer geoimages"):
             Collection(path)
 
     def test_an_unknown_mode(self, rocks):

@@ -153,7 +153,6 @@ def test_files_that_are_no_trials(models, tmp_path):
         "[1]",
         "{}",
         json.dumps(about | {"format": "x"}),
-        json.dumps(about | {"format_version": 2}),
         json.dumps(about | {"trials": [{"name": "a"}]}),
         json.dumps(about | {"trials": [about["trials"][0] | {"left": [1, 2]}]}),
         json.dumps(about | {"trials": [about["trials"][0] | {"query": None}]}),
@@ -163,6 +162,9 @@ def test_files_that_are_no_trials(models, tmp_path):
         path.write_text(text)
         with pytest.raises(ValueError, match="a.json: These are not trials"):
             Trials.load(path)
+    path.write_text(json.dumps(about | {"format_version": 2}))
+    with pytest.raises(ValueError, match="written by a newer geoimages"):
+        Trials.load(path)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="a.json"):
         Trials.load(path)
