@@ -124,6 +124,11 @@ class _Pictures:
                 raise ValueError(
                     f"Pictures hold numbers, got {X.dtype} with values that are none."
                 )
+            if 0 in X.shape[1:]:
+                raise ValueError(
+                    f"Pictures of shape {X.shape[1:]} hold no pixels, expected (height, "
+                    "width, channels) of 1 or more."
+                )
             X = check_scale(X)
             self.keys = np.arange(len(X)) if keys is None else keys.to_numpy()
             if keys is not None and keys.has_duplicates:

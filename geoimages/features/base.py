@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..files import progress
 from ..pictures import averages, color
-from ..pictures.validation import check_images, is_collection
+from ..pictures.validation import check_describable, check_images, is_collection
 from . import kernels
 
 
@@ -82,7 +82,7 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
             )
         if is_collection(X):
             X = X[spread(len(X), 10_000)]
-        images = check_images(self, X, dtype=None)
+        images = check_describable(check_images(self, X, dtype=None))
         self._learn(images)
         blank = np.zeros((1, kernels.MINIMUM_SIDE, kernels.MINIMUM_SIDE, 3), np.uint8)
         columns = self._columns(blank, color.srgb_to_lab(blank), None)
@@ -118,7 +118,8 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
             rows = X.features(self)
             # scikit-learn makes a frame of an array, but knows no keys.
             return pd.DataFrame(rows, index=X.keys) if self._gives_frames() else rows
-        return self._describe(check_images(self, X, reset=False, dtype=None))
+        images = check_images(self, X, reset=False, dtype=None)
+        return self._describe(check_describable(images))
 
     def _gives_frames(self):
         """Whether `set_output`, or the configuration, asks for pandas."""

@@ -6,7 +6,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..pictures import averages, color
-from ..pictures.validation import check_images
+from ..pictures.validation import check_describable, check_images
 from . import kernels
 from .base import PictureFeatures, split_mask
 
@@ -174,7 +174,7 @@ class ConvFeatures(PictureFeatures):
             Soft-thresholded: 0 for weak responses and outside the rock.
         """
         check_is_fitted(self)
-        images = check_images(self, X, reset=False, dtype=None)
+        images = check_describable(check_images(self, X, reset=False, dtype=None))
         _, lab, mask = self._prepare(images)
         side, stride = self.patch_size, self.stride
         patches = kernels.extract_patches(lab, side, stride)

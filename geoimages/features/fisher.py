@@ -137,6 +137,11 @@ class FisherFeatures(PictureFeatures):
         rows = patches @ self.projection_
         self.center_ = rows.mean(axis=0)
         rows -= self.center_
+        if len(rows) < 2:
+            raise ValueError(
+                "FisherFeatures learn how patches vary, but the pictures have one; fit "
+                "more or larger pictures."
+            )
         mixture = GaussianMixture(
             min(self.n_components, len(rows)),
             covariance_type="diag",

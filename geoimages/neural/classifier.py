@@ -18,6 +18,7 @@ from ..files import progress
 from ..pictures.augmentation import Augmentation
 from ..pictures.scaling import as_uint8
 from ..pictures.validation import (
+    check_describable,
     check_images,
     input_for,
     is_collection,
@@ -310,7 +311,7 @@ class ConvNetClassifier(Network):
             y = X.labels if y is None else y
             self.picture_fit_ = X.fit
             X = X[:]
-        images = _as_levels(check_images(self, X, dtype=None))
+        images = _as_levels(check_describable(check_images(self, X, dtype=None)))
         self.classes_, codes = check_labels(y, len(images))
         rng = check_random_state(self.random_state)
         train, held = hold_out(codes, self.validation_fraction, rng)
@@ -503,7 +504,7 @@ class ConvNetClassifier(Network):
                 f"A {type(self).__name__} takes pictures of shape (n, height, width, "
                 f"channels), got {X.shape}; pass images[None] for a single picture."
             )
-        images = check_images(self, X, reset=False, dtype=None)
+        images = check_describable(check_images(self, X, reset=False, dtype=None))
         return self._describe(_as_levels(images))
 
     def _distance_to_references(self, rows):

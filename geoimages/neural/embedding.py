@@ -2,9 +2,9 @@
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import validate_data
 
-from .training import Network, check_labels, hold_out, standardization
+from ..pictures.validation import validate_rows
+from .training import Network, check_labels, hold_out, standardization, standardized
 
 
 class MLPEmbedding(Network):
@@ -115,12 +115,12 @@ class MLPEmbedding(Network):
         ValueError
             If there is only one class, or a class has one row.
         """
-        X = validate_data(self, X, dtype=np.float32)
+        X = validate_rows(self, X, dtype=np.float32)
         self.classes_, codes = check_labels(y, len(X))
         rng = check_random_state(self.random_state)
         train, held = hold_out(codes, self.validation_fraction, rng)
         self.mean_, self.scale_ = standardization(X[train])
-        rows = (X - self.mean_) / self.scale_
+        rows = standardized(X, self.mean_, self.scale_)
         # With few rows, an epoch is several passes.
         n_rows = len(train) * max(1, 2000 // len(train))
 
@@ -136,5 +136,5 @@ class MLPEmbedding(Network):
         return self
 
     def _rows(self, X):
-        X = validate_data(self, X, dtype=np.float32, reset=False)
-        return (X - self.mean_) / self.scale_
+        X = validate_rows(self, X, dtype=np.float32, reset=False)
+        return standardized(X, self.mean_, self.scale_)

@@ -27,6 +27,7 @@ LINEAR_C = (1e-3, 3e-3, 1e-2, 3e-2, 0.1)  # strengths of the penalty that are tr
 _LINEAR_COPIES = 4
 _PRIOR_DEVIATION = 0.2  # of log T
 _BLOCK = 2048  # rows per forward pass
+_MOST_DEVIATIONS = 1e6  # products with weights stay in single precision
 
 
 def encode_labels(y, n):
@@ -92,10 +93,17 @@ def standardization(rows):
     That of a constant column is set to 1, so that it is only centered.
     """
     # Sums in float64: float32 loses digits over thousands of rows.
-    deviation = rows.std(axis=0, dtype=np.float64)
-    scale = np.where(deviation > 0, deviation, 1)
     mean = rows.mean(axis=0, dtype=np.float64)
-    return mean.astype(np.float32), scale.astype(np.float32)
+    scale = rows.std(axis=0, dtype=np.float64).astype(np.float32)
+    # Rounding gives constant columns some deviation.
+    varies = (rows.max(axis=0) > rows.min(axis=0)) & (scale > 0)
+    return mean.astype(np.float32), np.where(varies, scale, np.float32(1))
+
+
+def standardized(rows, mean, scale):
+    """Center and scale columns, at most a million deviations: (n, p) -> float32."""
+    with np.errstate(over="ignore"):
+        return np.clip((rows - mean) / scale, -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
 
 
 def average_weights(epochs):

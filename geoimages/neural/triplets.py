@@ -14,13 +14,10 @@ from sklearn.base import (
 from sklearn.decomposition import PCA
 from sklearn.metrics import label_ranking_average_precision_score
 from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
-from sklearn.utils.validation import (
-    check_consistent_length,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ..files import progress
+from ..pictures.validation import validate_rows
 from .gradients import Adam, backpropagate, embed
 from .mining import MINING, Batches, judgment_loss, triplet_loss
 from .training import (
@@ -29,6 +26,7 @@ from .training import (
     hold_out,
     layer_table,
     standardization,
+    standardized,
 )
 
 _REFERENCES = 2000  # training rows to rank for each validation row
@@ -316,7 +314,7 @@ class TripletEmbedding(
             If there is only one class, all have one row, or a parameter is out of
             range.
         """
-        X = validate_data(self, X, dtype=np.float32)
+        X = validate_rows(self, X, dtype=np.float32)
         codes = _check_labels(y, len(X))
         self._check_parameters()
         rng = check_random_state(self.random_state)
@@ -431,7 +429,7 @@ class TripletEmbedding(
         refine : Starts from the fitted map.
         """
         keys = X.index if isinstance(X, pd.DataFrame) else None
-        X = validate_data(self, X, dtype=np.float32, ensure_min_samples=3)
+        X = validate_rows(self, X, dtype=np.float32, ensure_min_samples=3)
         self._check_parameters()
         triplets = _check_triplets(triplets, keys, len(X))
         self.mean_, self.scale_ = standardization(X)
@@ -470,7 +468,7 @@ class TripletEmbedding(
         """
         check_is_fitted(self)
         keys = X.index if isinstance(X, pd.DataFrame) else None
-        X = validate_data(self, X, dtype=np.float32, reset=False)
+        X = validate_rows(self, X, dtype=np.float32, reset=False)
         self._check_parameters()
         triplets = _check_triplets(triplets, keys, len(X))
         return self._judge(self._rows(X), triplets, sample_weight)
@@ -521,7 +519,7 @@ class TripletEmbedding(
         return self
 
     def _rows(self, X):
-        return (X - self.mean_) / self.scale_
+        return standardized(X, self.mean_, self.scale_)
 
     def transform(self, X):
         """Return the embedding.
@@ -537,7 +535,7 @@ class TripletEmbedding(
             Rows of length 1.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, reset=False)
+        X = validate_rows(self, X, dtype=np.float32, reset=False)
         # In float64, as in `forward`: an answer does not depend on its batch.
         weights = [weight.astype(np.float64) for weight in self.coefs_]
         out = np.empty((len(X), self._n_features_out), np.float32)

@@ -9,6 +9,8 @@ from sklearn.utils.validation import validate_data
 
 from .scaling import check_scale, in_scale, on_white
 
+_DESCRIBABLE = 1e6  # its fourth power, as of a variance's square, fits a float32
+
 
 def infer_image_shape(n_features, image_shape=None):
     """Infer the (height, width, channels) of flat rows.
@@ -85,11 +87,11 @@ def _times(shape):
     return " × ".join(map(str, shape))
 
 
-def _validate(estimator, X, reset):
-    """Check rows as scikit-learn does, with its errors on one line."""
+def validate_rows(estimator, X, *, reset=True, dtype="numeric", **options):
+    """Check rows as scikit-learn's `validate_data` does, with its errors on one line."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # of a sum that it tries
-            return validate_data(estimator, X, reset=reset, dtype="numeric")
+            return validate_data(estimator, X, reset=reset, dtype=dtype, **options)
     except ValueError as error:
         message = str(error)
         if message.startswith("The feature names"):  # a list, which needs its lines
@@ -146,7 +148,7 @@ def check_images(estimator, X, *, reset=True, dtype=np.float32):
     expected = None if reset else estimator.image_shape_
     shape = None
     if getattr(X, "ndim", None) == 4:
-        X, shape = _flatten(np.asarray(X), expected)
+        X, shape = _flatten(check_scale(np.asarray(X)), expected)
         if reset and shape[2] not in (1, 3, 4):
             raise ValueError(
                 f"Pictures have {shape[2]} channels, expected 1 (grey), 3 (RGB) or 4 "
@@ -165,7 +167,7 @@ def check_images(estimator, X, *, reset=True, dtype=np.float32):
         getattr(dtype, "kind", "") in "iu" for dtype in X.dtypes
     )
     # Sums in single precision depend on the order of the values in memory.
-    X = np.ascontiguousarray(_validate(estimator, X, reset))
+    X = np.ascontiguousarray(validate_rows(estimator, X, reset=reset))
     if reset:
         estimator.image_shape_ = shape or infer_image_shape(X.shape[1], stated)
         estimator.fitted_on_pictures_ = shape is not None or stated is not None
@@ -184,6 +186,18 @@ def check_images(estimator, X, *, reset=True, dtype=np.float32):
     elif X.dtype not in (np.uint8, np.float32, np.float64):
         X = X.astype(np.float64)
     return X.reshape(len(X), *estimator.image_shape_)
+
+
+def check_describable(images):
+    """Return pictures whose features fit single precision, or raise a ValueError."""
+    if images.dtype != np.uint8 and images.size:
+        most = max(images.max(), -images.min())
+        if most > _DESCRIBABLE:
+            raise ValueError(
+                f"Rows hold values of up to {most:g}, too large for the features of "
+                f"pictures (at most {_DESCRIBABLE:g}); scale them to 0–1 first."
+            )
+    return images
 
 
 def input_for(transformer, images):

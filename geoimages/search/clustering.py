@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from ..files import progress
 from ..pictures.averages import average_to
 from . import integers
+from .metrics import in_range
 
 POOLED_SIDE = 2  # cells along each side of a picture
 _POOLED_STARTS = 4  # on twelve columns a start costs next to nothing
@@ -19,11 +20,57 @@ _SUMMED_BYTES = 1 << 23
 _BLOCK_BYTES = 1 << 26
 _PER_CLUSTER = 25  # rows of each cluster that `partition` learns from
 _ROUNDS = 10  # its steps of Lloyd's algorithm: more help little
+_LARGE = 40  # exponent: sums of squares of smaller values fit single precision
 
 
 def float_rows(rows):
     """Rows in 0–1 units for k-means: uint8 -> float32, floats as they are."""
     return rows / np.float32(255) if rows.dtype == np.uint8 else rows
+
+
+def exponent_of(values):
+    """The power of two that brings values of extreme size near 1; 0 for others."""
+    if values.dtype == np.uint8 or not values.size:
+        return 0
+    exponent = int(np.frexp(max(values.max(), -values.min()))[1])
+    return exponent if abs(exponent) > _LARGE else 0
+
+
+class Centers:
+    """Centers of clusters, and which are nearest to a row.
+
+    Parameters
+    ----------
+    centers : ndarray of shape (c, d), float32 or float64
+        Among the `directions` of the rows.
+    metric : str or None
+        The distance of these directions.
+    """
+
+    def __init__(self, centers, metric):
+        self._metric, self._exponent = metric, exponent_of(centers)
+        self._centers = np.ldexp(centers, -self._exponent)
+        self._half_squares = np.einsum("ij,ij->i", self._centers, self._centers) / 2
+
+    def distances(self, rows, one_by_one=False):
+        """What orders the centers as their distances to each row do: (n, d) -> (n, c).
+
+        With `one_by_one` it does not depend on the other rows: the rounding of a product
+        of matrices depends on their sizes.
+        """
+        rows, most = directions(rows, self._metric), 2.0**_LARGE
+        if self._exponent:
+            with np.errstate(over="ignore"):
+                rows = np.ldexp(rows, -self._exponent)
+        if rows.size and max(rows.max(), -rows.min()) > most:
+            rows = rows.clip(-most, most)  # beyond, all centers are as far
+        rows = rows.astype(self._centers.dtype, copy=False)
+        if one_by_one:
+            products = np.matmul(rows[:, None], self._centers.T)[:, 0]
+        else:
+            products = rows @ self._centers.T
+        # |x − c|² / 2 less |x|² / 2, which is the same for all centers.
+        return self._half_squares - products
 
 
 def directions(rows, metric):
@@ -45,6 +92,7 @@ def directions(rows, metric):
     rows = float_rows(rows)
     if metric not in ("correlation", "cosine"):
         return rows
+    rows = in_range(rows, 2.0**_LARGE)
     if metric == "correlation":
         rows = rows - rows.mean(axis=1, keepdims=True)
     length = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
@@ -83,10 +131,12 @@ def partition(rows, metric, n_clusters=None, random_state=None):
     kmeans = KMeans(
         n_clusters, init="random", n_init=1, max_iter=_ROUNDS, random_state=rng
     )
-    with warnings.catch_warnings():  # fewer rows that differ than clusters
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        kmeans.fit(directions(rows[drawn], metric).astype(np.float32, copy=False))
+    some = directions(rows[drawn], metric)
+    exponent = exponent_of(some)
+    _fit(kmeans, np.ldexp(some, -exponent).astype(np.float32, copy=False))
     centers = kmeans.cluster_centers_
+    if exponent:
+        centers = np.ldexp(centers.astype(np.float64), exponent)
     labels = nearest_centers(rows, metric, centers)
     used, labels = np.unique(labels, return_inverse=True)
     return labels, centers[used]
@@ -95,23 +145,37 @@ def partition(rows, metric, n_clusters=None, random_state=None):
 def nearest_centers(rows, metric, centers):
     """The center nearest to each row among its directions: (n, d) -> (n,) int."""
     labels = np.empty(len(rows), np.int64)
-    half_squares = np.einsum("ij,ij->i", centers, centers) / 2
     step = max(1, _BLOCK_BYTES // (8 * (rows.shape[1] + len(centers))))
+    centers = Centers(centers, metric)
     for start in range(0, len(rows), step):
-        block = directions(rows[start : start + step], metric)
-        block = block.astype(centers.dtype, copy=False)
-        labels[start : start + step] = (half_squares - block @ centers.T).argmin(axis=1)
+        block = slice(start, start + step)
+        labels[block] = centers.distances(rows[block]).argmin(axis=1)
     return labels
 
 
 def inertia_of(rows, labels, centers):
     """Sum of squared distances of rows to the centers of their clusters."""
     total, step = 0.0, max(1, _BLOCK_BYTES // (8 * max(1, rows.shape[1])))
+    exponent = max(exponent_of(rows), exponent_of(centers))
     for start in range(0, len(rows), step):
-        away = float_rows(rows[start : start + step]).astype(np.float64)
-        away -= centers[labels[start : start + step]]
+        block = slice(start, start + step)
+        away = np.ldexp(float_rows(rows[block]).astype(np.float64), -exponent)
+        away -= np.ldexp(centers[labels[block]], -exponent)
         total += float(np.einsum("ij,ij->", away, away))
-    return total
+    return _scaled(total, 2 * exponent)
+
+
+def _scaled(value, exponent):
+    """A number times a power of two, infinite where no float holds it."""
+    with np.errstate(over="ignore"):
+        return float(np.ldexp(value, exponent))
+
+
+def _fit(kmeans, rows):
+    """Fit k-means, also to fewer distinct rows than clusters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return kmeans.fit(rows)
 
 
 def draw(rows, most, rng):
@@ -172,11 +236,12 @@ class Clustering:
     """
 
     def __init__(self, rows, image_shape=None, n_init="auto"):
-        self.rows = rows
+        self._exponent = exponent_of(rows)
+        self.rows = np.ldexp(rows, -self._exponent) if self._exponent else rows
         self.n_init = n_init
         self.pooled = None
         if image_shape is not None and min(image_shape[:2]) > POOLED_SIDE:
-            pooled = pool(rows, image_shape)
+            pooled = pool(self.rows, image_shape)
             self._order = _content_order(pooled)
             self.pooled = pooled[self._order]
             self._some = self.pooled[:: max(1, len(pooled) // _ENOUGH)]
@@ -200,11 +265,13 @@ class Clustering:
         inertia : float
             Sum of squared distances of the rows to their centers.
         """
-        if not self._may_pool(n_clusters):
-            return self._fit_whole(n_clusters, random_state)
-        labels = self._cluster_pooled(n_clusters, random_state)
-        ((centers, inertia),) = self._centers([labels], [n_clusters])
-        return labels, centers, inertia
+        if self._may_pool(n_clusters):
+            labels = self._cluster_pooled(n_clusters, random_state)
+            ((centers, inertia),) = self._centers([labels], [n_clusters])
+        else:
+            labels, centers, inertia = self._fit_whole(n_clusters, random_state)
+        centers = np.ldexp(centers, self._exponent)
+        return labels, centers, _scaled(inertia, 2 * self._exponent)
 
     def inertias(self, clusters, random_state=None):
         """Return the inertias of `fit` for several numbers of clusters.
@@ -230,7 +297,7 @@ class Clustering:
             else []
         )
         out |= {k: inertia for k, (_, inertia) in zip(labels_of, found, strict=True)}
-        return [out[k] for k in clusters]
+        return [_scaled(out[k], 2 * self._exponent) for k in clusters]
 
     def _may_pool(self, n_clusters):
         return self.pooled is not None and n_clusters <= self.n_distinct
@@ -239,7 +306,7 @@ class Clustering:
         """Cluster the rows by all their columns."""
         order = _content_order(self.rows)
         kmeans = KMeans(n_clusters, n_init=self.n_init, random_state=random_state)
-        kmeans.fit(float_rows(self.rows[order]))
+        _fit(kmeans, float_rows(self.rows[order]))
         labels = np.empty_like(kmeans.labels_)
         labels[order] = kmeans.labels_
         return labels, kmeans.cluster_centers_, float(kmeans.inertia_)
@@ -251,9 +318,9 @@ class Clustering:
         # The starts are made on some of the rows, and the best one ends on all.
         fewer = len(self._some) < len(self.pooled)
         if fewer and _count_distinct(self._some) >= n_clusters:
-            centers = kmeans.fit(self._some).cluster_centers_
+            centers = _fit(kmeans, self._some).cluster_centers_
             kmeans = KMeans(n_clusters, init=centers, n_init=1)
-        kmeans.fit(self.pooled)
+        _fit(kmeans, self.pooled)
         labels = np.empty_like(kmeans.labels_)
         labels[self._order] = kmeans.labels_
         return labels

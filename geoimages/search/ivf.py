@@ -3,7 +3,7 @@
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
-from .clustering import directions, nearest_centers
+from .clustering import Centers, nearest_centers
 from .exact import ExactSearch
 from .metrics import check_metric
 from .prepared import PRODUCT_METRICS
@@ -91,7 +91,7 @@ class InvertedFile(Stored):
         self.centers = centers
         self.directions_of = directions_of
         self.nprobe = nprobe
-        self._half_squares = np.einsum("ij,ij->i", centers, centers) / 2
+        self._centers = Centers(centers, directions_of)
         self._order, self._exact = order, exact
         self._places = np.empty_like(order)
         self._places[order] = np.arange(len(order))
@@ -206,12 +206,7 @@ class InvertedFile(Stored):
 
     def _to_centers(self, queries, n_orientations):
         """What orders the centers as their distances to each query do: (m, t, c)."""
-        queries = directions(np.asarray(queries), self.directions_of)
-        queries = queries.astype(self.centers.dtype, copy=False)
-        # Row by row: the rounding of a product of matrices depends on their sizes.
-        products = np.matmul(queries[:, None], self.centers.T)[:, 0]
-        # |q − c|² / 2 less |q|² / 2, which is the same for all centers.
-        out = self._half_squares - products
+        out = self._centers.distances(np.asarray(queries), one_by_one=True)
         return out.reshape(-1, n_orientations, len(self.centers))
 
     def _clusters_of(self, to_centers, nprobe, k, excluded):

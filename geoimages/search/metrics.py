@@ -256,10 +256,10 @@ def without_direction(rows, metric):
     return ~rows.any(axis=1)
 
 
-def _in_range(rows):
+def in_range(rows, large=_LARGE):
     """Scale rows whose squares leave the range of a float: (n, d) -> (n, d)."""
     most = np.abs(rows).max(axis=1, initial=0)
-    extreme = ((most > _LARGE) | (most < 1 / _LARGE)) & (most > 0)
+    extreme = ((most > large) | (most < 1 / large)) & (most > 0)
     if not extreme.any():
         return rows
     rows = rows.copy()
@@ -282,7 +282,7 @@ def _angles(queries, rows, metric, w=None):
 
 def _shares(rows):
     """Divide rows by their sums, without shares too small to be divided: (n, d)."""
-    rows = _in_range(rows)
+    rows = in_range(rows)
     totals = rows.sum(axis=1, keepdims=True)
     shares = rows / np.where(totals > 0, totals, 1)
     return np.where(shares < np.finfo(np.float64).tiny, 0, shares)
@@ -314,7 +314,7 @@ def distances(queries, rows, metric, metric_params=None):
     if metric == "jensenshannon":
         out = cdist(_shares(queries), _shares(rows), metric)
     elif metric in BOUNDED_BY_ONE:
-        out = _angles(_in_range(queries), _in_range(rows), metric, params.get("w"))
+        out = _angles(in_range(queries), in_range(rows), metric, params.get("w"))
     else:
         with np.errstate(all="ignore"):
             out = cdist(queries, rows, metric, **params)

@@ -92,6 +92,29 @@ def test_masks_come_and_go_to_fit_what_was_fitted(images):
     assert (opaque[..., 3] == 1).all()
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.int64])
+def test_masks_of_wide_integers_are_in_0_to_255(images, kind):
+    rgba = np.concatenate([images, np.full((5, 4, 4, 1), 200, np.uint8)], axis=3)
+    for fitted, given in ((images, rgba), (rgba, images)):
+        holder = Holder()
+        check_images(holder, fitted)
+        expected = check_images(holder, given, reset=False, dtype=None)
+        found = check_images(holder, given.astype(kind), reset=False, dtype=None)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_rows_too_large_for_features_are_said(images):
+    rows = images.reshape(5, -1).astype(float)
+    with pytest.raises(
+        ValueError, match=r"up to 2\.55e\+08, too large for the features"
+    ):
+        ColorFeatures().fit(rows * 1e6)
+    features = ColorFeatures().fit(rows)
+    with pytest.raises(ValueError, match="too large for the features"):
+        features.transform(rows * 1e6)
+    assert np.isfinite(features.transform(rows * 1e3)).all()
+
+
 def test_lists_of_pictures(images):
     np.testing.assert_array_equal(
         check_images(Holder(), list(images)), check_images(Holder(), images)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from geoimages.search import METRICS, ExactSearch, similarity_from_distance
+from geoimages.search.clustering import Clustering, inertia_of, partition
 from geoimages.search.metrics import distances, learn_metric_params
 
 LARGEST = Fraction(np.finfo(np.float64).max)
@@ -265,3 +266,28 @@ def test_negative_distances_have_no_similarity():
         similarity_from_distance([0.5, -1], "euclidean")
     assert similarity_from_distance(np.inf, "euclidean") == 0
     assert similarity_from_distance(-1, "verification") == 2
+
+
+@pytest.mark.parametrize("exponent", [-900, -50, 50, 900])
+def test_k_means_of_any_scale(exponent):
+    rows = np.random.default_rng(0).random((40, 6)) + np.repeat([[0], [5]], 20, axis=0)
+    labels, centers, inertia = Clustering(rows).fit(2, 0)
+    scaled = np.ldexp(rows, exponent)
+    found = Clustering(scaled).fit(2, 0)
+    np.testing.assert_array_equal(found[0], labels)
+    np.testing.assert_allclose(found[1], np.ldexp(centers, exponent), rtol=1e-12)
+    wanted = np.ldexp(inertia, min(2 * exponent, 1023))  # beyond, it is infinite
+    assert found[2] == pytest.approx(wanted if exponent < 900 else np.inf)
+    again = inertia_of(scaled, found[0], found[1])
+    assert again == pytest.approx(found[2], rel=1e-9)
+    for metric in ("euclidean", "cosine"):
+        labels, centers = partition(scaled, metric, 4, 0)
+        nearest = distances(scaled, centers.astype(float), metric).argmin(axis=1)
+        np.testing.assert_array_equal(labels, nearest)
+        assert len(centers) == 4
+
+
+def test_k_means_of_fewer_distinct_rows_than_clusters():
+    labels, centers, inertia = Clustering(np.ones((4, 5))).fit(3, 0)
+    assert inertia == 0
+    assert (centers[labels] == 1).all()

@@ -7,7 +7,7 @@ MINIMUM_SIDE = 20  # px: 3 x 3 windows of 3 x 3 operators at three scales, 20 ->
 
 def chunk_length(height, width, budget=50_176):
     """Pictures in a chunk: 64 of 28 x 28, as many pixels of another size."""
-    return max(1, budget // (height * width))
+    return max(1, budget // max(1, height * width))
 
 
 def at_least(images, side=MINIMUM_SIDE, mask=None):
