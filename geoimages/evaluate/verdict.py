@@ -13,17 +13,26 @@ def _listed(parts):
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if parts[1:] else parts)
 
 
+def _written(*values):
+    """Differences to three decimals, or more where one would be 0.000."""
+    digits = 3
+    while digits < 6 and any(abs(v) > 5e-7 and not round(v, digits) for v in values):
+        digits += 1
+    return [f"{value:.{digits}f}" for value in values]
+
+
 def _doubt(pair, lead, low, high, n_pairs):
     """Say why a lead is not certain; its interval, that of one pair, may exclude 0."""
-    chance = _chance(pair["p_corrected"])
-    if low <= 0:
+    chance, certain = _chance(pair["p_corrected"]), low > 0
+    lead, low, high = _written(lead, low, high)
+    if not certain:
         return (
-            f"the true difference lies between {low:.3f} and {high:.3f}, and one this "
+            f"the true difference lies between {low} and {high}, and one this "
             f"large occurs {chance}"
         )
     corrected = f", corrected for {n_pairs} pairs," if n_pairs > 1 else ""
     return (
-        f"the lead of {lead:.3f} ({low:.3f} to {high:.3f} for this pair alone) is not "
+        f"the lead of {lead} ({low} to {high} for this pair alone) is not "
         f"certain, as by the paired test{corrected} one this large occurs {chance}"
     )
 
@@ -45,7 +54,8 @@ def labeled_verdict(scores, differences, measure, n_queries, confidence):
         p_value, text = pair["p_corrected"], f"{other} ({means[other]:.3f})"
         lead = means[best] - means[other]
         if p_value < 1 - confidence:
-            sure.append(f"{text} by {lead:.3f} ({low:.3f} to {high:.3f})")
+            lead, low, high = _written(lead, low, high)
+            sure.append(f"{text} by {lead} ({low} to {high})")
             p_values.append(p_value)
         else:
             doubt = _doubt(pair, lead, low, high, len(rows))

@@ -164,7 +164,8 @@ def learning_curve(model, *, figsize=(8, 3.4)):
     axes[0].set(ylabel="loss", ylim=(0, None))
     if len(score):
         axes[1].plot(np.arange(1, len(score) + 1), score, color=LINE_COLOR)
-        axes[1].set(ylabel="validation score")
+        top = min(1, axes[1].get_ylim()[1])  # no score exceeds 1
+        axes[1].set(ylabel="validation score", ylim=(None, top))
     # Training on judgments has no validation score, and its weights are not averaged.
     averaged = getattr(model, "averaged_epochs", 1) if len(score) else 1
     for ax in axes:

@@ -198,6 +198,12 @@ def test_the_verdict_says_who_is_ahead(reversed_):
     )
 
 
+def test_the_verdict_writes_no_difference_as_0():
+    row = difference("a", "b", 0.0016, 0.0012, 0.0003)
+    told = labeled_verdict(scores(b=0.5, a=0.5016), pd.DataFrame([row]), "mAP", 9, 0.95)
+    assert "by 0.0016 (0.0004 to 0.0028)" in told
+
+
 def test_the_verdict_says_when_nothing_is_significant():
     rows = [
         difference("a", "b", 0.01, 0.02, 0.3),

@@ -48,6 +48,8 @@ def test_other_networks_have_a_learning_curve():
         theirs.fit(X, y)
     score = Plots.learning_curve(theirs).axes[1]
     np.testing.assert_array_equal(score.lines[0].get_ydata(), theirs.validation_scores_)
+    theirs.validation_scores_ = [0.5, 1.0]
+    assert Plots.learning_curve(theirs).axes[1].get_ylim()[1] == 1
     with pytest.raises(ValueError, match="RockFeatures has no learning curve"):
         Plots.learning_curve(RockFeatures())
 
