@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 METADATA := pyproject.toml setup.py
 
-.PHONY: demo test test-oldest lint docs bench notebooks clean
+.PHONY: demo test test-oldest fuzz lint docs bench notebooks clean
 
 demo: $(VENV)/.core
 	$(BIN)/geoimages demo --output demo
@@ -14,6 +14,11 @@ test: $(VENV)/.dev
 # The oldest versions that pyproject.toml allows, in an environment of their own.
 test-oldest: .venv-oldest/.ready
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n auto -q -o filterwarnings=default
+
+# Damaged and mutated files of every kind; an hour and a half on two cores.
+fuzz: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python tests/hostile/damage.py --files 2000
+	OMP_NUM_THREADS=1 $(BIN)/python tests/hostile/fuzz.py --seconds 600
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -72,6 +72,9 @@ _NODES = {
     "TypeNode": rf"builtins\.(str|int|float|bool)|numpy\.({_SCALARS})",
 }
 _SCHEMA = "schema.json"
+_MOST_UNPACKED = 1 << 29  # bytes, and so many more for each byte of the file
+_MOST_PACKED = 64
+_MOST_JSON = 1 << 25  # bytes, which Python's objects take tenfold
 # What reading a damaged or forged file may raise.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -151,6 +154,7 @@ def save(model, path, scores=None, test_keys=None):
                     "does not trust; use transformers of geoimages, or linear ones of "
                     "scikit-learn."
                 )
+            _check_sizes(archive, temporary.stat().st_size)
             _check_arrays(archive)
         with zipfile.ZipFile(temporary, "a", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(_ABOUT, json.dumps(about, indent=2))
@@ -180,6 +184,19 @@ def _strangers(archive):
         elif node["__loader__"] == "NdArrayNode" and node.get("type") != "numpy":
             strangers.add(f"{name} of objects")
     return sorted(strangers)
+
+
+def _check_sizes(archive, n_bytes):
+    """Raise a ValueError unless a file of so many bytes unpacks to a sensible size."""
+    sizes = {member.filename: member.file_size for member in archive.infolist()}
+    most = _MOST_UNPACKED + _MOST_PACKED * n_bytes
+    if sum(sizes.values()) > most or len(sizes) < len(archive.infolist()):
+        raise ValueError(
+            f"{sum(sizes.values()):,} bytes unpacked, at most {most:,} in such a file"
+        )
+    for name in (_SCHEMA, _ABOUT):
+        if sizes.get(name, 0) > _MOST_JSON:
+            raise ValueError(f"{name} of {sizes[name]:,} bytes")
 
 
 def _check_arrays(archive):
@@ -296,6 +313,7 @@ def load(path):
     strangers = []
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_sizes(archive, path.stat().st_size)
             damaged = archive.testzip()
             about = json.loads(archive.read(_ABOUT))
             if damaged or about.get("format") != _FORMAT:

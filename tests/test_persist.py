@@ -334,3 +334,37 @@ def test_flipped_bytes_never_raise_anything_but_our_error(saved):
         saved.write_bytes(bytes(data))
         with contextlib.suppress(ValueError):
             load(saved)
+
+
+def add(path, name, data, times=1):
+    """Append a member of many bytes, which deflate to few."""
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive,
+        archive.open(name, "w", force_zip64=True) as member,
+    ):
+        for _ in range(times):
+            member.write(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "megabytes", "message"),
+    [
+        ("bomb.npy", 700, "bytes unpacked, at most"),
+        ("geoimages.json", 40, "bytes unpacked, at most|geoimages.json of"),
+    ],
+)
+def test_a_file_that_unpacks_to_far_more_is_not_unpacked(
+    saved, monkeypatch, name, megabytes, message
+):
+    if name == "geoimages.json":
+        with zipfile.ZipFile(saved) as archive:
+            kept = {n: archive.read(n) for n in archive.namelist() if n != name}
+        with zipfile.ZipFile(saved, "w") as archive:
+            for other, data in kept.items():
+                archive.writestr(other, data)
+    add(saved, name, bytes(1 << 20), megabytes)
+    assert saved.stat().st_size < 5_000_000
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", None)
+    monkeypatch.setattr(skops.io, "load", None)
+    with pytest.raises(ValueError, match=f"not a valid model.*({message})"):
+        load(saved)

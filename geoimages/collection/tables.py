@@ -188,7 +188,8 @@ def _read_csv(path):
     except FileNotFoundError:
         raise FileNotFoundError(f"No metadata at {path}; give a CSV file.") from None
     except (ValueError, csv.Error, StopIteration) as error:  # empty, no text, ragged
-        raise ValueError(f"The metadata {path} cannot be read ({error}).") from None
+        why = " ".join(str(error).split())
+        raise ValueError(f"The metadata {path} cannot be read ({why}).") from None
     for name in table.columns:
         if name not in (*_FILE_COLUMNS, "label"):
             table[name] = _as_numbers(table[name], "," if separator == ";" else ".")

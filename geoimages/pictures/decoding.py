@@ -1,6 +1,7 @@
 """Strict decoding of bytes to upright uint8 pixels by libjpeg-turbo and Pillow."""
 
 import contextlib
+import logging
 import sys
 import threading
 import warnings
@@ -41,9 +42,13 @@ def _strict_and_quiet():
         warnings.simplefilter("ignore", UserWarning)
         before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
         ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, None
+        # Without any handler, logging prints what Pillow logs on stderr.
+        logger, handler = logging.getLogger("PIL"), logging.NullHandler()
+        logger.addHandler(handler)
         try:
             yield
         finally:
+            logger.removeHandler(handler)
             ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = before
 
 

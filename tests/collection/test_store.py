@@ -831,3 +831,15 @@ def test_pictures_of_many_sizes_and_modes_come_to_one(real_data, tmp_path):
         tmp_path / "b.h5", real_data / "core", size=(300, 60), fit="pad"
     ) as core:
         assert core.image_shape == (300, 60, 4)
+
+
+def test_a_ragged_table_is_said_in_one_line(tmp_path, draw):
+    draw("rocks/a/1.png")
+    (tmp_path / "a.csv").write_text("file,hole\n1.png,B\n2.png,B,C\n")
+    with pytest.raises(
+        ValueError, match="cannot be read .*Expected 2 fields"
+    ) as caught:
+        Collection.create(
+            tmp_path / "a.h5", tmp_path / "rocks", metadata=tmp_path / "a.csv"
+        )
+    assert "\n" not in str(caught.value)

@@ -1,5 +1,6 @@
 """Processes that open hostile files within limits, and can be ended."""
 
+import contextlib
 import json
 import os
 import select
@@ -80,16 +81,16 @@ class Child:
         except BrokenPipeError:
             answer = None
         if answer is None:
-            self.process.wait()
-            answer = {"fault": "crash", "code": self.process.returncode}
-            self.process = None
+            answer = {"fault": "crash", "code": self.process.wait()}
+            self.close()
         return answer, time.perf_counter() - begin
 
     def close(self):
         if self.process is not None:
             self.process.kill()
             self.process.wait()
-            self.process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
             self.process.stdout.close()
             self.process = None
 

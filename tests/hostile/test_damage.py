@@ -15,7 +15,7 @@ def whole(tmp_path_factory):
 @pytest.mark.skipif(os.name == "nt", reason="limits are those of POSIX")
 @pytest.mark.parametrize("kind", damage.SUFFIXES)
 def test_damage_gives_the_same_answer_or_our_error(whole, tmp_path, kind):
-    counts, faults, _ = damage.run(kind, whole[kind], tmp_path, n_files=30, seed=0)
+    counts, faults, _ = damage.run(kind, whole[kind], tmp_path, n_files=20, seed=0)
     assert faults == []
-    assert counts["our error"] + counts["the same answer"] == 30
-    assert kind == "cache" or counts["our error"] > 10
+    assert counts["our error"] + counts["the same answer"] == 20
+    assert kind == "cache" or counts["our error"] > 5

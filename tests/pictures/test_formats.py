@@ -518,3 +518,12 @@ def test_what_libtiff_prints_is_the_reason(capfd):
         read_image(bytes(data))
     assert capfd.readouterr() == ("", "")
     assert read_image(file.getvalue()).shape == (64, 64, 3)  # nothing is left of it
+
+
+def test_what_pillow_logs_is_not_printed(capfd):
+    """Logging prints errors of loggers that nobody listens to."""
+    entry = struct.pack("<HHII", 277, 3, 1, 4131)  # samples per pixel
+    data = b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+    with pytest.raises(ImageReadError):
+        read_image(data)
+    assert capfd.readouterr().err == ""
