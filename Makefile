@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 METADATA := pyproject.toml setup.py
 
-.PHONY: demo test test-oldest fuzz lint docs bench notebooks clean
+.PHONY: demo test test-oldest fuzz faults lint docs bench notebooks clean
 
 demo: $(VENV)/.core
 	$(BIN)/geoimages demo --output demo
@@ -23,6 +23,10 @@ fuzz: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Kill, starve and forbid whatever writes, at every write: minutes.
+faults: $(VENV)/.dev
+	$(BIN)/python tests/faults
 
 docs: $(VENV)/.docs
 	rm -rf docs/_build docs/api docs/gallery

@@ -77,10 +77,6 @@ class Journal:
         for path in (self.temporary, self.path):
             path.rename(path.with_name(name + path.suffix))
 
-    def remove(self):
-        """Delete the journal."""
-        self.path.unlink(missing_ok=True)
-
 
 def journals_of(path):
     """The journals of unfinished runs for a file, those of dead processes, too."""

@@ -382,8 +382,8 @@ def _write_opened(
         writer = Writer(stack.enter_context(QuietFile(temporary)), image_shape)
         journal = None
         if request is not None:
+            stack.callback(temporary.with_suffix(".journal").unlink, missing_ok=True)
             journal = Journal(temporary, request, writer)
-            stack.callback(journal.remove)
         rows = []  # of the ledger, one for each picture written
         bar = progress(entries, desc="reading pictures", unit="file")
         try:
