@@ -18,6 +18,7 @@ from . import workflows as workflows
 from .cluster import KMeansModel as KMeansModel
 from .collection.duplicates import Duplicates as Duplicates
 from .collection.duplicates import find_duplicates as find_duplicates
+from .collection.photographs import read_box as read_box
 from .collection.splits import LineageKFold as LineageKFold
 from .collection.splits import groups_of as groups_of
 from .collection.splits import split as split
@@ -58,6 +59,7 @@ from .pictures.resizing import resize_image as resize_image
 from .search import similarity_from_distance as similarity_from_distance
 from .similarity.graph import write_neighbors as write_neighbors
 from .similarity.graph import write_vectors as write_vectors
+from .similarity.locating import locate as locate
 from .similarity.ranking import ranked_table as ranked_table
 from .visualize import Plots as Plots
 from .visualize import suggest_elbow as suggest_elbow

@@ -77,7 +77,10 @@ class KMeansModel(UpdatableModel):
     y_ : ndarray of shape (n,) or None
         Their labels.
     lineage_ : ndarray of shape (n,), int
-        Pictures with the same number are rotated copies of one original.
+        Pictures with the same number are rotated copies of one original, or tiles of
+        one photograph.
+    boxes_ : ndarray of shape (n, 3), int64, or None
+        x, y and side of tiles in pixels of their photograph.
     image_shape_ : tuple of int
         Shape of the fitted pictures.
     n_features_in_ : int

@@ -264,6 +264,7 @@ def _check_similarity(model):
     n, shape = len(model.keys_), model.image_shape_
     rows = model.search_.rows
     per_row = [model.y_, model.pictures_, model.thumbnails_, model.lineage_]
+    per_row.append(model.boxes_)
     whole = isinstance(shape, tuple) and all(
         isinstance(side, int | np.integer) and side > 0 for side in shape
     )
@@ -275,6 +276,7 @@ def _check_similarity(model):
         or not whole
         or math.prod(shape) != model.n_features_in_
         or any(part is not None and len(part) != n for part in per_row)
+        or (model.boxes_ is not None and model.boxes_.shape != (n, 3))
         or not np.array_equal(np.sort(model.search_rank_), np.arange(n))
     ):
         raise ValueError("rows, keys and pictures of different models")

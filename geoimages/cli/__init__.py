@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from . import classes, collections, comparing, serving, similar  # noqa: F401
+from . import classes, collections, comparing, locating, serving, similar  # noqa: F401
 from .group import Fault, cli
 from .printing import echo
 

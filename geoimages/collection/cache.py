@@ -82,8 +82,8 @@ class FeatureCache:
             file.unlink(missing_ok=True)
         return len(files)
 
-    def read(self, key, n_rows):
-        """Return the rows cached under a key, or None."""
+    def read(self, key, n_rows=None):
+        """Return the rows cached under a key, `n_rows` of them or any number, or None."""
         file = self.path_of(key)
         try:
             with open(file, "rb") as opened:
@@ -95,7 +95,7 @@ class FeatureCache:
                     (about["format"], about["key"]) != (_FORMAT, key)
                     or dtype.kind not in "fiu"
                     or len(shape) != 2
-                    or shape[0] != n_rows
+                    or n_rows not in (None, shape[0])
                     or math.prod(shape) * dtype.itemsize != n_bytes
                 ):
                     return None

@@ -36,6 +36,7 @@ from .lineage import lineage_of
 from .sealing import check_file
 from .selection import matching
 from .tables import LEDGER, as_text, labels_by_key, name_of, read_column, read_names
+from .tiles import write_tiles
 from .writer import FORMAT, FORMAT_VERSION
 from .writing import write_arrays, write_source
 
@@ -76,8 +77,8 @@ class Collection:
         (height, width, channels).
     table : DataFrame
         Index ``key``; ``label``, ``source``, ``sha256``, ``ledger_row``, ``turn``
-        (degrees counter-clockwise), ``lineage`` (key of the original) and the columns
-        of the metadata table.
+        (degrees counter-clockwise), ``lineage`` (key of the original, or of the
+        photograph of a tile) and the columns of the metadata table.
     ledger : DataFrame
         One row for every file seen: ``path``, ``status`` (kept, refused or skipped),
         ``reason``, ``detail``, ``sha256``, ``size`` (bytes), ``width`` and ``height``
@@ -425,6 +426,86 @@ class Collection:
                 mode = "r+" if self._keeps else "r"
                 self.__init__(self.path, mode, self.cache.most_bytes)
         return self
+
+    @classmethod
+    def from_tiles(
+        cls,
+        path,
+        photos,
+        *,
+        size=96,
+        stride=0.5,
+        scales=(1, 2),
+        keep_all=False,
+        metadata=None,
+        label=None,
+        mm_per_px=None,
+        max_pixels=MAX_PIXELS,
+    ):
+        """Cut large photographs into square tiles, to search inside them.
+
+        A photograph is read in bands of rows: one of a TIFF of strips or tiles may have
+        any size, others are decoded whole. Tiles of gaps, tray, paper and labels are
+        left out (`geoimages.collection.ground.rock_mask` has the rule).
+
+        Parameters
+        ----------
+        path : str or path-like
+            The ``.h5`` file to write, atomically.
+        photos : str, path-like or list of them
+            Photographs, and folders of them, whose folder is their class.
+        size : int or str, default=96
+            Side of a tile in pixels of the photograph, or a length, such as ``"5cm"``,
+            where the scale is known; then tiles are stored with the pixels that the
+            median photograph has for it, at most 224.
+        stride : float, default=0.5
+            Distance of neighboring tiles, as a share of their side.
+        scales : float or tuple of float, default=(1, 2)
+            Sizes of the windows, as multiples of `size`; all are stored with the same
+            number of pixels.
+        keep_all : bool, default=False
+            Whether to keep tiles that show no rock, too.
+        metadata : DataFrame or path of a CSV, optional
+            A row per photograph, as in `create`: ``hole``, ``mm_per_px``, ….
+        label : str, optional
+            The column of `metadata` with the classes, instead of ``label``.
+        mm_per_px : float, optional
+            Scale of photographs whose row does not give it, in millimeters per pixel.
+        max_pixels : int, default=178_956_970
+            Larger photographs are refused, except TIFFs read in parts.
+
+        Returns
+        -------
+        collection : Collection
+            Opened for reading. Keys are ``<photo>@<x>,<y>,<side>``; `table` has
+            ``photo`` (file name), ``x``, ``y``, ``width`` and ``height`` (the tile's,
+            in pixels of the upright photograph), ``scale`` (pixels of the photograph
+            per pixel of the tile), ``photo_width``, ``photo_height`` and ``rock`` (the
+            share that is rock). Tiles of one photograph are one lineage: a split keeps
+            them together, and a model excludes those that overlap a tile from its own
+            matches.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a photograph does not exist.
+        ValueError
+            If an option is unknown, two photographs share a name, a length is given
+            without a scale, or no tile is left.
+        """
+        write_tiles(
+            path,
+            photos,
+            size=size,
+            stride=stride,
+            scales=scales,
+            keep_all=keep_all,
+            metadata=metadata,
+            label=label,
+            mm_per_px=mm_per_px,
+            max_pixels=max_pixels,
+        )
+        return cls(path)
 
     def close(self):
         """Close the file."""

@@ -196,9 +196,9 @@ def _read_csv(path):
     return table
 
 
-def _metadata_names(columns):
+def _metadata_names(columns, taken=()):
     """Name columns so that none hides one of the collection's own."""
-    names = set(_TAKEN)
+    names = {*_TAKEN, *taken}
     for name in map(str, columns):
         while name in names:
             name += "_metadata"
@@ -281,12 +281,15 @@ class Metadata:
             labels[i], given[i] = named[row] or labels[i], bool(named[row])
         return labels, given
 
-    def frame(self, entries):
-        """The columns for pictures that stem from those files, by position."""
+    def frame(self, entries, taken=()):
+        """The columns for pictures that stem from those files, by position.
+
+        Names in `taken` are those of other columns.
+        """
         own = [self.label_column, *(["key"] if self.file_column == "key" else [])]
         rows = [self.row_of.get(i, -1) for i in entries]
-        taken = self.table.drop(columns=own, errors="ignore").reindex(rows)
-        return taken.set_axis([*_metadata_names(taken.columns)], axis=1)
+        table = self.table.drop(columns=own, errors="ignore").reindex(rows)
+        return table.set_axis([*_metadata_names(table.columns, taken)], axis=1)
 
 
 def write_metadata(file, frame, unmatched):

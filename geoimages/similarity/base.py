@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from ..collection.lineage import lineage_of
+from ..collection.lineage import lineage_of, tile_boxes
 from ..pictures.orientation import check_orientation, rotate
 from ..pictures.scaling import as_uint8
 from ..pictures.validation import check_images, input_for, is_collection
@@ -48,6 +48,7 @@ class SimilarityModel(BaseEstimator):
     """
 
     _deduplicates_rotations = False  # whether its engine takes `RotatedRows`
+    boxes_ = None  # of models saved before there were tiles
 
     def fit(self, X, y=None):
         """Store the pictures to search.
@@ -141,6 +142,7 @@ class SimilarityModel(BaseEstimator):
         """Set the attributes derived from the keys."""
         self.keys_ = keys
         self.lineage_ = pd.factorize(lineage_of(keys.tolist()))[0]
+        self.boxes_ = tile_boxes(keys.tolist())
         self.search_rank_ = rank_keys(keys)
 
     def _exact_search(self, rows):
@@ -181,8 +183,9 @@ class SimilarityModel(BaseEstimator):
         dist_metric : str, optional
             Distance; overrides the model's for this call.
         exclude : {"lineage", "self", None}, default="lineage"
-            What to exclude from the matches of a candidate given by key: itself and its
-            rotated copies, only itself, or nothing. Pixels exclude nothing.
+            What to exclude from the matches of a candidate given by key: itself, its
+            rotated copies and the tiles that overlap it; only itself; or nothing.
+            Pixels exclude nothing.
         orientation : {"fixed", "rotations", "any"}, optional
             Rotations of the candidate to try; overrides the model's for this call.
         explain : bool, default=False
@@ -222,7 +225,7 @@ class SimilarityModel(BaseEstimator):
         """Make the ranked table; `options` are passed to `_find`."""
         k = check_count("k_candidates", self.k_candidates if k is None else k)
         candidates = self._read(X)
-        hidden = excluded(candidates.own, exclude, self.lineage_)
+        hidden = excluded(candidates.own, exclude, self.lineage_, self.boxes_)
         if among is not None:
             hidden = outside(among, len(self.keys_), hidden, len(candidates))
         found = self._rank(
@@ -373,7 +376,7 @@ class SimilarityModel(BaseEstimator):
         else:
             candidates = self._read(X)
         exclude = "self" if X is None else "lineage"
-        hidden = excluded(candidates.own, exclude, self.lineage_)
+        hidden = excluded(candidates.own, exclude, self.lineage_, self.boxes_)
         stored = len(self.keys_) - max(map(len, hidden or [()]))
         if k > stored:
             raise ValueError(
@@ -416,7 +419,7 @@ class SimilarityModel(BaseEstimator):
         candidates = self._read(X)
         y = np.atleast_1d(np.asarray(y))
         check_consistent_length(candidates, y)
-        hidden = excluded(candidates.own, "lineage", self.lineage_)
+        hidden = excluded(candidates.own, "lineage", self.lineage_, self.boxes_)
         shares = [
             np.mean(self.y_[matches.positions] == label) if len(matches) else 0.0
             for matches, label in zip(self._rank(candidates, k, hidden), y, strict=True)
@@ -460,6 +463,6 @@ class SimilarityModel(BaseEstimator):
         k = check_count("k", self.k_candidates if k is None else k)
         for start in range(0, len(self.keys_), _BLOCK_QUERIES):
             own = np.arange(start, min(start + _BLOCK_QUERIES, len(self.keys_)))
-            hidden = excluded(own, exclude, self.lineage_)
+            hidden = excluded(own, exclude, self.lineage_, self.boxes_)
             found = self._rank(Candidates(own=own), k, hidden)
             yield ranked_table(found, self.keys_, self.keys_[own])

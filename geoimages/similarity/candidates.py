@@ -110,7 +110,7 @@ def _are_numbers(values):
     )
 
 
-def excluded(own, exclude, lineage):
+def excluded(own, exclude, lineage, boxes=None):
     """Positions to exclude for each candidate: a list of arrays, or None.
 
     Parameters
@@ -120,7 +120,10 @@ def excluded(own, exclude, lineage):
     exclude : {"lineage", "self", None}
         Their lineage, themselves only, or nothing.
     lineage : ndarray of shape (n,), int
-        Rotated copies of one original have the same number.
+        Rotated copies of one original have the same number, as have the tiles of one
+        photograph.
+    boxes : ndarray of shape (n, 3), int, optional
+        x, y and side of tiles: only those that overlap are excluded.
     """
     if exclude not in _EXCLUDE:
         raise ValueError(
@@ -132,10 +135,25 @@ def excluded(own, exclude, lineage):
     if exclude == "self":
         return [np.array([position]) for position in own]
     if len(own) < _FEW:  # searching is faster than sorting
-        return [np.flatnonzero(lineage == i) for i in lineage[own]]
+        found = [np.flatnonzero(lineage == i) for i in lineage[own]]
+        return found if boxes is None else _overlapping(own, found, boxes)
     order = np.argsort(lineage, kind="stable")
     ends = np.searchsorted(lineage[order], np.arange(lineage.max() + 2))
-    return [order[ends[i] : ends[i + 1]] for i in lineage[own]]
+    found = [order[ends[i] : ends[i + 1]] for i in lineage[own]]
+    return found if boxes is None else _overlapping(own, found, boxes)
+
+
+def _overlapping(own, found, boxes):
+    """Of the pictures of a lineage those that share pixels: list of arrays."""
+    out = []
+    for position, others in zip(own, found, strict=True):
+        (x, y, side), (left, top, sides) = boxes[position], boxes[others].T
+        apart = (np.maximum(left - x - side, x - left - sides) >= 0) | (
+            np.maximum(top - y - side, y - top - sides) >= 0
+        )
+        # What is no tile, its side 0, has no part of its own.
+        out.append(others[~(apart & (side > 0) & (sides > 0))])
+    return out
 
 
 def outside(among, n, hidden, n_candidates):

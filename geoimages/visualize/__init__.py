@@ -1,5 +1,6 @@
 """Figures of matches, collections, clusters, embeddings, scores and training."""
 
+from .boxes import boxes, tiles
 from .classification import confusion_matrix, learning_curve, reliability
 from .clusters import elbow_plot, suggest_elbow
 from .comparison import comparison, side_by_side
@@ -25,6 +26,8 @@ class Plots:
     """
 
     plot_matches = staticmethod(plot_matches)
+    boxes = staticmethod(boxes)
+    tiles = staticmethod(tiles)
     embedding_plot = staticmethod(embedding_plot)
     embedding_animation = staticmethod(embedding_animation)
     elbow_plot = staticmethod(elbow_plot)

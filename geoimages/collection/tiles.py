@@ -1,0 +1,345 @@
+"""Collections of tiles: square windows of large photographs."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ..files import QuietFile, atomic_path, locked, progress
+from ..pictures.reading import ImageReadError
+from ..pictures.resizing import resize_image
+from .ground import rock_mask
+from .lineage import tile_key
+from .photographs import open_photograph
+from .sources import _files_below, is_picture_name, picture_key
+from .tables import Metadata, write_metadata
+from .writer import Writer
+from .writing import refuse_to_overwrite
+
+ROCK_SHARE = 0.5  # of a tile, that keeps it
+OVERVIEW = 24  # pixels of an overview for the side of the smallest tile
+_LARGEST_TILE = 224  # pixels, of a tile whose size is a length
+_LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(px|mm|cm|m)?\s*", re.IGNORECASE)
+_MILLIMETERS = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+
+
+class Window(NamedTuple):
+    """A square window of a photograph, in its pixels."""
+
+    top: int
+    left: int
+    side: int
+    scale: float
+
+
+def parse_length(size):
+    """Return (number, millimeters per unit or None for pixels) of 96 or "5cm".
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    match = _LENGTH.fullmatch(str(size))
+    if match is None or not float(match[1]) > 0:
+        raise ValueError(
+            f"size={size!r} is neither a number of pixels nor a length such as 5cm."
+        )
+    unit = (match[2] or "px").lower()
+    return float(match[1]), _MILLIMETERS.get(unit)
+
+
+def windows_of(height, width, side, stride, scales):
+    """Windows that cover a photograph, from top to bottom: list of `Window`.
+
+    The last of each row and column ends at the edge of the photograph. A scale that is
+    larger than the photograph is left out.
+    """
+    windows = []
+    for scale in scales:
+        large = round(side * scale)
+        if large > min(height, width):
+            continue
+        step = max(1, round(large * stride))
+        tops = _starts(height, large, step)
+        lefts = _starts(width, large, step)
+        windows += [Window(top, left, large, scale) for top in tops for left in lefts]
+    return sorted(windows, key=lambda w: (w.top, w.scale, w.left))
+
+
+def _starts(length, side, step):
+    """Starts of windows along a side; the last ends where it ends."""
+    starts = list(range(0, length - side + 1, step))
+    return starts if starts[-1] == length - side else [*starts, length - side]
+
+
+def read_windows(photograph, windows, side):
+    """Read windows in bands of rows: yields a (side, side, 3) uint8 for each."""
+    for window in windows:
+        rows = photograph.rows(window.top, window.top + window.side)
+        part = rows[:, window.left : window.left + window.side]
+        yield resize_image(part, (side, side))
+
+
+def overview(photograph, factor):
+    """Average a photograph down by a whole factor: (h // factor, w // factor, 3)."""
+    rows = max(factor, (1 << 20) // photograph.width // factor * factor)
+    parts = []
+    for top in range(0, photograph.height // factor * factor, rows):
+        band = photograph.rows(top, min(top + rows, photograph.height))
+        band = band[: len(band) // factor * factor]
+        parts.append(np.asarray(Image.fromarray(band).reduce(factor)))
+    width = photograph.width // factor
+    return np.concatenate([part[:, :width] for part in parts])
+
+
+def rock_shares(mask, factor, windows):
+    """Share of each window that a mask of an overview calls rock: (n,)."""
+    sums = np.pad(np.cumsum(np.cumsum(mask, 0), 1), ((1, 0), (1, 0)))
+    boxes = np.array(
+        [(w.top, w.left, w.top + w.side, w.left + w.side) for w in windows]
+    )
+    edges = np.rint(boxes / factor).astype(int)
+    top, left = (np.minimum(edges[:, i], mask.shape[i] - 1) for i in (0, 1))
+    bottom = np.clip(edges[:, 2], top + 1, mask.shape[0])
+    right = np.clip(edges[:, 3], left + 1, mask.shape[1])
+    inside = (
+        sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    )
+    return inside / ((bottom - top) * (right - left))
+
+
+def list_photographs(photos):
+    """List files and the pictures of folders: list of (path, key, label).
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file or folder.
+    ValueError
+        If there is no picture, or two have the same name.
+    """
+    if isinstance(photos, str | Path):
+        photos = [photos]
+    found = []
+    for photo in map(Path, photos):
+        if photo.is_dir():
+            names = sorted(filter(is_picture_name, _files_below(photo)))
+            found += [(photo / name, *picture_key(name)) for name in names]
+        elif photo.exists():
+            found.append((photo, photo.stem, ""))
+        else:
+            raise FileNotFoundError(f"No photograph at {photo}; give a file or folder.")
+    if not found:
+        raise ValueError("There is no photograph among what was given; give files.")
+    taken = {}
+    for path, key, _ in found:
+        if key in taken:
+            raise ValueError(
+                f"{taken[key]} and {path} would share the key {key!r}; rename one."
+            )
+        taken[key] = path
+    return found
+
+
+class _Photo(NamedTuple):
+    """What the table of `photos` needs to match rows of the metadata."""
+
+    path: str
+    key: str
+    label: str
+    is_picture: bool = True
+
+
+def _given_scale(table, row, mm_per_px):
+    """Millimeters per pixel of a photograph: of its row, else of all, or None."""
+    if table is not None and row is not None and "mm_per_px" in table.columns:
+        value = pd.to_numeric(table["mm_per_px"].iloc[row], errors="coerce")
+        if value > 0:
+            return float(value)
+    return mm_per_px
+
+
+def _side_of(size, unit, scale, name):
+    """Side in pixels of a photograph that a size stands for."""
+    if unit is None:
+        return size
+    if scale is None:
+        raise ValueError(
+            f"The scale of {name} is not known, so a size cannot be a length; give "
+            "mm_per_px, in the metadata or for all photographs."
+        )
+    return size * unit / scale
+
+
+def write_tiles(
+    path,
+    photos,
+    *,
+    size,
+    stride,
+    scales,
+    keep_all,
+    metadata,
+    label,
+    mm_per_px,
+    max_pixels,
+):
+    """Write tiles of photographs; `Collection.from_tiles` has the parameters."""
+    refuse_to_overwrite(path, metadata=metadata)
+    number, unit = parse_length(size)
+    scales = sorted({float(scale) for scale in np.atleast_1d(scales)})
+    if not 0 < stride <= 1:
+        raise ValueError(
+            f"stride={stride} must be a share of the tile's side, over 0 and up to 1."
+        )
+    if not scales or scales[0] < 1 / 16 or scales[-1] > 64:
+        raise ValueError(f"scales={scales} must be 1/16 to 64, one or more.")
+    if mm_per_px is not None and not 0 < mm_per_px < np.inf:
+        raise ValueError(f"mm_per_px={mm_per_px} must be a positive number.")
+    found = list_photographs(photos)
+    for photo, _, _ in found:
+        refuse_to_overwrite(path, photograph=photo)
+    table, rows, labels = None, {}, [label_ for _, _, label_ in found]
+    if metadata is not None:
+        metadata = Metadata(metadata, label)
+        metadata.match([_Photo(str(p), k, la) for p, k, la in found])
+        labels, _ = metadata.replace_labels(labels)
+        table, rows = metadata.table, metadata.row_of
+    sides = [
+        _side_of(number, unit, _given_scale(table, rows.get(i), mm_per_px), photo.name)
+        for i, (photo, _, _) in enumerate(found)
+    ]
+    side = (
+        round(number) if unit is None else min(round(np.median(sides)), _LARGEST_TILE)
+    )
+    if side < 8:
+        raise ValueError(f"Tiles would be {side} px; a tile needs 8 px or more.")
+    columns = {name: [] for name in _COLUMNS}
+    owners = []
+    with (
+        locked(path),
+        atomic_path(path) as temporary,
+        QuietFile(temporary) as disk,
+    ):
+        writer = Writer(disk, (side, side, 3))
+        bar = progress(found, desc="cutting tiles", unit="photo")
+        for i, (photo, key, _) in enumerate(bar):
+            writer.ledger.append(
+                _cut(
+                    writer,
+                    columns,
+                    photo,
+                    key,
+                    labels[i],
+                    (sides[i], side, stride, scales),
+                    keep_all,
+                    max_pixels,
+                    i,
+                )
+            )
+            owners += [i] * (len(columns["photo"]) - len(owners))
+        if not owners:
+            reasons = "; ".join(
+                f"{Path(row['path']).name}: {row['reason']} {row['detail']}".rstrip()
+                for row in writer.ledger.rows[-3:]
+                if row["status"] == "refused"
+            )
+            raise ValueError(
+                f"None of the {len(found)} photographs gave a tile"
+                + (f" ({reasons})" if reasons else "")
+                + "; give larger photographs, smaller tiles or --keep-all."
+            )
+        frame = _frame(columns, metadata, owners)
+        unmatched = [] if metadata is None else metadata.unmatched
+        writer.finish(
+            lambda file: write_metadata(file, frame, unmatched),
+            source="tiles",
+            fit="crop",
+            sized=True,
+            tile_side=float(number if unit is None else number * unit),
+            tile_unit="px" if unit is None else "mm",
+            stride=float(stride),
+            scales=",".join(f"{scale:g}" for scale in scales),
+        )
+
+
+def _frame(columns, metadata, owners):
+    """What is known of tiles: of their photographs, and their own: DataFrame."""
+    own = pd.DataFrame(columns)
+    if metadata is None:
+        return own
+    known = metadata.frame(owners, taken=_COLUMNS).reset_index(drop=True)
+    return pd.concat([known, own], axis=1)
+
+
+_COLUMNS = (
+    *("photo", "x", "y", "width", "height", "scale"),
+    *("photo_width", "photo_height", "rock"),
+)
+
+
+def _cut(writer, columns, photo, key, label, sizes, keep_all, max_pixels, number):
+    """Cut one photograph and return its row of the ledger."""
+    given, side, stride, scales = sizes
+    row = {"path": str(photo), "status": "kept"}
+    try:
+        photograph = open_photograph(photo, max_pixels)
+    except ImageReadError as error:
+        why = {"reason": error.reason, "detail": error.detail, "status": "refused"}
+        return row | error.info | why
+    try:
+        row |= photograph.info
+        height, width = photograph.height, photograph.width
+        windows = windows_of(height, width, given, stride, scales)
+        if not windows:
+            return row | {
+                "status": "refused",
+                "reason": "too-small",
+                "detail": f"{width} × {height} pixels, smaller than a tile",
+            }
+        shares = np.ones(len(windows))
+        if not (keep_all and hasattr(photograph, "pixels")):
+            # What is read in parts is read twice: a damaged part refuses all of it.
+            factor = max(1, int(windows[0].side // OVERVIEW))
+            seen = overview(photograph, factor)
+            if not keep_all:
+                shares = rock_shares(rock_mask(seen, OVERVIEW), factor, windows)
+            photograph = _again(photograph, photo, max_pixels)
+        chosen = np.flatnonzero(shares >= ROCK_SHARE)
+        kept = [windows[i] for i in chosen]
+        if not kept:
+            detail = f"none of {len(windows):,} tiles is rock; --keep-all keeps them"
+            return row | {"status": "refused", "reason": "no-rock", "detail": detail}
+        tiles = read_windows(photograph, kept, side)
+        for window, tile, share in zip(kept, tiles, shares[chosen], strict=True):
+            writer.add(
+                tile,
+                keys=tile_key(key, window.left, window.top, window.side),
+                labels=label,
+                source=str(photo),
+                sha256=row["sha256"],
+                ledger_row=number,
+                turn=0,
+            )
+            values = (photo.name, window.left, window.top, window.side, window.side)
+            values += (window.side / side, width, height, share)
+            for name, value in zip(_COLUMNS, values, strict=True):
+                columns[name].append(value)
+    except ImageReadError as error:  # a part of it is damaged
+        why = {"reason": error.reason, "detail": error.detail, "status": "refused"}
+        return row | why
+    finally:
+        photograph.close()
+    return row
+
+
+def _again(photograph, photo, max_pixels):
+    """The photograph from its first row on, once more."""
+    if hasattr(photograph, "pixels"):
+        return photograph
+    photograph.close()
+    return open_photograph(photo, max_pixels)
