@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import socket
+import stat
 import time
 from contextvars import ContextVar
 from datetime import datetime
@@ -93,6 +94,50 @@ def _sync_folder(folder):
             os.fsync(opened)
         finally:
             os.close(opened)
+
+
+def _open_at_once(path, flags):
+    """Open a file; opening a pipe would wait for a writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_regular(path, most_bytes=1 << 30):
+    """Read a file that someone named: whole, and without waiting for what never comes.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    most_bytes : int, default=2**30
+        The largest that is read.
+
+    Returns
+    -------
+    data : bytes
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, is larger, or is a device, a pipe or a socket, which may
+        block or have no end.
+    """
+    with open(path, "rb", buffering=0, opener=_open_at_once) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(f"{path} is a device or a pipe, not a file")
+        if about.st_size > most_bytes:
+            error = OSError(
+                f"{path} has {about.st_size:,} bytes, at most {most_bytes:,} are read"
+            )
+            error.errno = errno.EFBIG
+            raise error
+        data = bytearray()
+        while len(data) < about.st_size:  # one call reads 2 GB at most
+            more = file.read(about.st_size - len(data))
+            if not more:
+                break
+            data += more
+    return bytes(data)
 
 
 @contextlib.contextmanager

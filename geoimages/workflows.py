@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from .evaluate import (
 from .evaluate.baselines import baseline_table, draw_for_baselines, fit_baselines
 from .features import RockFeatures, verification
 from .features.base import split_mask
-from .files import progress
+from .files import progress, read_regular
 from .neural.classifier import ConvNetClassifier
 from .neural.training import Network
 from .neural.triplets import TripletEmbedding
@@ -59,7 +60,8 @@ def _content_hashes(images):
 
 def _read_split(path):
     """Read a table written by ``geoimages split``, with keys as strings."""
-    table = pd.read_csv(path, dtype={"key": str}, keep_default_na=False)
+    data = BytesIO(read_regular(path))
+    table = pd.read_csv(data, dtype={"key": str}, keep_default_na=False)
     if "key" in table:
         table["key"] = table["key"].map(original)
     return table

@@ -11,7 +11,16 @@ import time
 import h5py
 import pytest
 
-from geoimages.files import QuietFile, atomic_path, listening, locked, progress
+from geoimages import Collection, ImageReadError, Votes, load, read_image
+from geoimages.files import (
+    QuietFile,
+    atomic_path,
+    listening,
+    locked,
+    progress,
+    read_regular,
+)
+from geoimages.search import load_index
 
 
 def test_the_file_appears_at_the_end(tmp_path):
@@ -191,3 +200,41 @@ def test_progress_is_told_to_who_listens(capfd):
     list(progress([1], desc="alone"))
     assert len(told) == 3
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture
+def special(tmp_path):
+    """Files that block when they are opened, or have no end."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no pipes with names")
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(str(tmp_path / "socket.png"))
+        with open(tmp_path / "sparse.png", "wb") as file:
+            file.truncate(1 << 40)
+        yield tmp_path
+
+
+@pytest.mark.parametrize("name", ["fifo.png", "zero.png", "socket.png", "sparse.png"])
+def test_what_blocks_or_has_no_end_is_not_read(special, name):
+    path = special / name
+    for read in (read_regular, read_image, Collection, load, load_index, Votes):
+        with pytest.raises((OSError, ValueError)) as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+    for options in ({"metadata": path}, {"source": path}):
+        with pytest.raises((OSError, ValueError)):
+            Collection.create(special / "a.h5", **{"source": special} | options)
+    with pytest.raises(ImageReadError, match="not-a-picture|too-large"):
+        read_image(path)
+
+
+def test_a_folder_of_what_blocks_is_accounted_for(special, draw):
+    draw("a.png")
+    with Collection.create(special / "a.h5", special) as rocks:
+        assert rocks.keys.tolist() == ["a"]
+        ledger = rocks.ledger.set_index("path")
+        assert "at most 1,073,741,824" in ledger["detail"]["sparse.png"]
+        assert "socket" in ledger["detail"]["fifo.png"]
+        assert set(ledger.index) == {p.name for p in special.iterdir()} - {"a.h5"}

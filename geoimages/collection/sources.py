@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from ..files import read_regular
 from ..pictures.reading import PICTURE_SUFFIXES
 from .lineage import ROTATIONS, split_rotation
 
@@ -227,8 +228,13 @@ def _files_below(folder, unlisted, prefix=""):
             yield path
         elif item.is_symlink():
             why = ("missing", "a link to nothing")
+            if os.path.exists(item.path):
+                why = ("not-a-picture", "a link to a device, a pipe or a socket")
             if os.path.isdir(item.path):
                 why = ("linked-folder", "a link to a folder, which is not followed")
+            unlisted.append(Unlisted(path, *why))
+        else:
+            why = ("not-a-picture", "a device, a pipe or a socket")
             unlisted.append(Unlisted(path, *why))
 
 
@@ -240,8 +246,7 @@ class _Folder:
         self.entries = _entries(sorted(_files_below(root, self.unlisted)))
 
     def read(self, entry):
-        with open(os.path.join(self.root, entry.path), "rb", buffering=0) as file:
-            return file.read()
+        return read_regular(os.path.join(self.root, entry.path), _MOST_BYTES)
 
     def stamp(self, entry):
         """Tell a file from an earlier one of that name, without reading it."""
@@ -355,6 +360,8 @@ def open_zip(path):
     ValueError
         If the file is not a zip, or a member's path is absolute or contains ``..``.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"{path} is no file; give a folder or a valid zip.")
     try:
         archive = zipfile.ZipFile(path)
     except FileNotFoundError:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from io import BytesIO
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
@@ -10,6 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from ..files import read_regular
 from .checking import crc_of
 from .text import original
 
@@ -69,6 +71,9 @@ class Columns:
         for name, dtype in self.dtypes.items():
             empty = 0 if np.dtype(dtype).kind == "i" else ""
             values = [row.get(name, empty) for row in self.rows]
+            if np.dtype(dtype).kind == "i":  # headers claim sizes beyond any integer
+                info = np.iinfo(dtype)
+                values = [min(max(value, info.min), info.max) for value in values]
             self.packed[name].append(np.array(values, dtype))
         self.rows = []
 
@@ -171,10 +176,9 @@ def _as_numbers(texts, decimal):
     return numbers.reindex(texts.index) if numbers.count() == len(told) else texts
 
 
-def _sniff(path):
+def _sniff(data):
     """The separator that parts the first line of a table into most columns."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        line = file.readline()
+    line = data.partition(b"\n")[0].decode("utf-8-sig").rstrip("\r")
     return max(
         _SEPARATORS, key=lambda mark: len(next(csv.reader([line], delimiter=mark)))
     )
@@ -183,12 +187,15 @@ def _sniff(path):
 def _read_csv(path):
     """Read a table; names of files and such as 007 stay text, as do True and False."""
     try:
-        separator = _sniff(path)
-        table = pd.read_csv(path, dtype=str, sep=separator, encoding="utf-8-sig")
+        data = read_regular(path)
+        separator = _sniff(data)
+        table = pd.read_csv(
+            BytesIO(data), dtype=str, sep=separator, encoding="utf-8-sig"
+        )
     except FileNotFoundError:
         raise FileNotFoundError(f"No metadata at {path}; give a CSV file.") from None
-    except (ValueError, csv.Error, StopIteration) as error:  # empty, no text, ragged
-        why = " ".join(str(error).split())
+    except (ValueError, OSError, csv.Error, StopIteration) as error:
+        why = " ".join(str(error).split())  # empty, no text, ragged
         raise ValueError(f"The metadata {path} cannot be read ({why}).") from None
     for name in table.columns:
         if name not in (*_FILE_COLUMNS, "label"):
@@ -316,7 +323,8 @@ def labels_by_key(labels):
                 f"No labels at {path}; pass a CSV with the columns file and label, such "
                 "as the page writes ('geoimages serve')."
             )
-        labels = pd.read_csv(path, dtype=str, keep_default_na=False)
+        data = BytesIO(read_regular(path))
+        labels = pd.read_csv(data, dtype=str, keep_default_na=False)
         labels = labels.map(original)
     if isinstance(labels, pd.DataFrame):
         names = [name for name in ("key", "file") if name in labels]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import PIL
 
-from ..files import QuietFile, atomic_path, locked, progress
+from ..files import QuietFile, atomic_path, locked, progress, read_regular
 from ..pictures.decoding import scaling
 from ..pictures.reading import ImageReadError, read_image
 from ..pictures.resizing import FITS, check_size, resize_image
@@ -287,7 +287,7 @@ def _hash_of(metadata):
     if metadata is None or isinstance(metadata, pd.DataFrame):
         return None if metadata is None else joblib.hash(metadata)
     try:
-        return hashlib.sha256(Path(metadata).read_bytes()).hexdigest()
+        return hashlib.sha256(read_regular(metadata)).hexdigest()
     except OSError:
         return None  # `Metadata` says what is wrong
 

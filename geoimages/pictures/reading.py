@@ -4,11 +4,13 @@ All pictures in this package are read here, so that orientation, conversion and 
 are consistent.
 """
 
+import errno
 import hashlib
 import os
 from io import TextIOBase
 from pathlib import Path
 
+from ..files import read_regular
 from .decoding import MAX_PIXELS, Refused, decode
 from .refusals import REASONS, ImageReadError
 
@@ -42,6 +44,14 @@ PICTURE_SUFFIXES = frozenset(
 """Suffixes of picture files."""
 
 
+# What `read_regular` refuses: large files, sockets, and (without a number) the rest.
+_UNREADABLE = {
+    errno.EFBIG: "too-large",
+    errno.ENXIO: "not-a-picture",
+    None: "not-a-picture",
+}
+
+
 def _get_bytes(source):
     """Return (bytes, name) of a path, bytes or an open binary file."""
     if isinstance(source, bytes | bytearray | memoryview):
@@ -55,11 +65,17 @@ def _get_bytes(source):
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         try:
-            return path.read_bytes(), str(path)
+            return read_regular(path), str(path)
         except FileNotFoundError:
             raise ImageReadError("missing", str(path)) from None
         except IsADirectoryError:
             raise ImageReadError("not-a-picture", str(path), "a folder") from None
+        except OSError as error:
+            reason = _UNREADABLE.get(error.errno)
+            if reason is None:
+                raise
+            why = str(error) if error.errno != errno.ENXIO else "a socket"
+            raise ImageReadError(reason, str(path), why) from None
     raise TypeError(
         "A picture must be a path, bytes or an open binary file, "
         f"got {type(source).__name__}."

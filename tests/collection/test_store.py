@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import struct
 import subprocess
 import sys
 import zipfile
@@ -843,3 +844,18 @@ def test_a_ragged_table_is_said_in_one_line(tmp_path, draw):
             tmp_path / "a.h5", tmp_path / "rocks", metadata=tmp_path / "a.csv"
         )
     assert "\n" not in str(caught.value)
+
+
+def test_a_header_beyond_all_bounds_costs_only_its_file(tmp_path, draw):
+    """Its size and depth do not fit the ledger's columns."""
+    draw("rocks/a/1.png")
+    sizes = [0, 0, 0, 54, 40, 28, -(2**31), 1, 24, *[0] * 6]
+    header = b"BM" + struct.pack("<IHHIIiiHHIIIIII", *sizes)
+    (tmp_path / "rocks/a/2.bmp").write_bytes(header + bytes(100))
+    tags = [(256, 4), (257, 4), (258, 2**32 - 1), (262, 1), (273, 8), (279, 16)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    tiff = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(40)
+    (tmp_path / "rocks/a/3.tif").write_bytes(tiff)
+    with Collection.create(tmp_path / "a.h5", tmp_path / "rocks") as rocks:
+        assert rocks.ledger["status"].tolist() == ["kept", "refused", "refused"]
+        assert rocks.ledger["height"][1] == 2**31 - 1
