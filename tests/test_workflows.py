@@ -1,5 +1,6 @@
 """Train, classify and evaluate on files, in Python and from the shell."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -13,16 +14,20 @@ from geoimages import (
     Collection,
     ConvNetClassifier,
     PairwiseModel,
+    blind_trials,
     classify_files,
     evaluate_classifier,
     holdout,
     load,
     make_rocks,
+    record_votes,
     save,
     train_classifier,
     write_rocks,
 )
 from geoimages.cli import main
+from geoimages.cli.verifying import verify_file
+from geoimages.search import save_index
 
 QUICK = ConvNetClassifier(
     hidden_layer_sizes=(32, 16), n_copies=1, max_epochs=6, random_state=0
@@ -347,3 +352,33 @@ def test_evaluate_from_the_shell(rocks, trained, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["disturbances"]["worst"]["accuracy"] <= report["accuracy"]
     assert report["baselines"]["largest_class"]["accuracy"] == pytest.approx(1 / 6)
+
+
+def test_files_of_every_kind_are_verified_by_their_content(tmp_path, pictures):
+    images, labels = pictures
+    path = tmp_path / "any name"
+
+    def write_votes():
+        keys = [str(i) for i in range(9)]
+        rows = pd.DataFrame(images[:9].reshape(9, -1), index=keys)
+        models = {m: PairwiseModel(3, m).fit(rows) for m in ("cosine", "cityblock")}
+        record_votes(path, blind_trials(models, keys, n_trials=3, random_state=0))
+
+    model = PairwiseModel(3).fit(images[:20])
+    for write in (
+        lambda: Collection.from_arrays(path, images[:20], labels[:20]).close(),
+        lambda: save(model, path),
+        lambda: save_index(model.search_, path),
+        write_votes,
+    ):
+        write()
+        assert verify_file(path) == []
+        data = bytearray(path.read_bytes())
+        third = len(data) // 3
+        data[third : 2 * third] = bytes(third)
+        path.write_bytes(data)
+        with contextlib.suppress(ValueError, OSError):
+            assert verify_file(path)
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="No file at"):
+        verify_file(path)
