@@ -3,10 +3,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 METADATA := pyproject.toml setup.py
 
-.PHONY: demo test test-oldest fuzz faults lint docs bench notebooks clean
+.PHONY: demo serve test test-oldest fuzz faults lint docs bench notebooks clean
 
 demo: $(VENV)/.core
 	$(BIN)/geoimages demo --output demo
+
+serve: $(VENV)/.web
+	test -f demo/rocks.h5 || $(BIN)/geoimages demo --output demo
+	$(BIN)/geoimages serve demo/rocks.h5
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --cov --cov-report=term
@@ -52,6 +56,10 @@ $(BIN)/python:
 $(VENV)/.core: $(METADATA) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
+
+$(VENV)/.web: $(METADATA) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[web]"
+	touch $@ $(VENV)/.core
 
 $(VENV)/.bench: $(METADATA) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"

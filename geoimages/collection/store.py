@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections import Counter
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -826,6 +827,43 @@ class Collection:
         """
         image = read_image(source, alpha=self.image_shape[2] == 4)
         return resize_image(image, self.image_shape[:2], self.fit)
+
+    def explorer(self, model, *, votes=None, voter="notebook", color="label"):
+        """Explore the collection in a notebook: matches, a map with a lasso, votes.
+
+        Parameters
+        ----------
+        model : PairwiseModel or KMeansModel
+            Fitted on this collection, or unfitted: then a clone is fitted.
+        votes : path-like, optional
+            A file of blind votes (`record_votes`) for trials.
+        voter : str, default="notebook"
+            Whose votes they are.
+        color : str, default="label"
+            Column of `table` to color the map by.
+
+        Returns
+        -------
+        explorer : anywidget.AnyWidget
+            ``selected`` holds the keys of the pictures in the lasso, or of the one that
+            was asked about; ``query`` is that one's key, and setting it asks;
+            ``matches`` is the ranked table.
+
+        Raises
+        ------
+        ImportError
+            If anywidget is missing (`pip install 'geoimages[notebooks]'`).
+        ValueError
+            If the model was fitted on other pictures.
+        """
+        try:
+            # By its name, and when it is asked for: the faces import the collection.
+            faces = import_module("geoimages.web.widget")
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"The explorer needs {error.name}; pip install 'geoimages[notebooks]'."
+            ) from None
+        return faces.Explorer(self, model, votes=votes, voter=voter, color=color)
 
     def x_y(self):
         """Return the pictures and their labels.

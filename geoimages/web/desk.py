@@ -31,12 +31,12 @@ class Shelf:
 
     Parameters
     ----------
-    path : Path
-        The collection.
+    rocks : Collection
+        Open.
     """
 
-    def __init__(self, path):
-        self.rocks = Collection(path, "r+")
+    def __init__(self, rocks):
+        self.rocks = rocks
         self.version = self.rocks.digest()[:16]
         self.table = self.rocks.table
         self.known = [name for name in self.table if name not in (*_OWN, "label")]
@@ -82,13 +82,7 @@ class Shelf:
                 "key": str(keys[i]),
                 "name": printable(str(keys[i])),
                 "label": printable(str(labels[i])),
-                "about": {
-                    printable(name): printable(value)
-                    if isinstance(value, str)
-                    else value
-                    for name, value in row.items()
-                    if value == value and value not in ("", None)
-                },
+                "about": _in_words(row),
             }
             for i, row in zip(positions, about, strict=True)
         ]
@@ -171,13 +165,16 @@ class Desk:
         except OSError:  # between two names
             pass
         shelf = self._tasks.get(
-            ("open", self._last), "Opening the collection", Shelf, self.path
+            ("open", self._last), "Opening the collection", self._open
         )
         if shelf is not self._shelf:
             if self._shelf is not None:
                 self._shelf.close()
             self._shelf = shelf
         return shelf
+
+    def _open(self):
+        return Shelf(Collection(self.path, "r+"))
 
     def checked(self, version):
         """Return the shelf of a version, or raise `Replaced`."""
@@ -235,37 +232,23 @@ class Desk:
         """Return a map of all pictures, (n, 2) float32 in 0–1, or raise `Preparing`."""
         model = self.model(shelf, ("pairwise", features, None))
 
-        def project():
-            n = len(shelf.rocks)
-            if model.features is None:
-                rows = shelf.rocks.to_frame().to_numpy()
-            else:
-                rows = shelf.rocks.features(model.features_)
-            points = project_vectors(rows, method, random_state=0)
-            low, high = points.min(axis=0), points.max(axis=0)
-            span = max((high - low).max(), 1e-9)
-            middle = (low + high) / 2
-            return ((points - middle) / span + 0.5).astype("<f4").reshape(n, 2)
-
-        return shelf.tasks.get(("map", features, method), "Drawing the map", project)
+        return shelf.tasks.get(
+            ("map", features, method),
+            "Drawing the map",
+            map_of,
+            shelf.rocks,
+            model,
+            method,
+        )
 
     def column(self, shelf, name):
         """Return a column to color the map by: dict of names and codes, or of values."""
         if name == "given labels":
             given = self.labels.read()
             column = pd.Series([given.get(k, "") for k in shelf.rocks.keys.tolist()])
-        elif name in ("label", *shelf.known):
-            column = shelf.table[name]
         else:
-            raise KeyError(f"There is no column {name!r}.")
-        if column.dtype.kind in "iuf":
-            values = column.to_numpy(float)
-            return {"values": [v if v == v else None for v in values.round(6).tolist()]}
-        codes, names = pd.factorize(column.astype(str), sort=True)
-        return {
-            "names": [printable(n) for n in names.tolist()],
-            "codes": codes.tolist(),
-        }
+            return column_of(shelf, name)
+        return _coded(column)
 
     def duplicates(self, shelf):
         """Return the copies in the collection, or raise `Preparing`."""
@@ -353,3 +336,35 @@ def pairs_with_rows(shelf, duplicates, most):
         }
         for _, row in pairs.iterrows()
     ]
+
+
+def map_of(rocks, model, method="pca"):
+    """Place all pictures on a map, similar ones close: (n, 2) float32 in 0–1."""
+    if model.features is None:
+        rows = rocks.to_frame().to_numpy()
+    else:
+        rows = rocks.features(model.features_)
+    points = project_vectors(rows, method, random_state=0)
+    low, high = points.min(axis=0), points.max(axis=0)
+    span = max((high - low).max(), 1e-9)
+    return ((points - (low + high) / 2) / span + 0.5).astype("<f4")
+
+
+def column_of(shelf, name):
+    """A column of the collection to color a map by, as `Desk.column` returns it."""
+    if name not in ("label", *shelf.known):
+        raise KeyError(f"There is no column {name!r}.")
+    column = shelf.table[name]
+    if column.dtype.kind in "iuf":
+        values = column.to_numpy(float)
+        return {"values": [v if v == v else None for v in values.round(6).tolist()]}
+    return _coded(column)
+
+
+def _coded(column):
+    """A column of texts as names, and the place of each picture's among them."""
+    codes, names = pd.factorize(column.astype(str), sort=True)
+    return {
+        "names": [printable(name) for name in names.tolist()],
+        "codes": codes.tolist(),
+    }

@@ -3,44 +3,13 @@
 import {
   $, address, askAbout, count, hideError, make, onKeys, request, rockLink, run, save, showError, source,
 } from "./common.js";
-import { COLORS, Scatter, bits, shade } from "./scatter.js";
+import { Scatter, painted } from "./scatter.js";
 
 const MOST_LISTED = 120;
 const who = (sessionStorage.who ||= crypto.randomUUID?.() ?? String(Math.random()));
 let about;
 let map;
 let selected = [];
-
-const dot = (color) => {
-  const mark = make("span", { class: "dot" });
-  mark.style.background = color;
-  return mark;
-};
-
-// The colors of all points by a column, and what they mean.
-function painted(column) {
-  if (column.values) {
-    const known = column.values.filter((value) => value !== null);
-    const low = known.reduce((one, other) => Math.min(one, other), Infinity);
-    const span = known.reduce((one, other) => Math.max(one, other), -Infinity) - low || 1;
-    const colors = Uint32Array.from(column.values, (value) =>
-      (value === null ? bits("#888888", 90) : bits(shade((value - low) / span))));
-    const said = [0, 0.25, 0.5, 0.75, 1].map((share) =>
-      make("span", {}, dot(shade(share)), String(Number((low + share * span).toPrecision(4)))));
-    return { colors, said };
-  }
-  const counts = new Array(column.names.length).fill(0);
-  for (const code of column.codes) if (code >= 0) counts[code] += 1;
-  const order = counts.map((n, i) => i).filter((i) => column.names[i] !== "").sort((i, j) => counts[j] - counts[i]);
-  const of = new Array(column.names.length).fill("#888888");
-  order.slice(0, COLORS.length).forEach((i, place) => { of[i] = COLORS[place]; });
-  const table = of.map((color) => bits(color));
-  const colors = Uint32Array.from(column.codes, (code) => (code < 0 ? bits("#888888") : table[code]));
-  const said = order.slice(0, COLORS.length).map((i) =>
-    make("span", {}, dot(of[i]), `${column.names[i]} (${count(counts[i])})`));
-  if (order.length > COLORS.length) said.push(make("span", {}, dot("#888888"), `${order.length - COLORS.length} others`));
-  return { colors, said };
-}
 
 async function paint() {
   const column = await request(address("/api/column", { name: $("#by").value }));

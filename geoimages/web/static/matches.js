@@ -1,6 +1,6 @@
 // The ranked table as cards: picture, similarity, rotation, shares, verification.
 
-import { askAbout, make, percent, rock } from "./common.js";
+import { askAbout, make, percent, rock } from "./elements.js";
 
 const KNOWN = ["color", "tone", "texture", "hog", "conv"];
 

@@ -3,23 +3,23 @@
 // The points are written straight into the pixels of the canvas, which takes a few
 // milliseconds for 100,000 of them; only what lies above (pictures, the lasso) is drawn.
 
-import { make } from "./common.js";
+import { count, make } from "./elements.js";
 
 // Petroff (2021): distinguishable with color vision deficiencies.
-export const COLORS = [
+const COLORS = [
   "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadb",
 ];
 const MOST_PICTURES = 150; // shown at once
 const PICTURE_FROM = 26; // pixels that a picture needs to be shown
 
 // A color as the 32 bits of a pixel (little-endian RGBA).
-export function bits(color, alpha = 255) {
+function bits(color, alpha = 255) {
   const [red, green, blue] = [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
   return ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 }
 
 // A color of a scale from dark blue to yellow, for values from 0 to 1.
-export function shade(value) {
+function shade(value) {
   const stops = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
   const place = Math.min(0.9999, Math.max(0, value)) * (stops.length - 1);
   const i = Math.floor(place);
@@ -27,8 +27,39 @@ export function shade(value) {
   return `#${mixed.map((part) => part.toString(16).padStart(2, "0")).join("")}`;
 }
 
+const dot = (color) => {
+  const mark = make("span", { class: "dot" });
+  mark.style.background = color;
+  return mark;
+};
+
+// The colors of all points by a column, and what they mean.
+export function painted(column) {
+  if (column.values) {
+    const known = column.values.filter((value) => value !== null);
+    const low = known.reduce((one, other) => Math.min(one, other), Infinity);
+    const span = known.reduce((one, other) => Math.max(one, other), -Infinity) - low || 1;
+    const colors = Uint32Array.from(column.values, (value) =>
+      (value === null ? bits("#888888", 90) : bits(shade((value - low) / span))));
+    const said = [0, 0.25, 0.5, 0.75, 1].map((share) =>
+      make("span", {}, dot(shade(share)), String(Number((low + share * span).toPrecision(4)))));
+    return { colors, said };
+  }
+  const counts = new Array(column.names.length).fill(0);
+  for (const code of column.codes) if (code >= 0) counts[code] += 1;
+  const order = counts.map((n, i) => i).filter((i) => column.names[i] !== "").sort((i, j) => counts[j] - counts[i]);
+  const of = new Array(column.names.length).fill("#888888");
+  order.slice(0, COLORS.length).forEach((i, place) => { of[i] = COLORS[place]; });
+  const table = of.map((color) => bits(color));
+  const colors = Uint32Array.from(column.codes, (code) => (code < 0 ? bits("#888888") : table[code]));
+  const said = order.slice(0, COLORS.length).map((i) =>
+    make("span", {}, dot(of[i]), `${column.names[i]} (${count(counts[i])})`));
+  if (order.length > COLORS.length) said.push(make("span", {}, dot("#888888"), `${order.length - COLORS.length} others`));
+  return { colors, said };
+}
+
 // Whether a point lies in a polygon of [x, y].
-export function inside(x, y, polygon) {
+function inside(x, y, polygon) {
   let within = false;
   for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i, i += 1) {
     const [ax, ay] = polygon[i];
@@ -39,7 +70,7 @@ export function inside(x, y, polygon) {
 }
 
 export class Scatter {
-  // element: where the map goes. picture(position, side): URL of a picture.
+  // element: where the map goes. picture(position, side): URL of a picture, or a promise.
   // onselect(positions), onhover(position or -1, x, y), onopen(position).
   constructor(element, { picture, onselect, onhover = () => {}, onopen = () => {} }) {
     Object.assign(this, { element, picture, onselect, onhover, onopen });
@@ -213,7 +244,7 @@ export class Scatter {
     if (!image) {
       image = new Image();
       image.onload = () => this.draw();
-      image.src = this.picture(i, side);
+      Promise.resolve(this.picture(i, side)).then((url) => { image.src = url; });
       this.images.set(i, image);
       if (this.images.size > 600) this.images.delete(this.images.keys().next().value);
     }
