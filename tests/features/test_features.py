@@ -341,3 +341,11 @@ class TestRockFeatures:
         for change in ({"color": -1}, {"tone": -1}, nothing):
             with pytest.raises(ValueError, match="weights of the blocks"):
                 RockFeatures(**change).fit(pictures[0])
+
+
+@pytest.mark.parametrize("side", [28, 96])
+def test_a_row_does_not_depend_on_its_batch(side):
+    images, _ = make_rocks(12, image_shape=(side, side, 3), random_state=0)
+    rock = RockFeatures(hog=1).fit(images)
+    alone = np.concatenate([rock.transform(images[i : i + 1]) for i in range(12)])
+    np.testing.assert_array_equal(rock.transform(images), alone)

@@ -75,13 +75,14 @@ def pooled_responses(
     without any is 0.
     """
     n, count, d = len(images), len(offsets), size * size * images.shape[3]
-    flat = extract_patches(images, size, stride).reshape(-1, d)
-    mean = flat @ np.full(d, 1 / d, np.float32)
+    # Products are taken picture by picture: a row is the same in any batch.
+    patches = extract_patches(images, size, stride)
+    flat, places = patches.reshape(-1, d), patches.shape[1]
+    mean = (patches @ np.full(d, 1 / d, np.float32)).ravel()
     variance = np.einsum("ij,ij->i", flat, flat) / np.float32(d) - mean * mean
-    response = flat @ weights
+    response = (patches @ weights).reshape(-1, count)
     response *= (1 / np.sqrt(np.maximum(variance, 0) + np.float32(floor)))[:, None]
     response -= offsets
-    places = len(flat) // n
     if mask is None:
         share = np.full((n, 1, places), 1 / places, np.float32)
     else:
