@@ -1,5 +1,7 @@
 """Base class of the feature transformers: from pictures to columns, in chunks."""
 
+from hashlib import blake2b
+
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
@@ -12,10 +14,30 @@ from ..pictures import averages, color
 from ..pictures.validation import check_describable, check_images, is_collection
 from . import kernels
 
+_MOST_SAMPLED = 1000  # pictures that patches are drawn from
+
 
 def spread(n, most):
     """Up to `most` evenly spaced positions of n."""
     return np.arange(n) if n <= most else np.linspace(0, n - 1, most).astype(int)
+
+
+def by_content(images, most):
+    """Positions of up to `most` pictures, in an order that depends on pixels alone.
+
+    What is learned from them does not depend on the order of rows. The hash is that of
+    some 1,000 pixels as uint8, so that the scale does not matter, either.
+    """
+    down, across = (max(1, side // 28) for side in images.shape[1:3])
+    hashes = []
+    for image in images:
+        pixels = image[::down, ::across]
+        if pixels.dtype != np.uint8:
+            pixels = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+        if pixels.shape[2] == 4:  # rock alone counts
+            pixels = pixels * (pixels[..., 3:] > 127)
+        hashes.append(blake2b(pixels.tobytes(), digest_size=8).digest())
+    return np.argsort(hashes, kind="stable")[:most]
 
 
 def split_mask(images):
@@ -169,6 +191,25 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
         rgb, mask = averages.at_most(rgb, self.working_side, mask)
         rgb, mask = kernels.at_least(rgb, mask=mask)
         return rgb, color.srgb_to_lab(rgb), mask
+
+    def _sample_patches(self, images, n_patches, rng):
+        """Draw about `n_patches` patches on rock, by `_patches`: -> (m, k)."""
+        images = images[by_content(images, _MOST_SAMPLED)]
+        step = kernels.chunk_length(*images.shape[1:3])
+        each = -(-n_patches // len(images))
+        found = []
+        for start in range(0, len(images), step):
+            _, lab, mask = self._prepare(images[start : start + step])
+            patches, inside = self._patches(lab, mask)
+            patches = patches.reshape(inside.size, -1)
+            if inside.any():
+                patches = patches[inside.ravel()]
+            found.append(patches[rng.permutation(len(patches))[: each * len(lab)]])
+        return np.concatenate(found)
+
+    def _patches(self, lab, mask):
+        """Patches (n, m, k), and whether they lie on rock, (n, m)."""
+        raise NotImplementedError
 
     def _chunk(self, images):
         """Describe one chunk: (n, h, w, c) -> {name: (n, k)}."""

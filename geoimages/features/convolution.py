@@ -5,10 +5,9 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ..pictures import averages, color
 from ..pictures.validation import check_describable, check_images
 from . import kernels
-from .base import PictureFeatures, split_mask
+from .base import PictureFeatures
 
 
 class ConvFeatures(PictureFeatures):
@@ -111,7 +110,7 @@ class ConvFeatures(PictureFeatures):
                 f"{self.stride!r}."
             )
         rng = check_random_state(self.random_state)
-        patches = kernels.normalize_patches(self._sample_patches(images, rng))
+        patches = kernels.normalize_patches(self._rotated_patches(images, rng))
         mean, zca = kernels.whitening(patches)
         whitened = (patches - mean) @ zca
         centers = whitened[rng.permutation(len(whitened))[: self.n_filters]]
@@ -131,33 +130,18 @@ class ConvFeatures(PictureFeatures):
         side = self.patch_size
         self.filters_ = np.ascontiguousarray(weights.T).reshape(-1, side, side, 3)
 
-    def _sample_patches(self, images, rng):
-        """Sample patches on rock, rotated by multiples of 90°: (m, size * size * 3)."""
-        side, found = self.patch_size, []
-        chosen = rng.permutation(len(images))[:1000]
-        each = -(-self.n_patches // len(chosen))
-        step = kernels.chunk_length(*images.shape[1:3])
-        for start in range(0, len(chosen), step):
-            rgb, mask = split_mask(images[np.sort(chosen[start : start + step])])
-            rgb, mask = averages.at_most(rgb, self.working_side, mask)
-            rgb, mask = kernels.at_least(rgb, mask=mask)
-            patches = kernels.extract_patches(
-                color.srgb_to_lab(rgb), side, self.stride
-            ).reshape(-1, side * side * 3)
-            if mask is not None:
-                inside = kernels.extract_patches(mask[..., None], side, self.stride)
-                inside = inside.all(axis=2).ravel()
-                patches = patches[inside] if inside.any() else patches
-            most = each * min(step, len(chosen) - start)
-            found.append(patches[rng.permutation(len(patches))[:most]])
-        patches = np.concatenate(found)
-        patches = patches[rng.permutation(len(patches))]
-        patches = patches.reshape(-1, side, side, 3)
-        quarter = -(-len(patches) // 4)
-        rotated = [
-            np.rot90(patches[k * quarter : (k + 1) * quarter], k, axes=(1, 2))
-            for k in range(4)
-        ]
+    def _patches(self, lab, mask):
+        side, stride = self.patch_size, self.stride
+        patches = kernels.extract_patches(lab, side, stride)
+        return patches, kernels.patches_inside(mask, patches, side, stride)
+
+    def _rotated_patches(self, images, rng):
+        """Patches, rotated by multiples of 90°: (m, size * size * 3)."""
+        patches = self._sample_patches(images, self.n_patches, rng)
+        side = self.patch_size
+        patches = patches[rng.permutation(len(patches))].reshape(-1, side, side, 3)
+        quarters = np.array_split(patches, 4)
+        rotated = [np.rot90(part, k, axes=(1, 2)) for k, part in enumerate(quarters)]
         return np.concatenate(rotated).reshape(len(patches), -1)
 
     def feature_maps(self, X):
@@ -177,16 +161,14 @@ class ConvFeatures(PictureFeatures):
         images = check_describable(check_images(self, X, reset=False, dtype=None))
         _, lab, mask = self._prepare(images)
         side, stride = self.patch_size, self.stride
-        patches = kernels.extract_patches(lab, side, stride)
+        patches, inside = self._patches(lab, mask)
         n, rows = len(lab), (lab.shape[1] - side) // stride + 1
         patches = kernels.normalize_patches(patches.reshape(-1, side * side * 3))
         weights = self.filters_.reshape(len(self.filters_), -1).T
         maps = patches @ weights - self.offsets_
         maps -= np.clip(maps, -self.threshold, self.threshold)
         maps = maps.reshape(n, rows, -1, len(self.filters_))
-        if mask is not None:
-            inside = kernels.extract_patches(mask[..., None], side, stride).all(axis=2)
-            maps *= inside.reshape(*maps.shape[:3], 1)
+        maps *= inside.reshape(*maps.shape[:3], 1)
         return maps.astype(np.float32, copy=False)
 
     def _columns(self, rgb, lab, mask):

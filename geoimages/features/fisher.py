@@ -7,11 +7,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 
-from ..pictures import averages, color
 from . import kernels
-from .base import PictureFeatures, split_mask, spread
+from .base import PictureFeatures
 
-_MOST_PICTURES = 1000
 _TONE = 4  # values per patch removed by normalization: mean color, contrast
 
 
@@ -122,7 +120,7 @@ class FisherFeatures(PictureFeatures):
                 f"and {self.stride!r}."
             )
         rng = check_random_state(self.random_state)
-        patches = self._sample_patches(images, rng)
+        patches = self._sample_patches(images, self.n_patches, rng)
         normal, tone = patches[:, :n_values], patches[:, n_values:]
         covariance = np.cov(normal, rowvar=False, ddof=0)
         values, vectors = np.linalg.eigh(covariance)
@@ -159,24 +157,6 @@ class FisherFeatures(PictureFeatures):
         self.means_ = mixture.means_.astype(np.float32)
         self.precisions_ = mixture.precisions_.astype(np.float32)
 
-    def _sample_patches(self, images, rng):
-        """Draw patches on rock: (m, patch_size * patch_size * 3 + 4)."""
-        images = images[spread(len(images), _MOST_PICTURES)]
-        step = kernels.chunk_length(*images.shape[1:3])
-        each = -(-self.n_patches // len(images))
-        found = []
-        for start in range(0, len(images), step):
-            rgb, mask = split_mask(images[start : start + step])
-            rgb, mask = averages.at_most(rgb, self.working_side, mask)
-            rgb, mask = kernels.at_least(rgb, mask=mask)
-            patches, inside = self._patches(color.srgb_to_lab(rgb), mask)
-            patches = (
-                patches[inside] if inside.any() else patches.reshape(inside.size, -1)
-            )
-            most = each * min(step, len(images) - start)
-            found.append(patches[rng.permutation(len(patches))[:most]])
-        return np.concatenate(found)
-
     def _patches(self, lab, mask):
         """Patches of all scales, (n, m, k), and whether they lie on rock, (n, m)."""
         patches, inside = [], []
@@ -187,11 +167,7 @@ class FisherFeatures(PictureFeatures):
                 break
             patches.append(kernels.normal_patches(lab, self.patch_size, self.stride))
             inside.append(
-                np.ones(patches[-1].shape[:2], bool)
-                if mask is None
-                else kernels.extract_patches(
-                    mask[..., None], self.patch_size, self.stride
-                ).all(axis=2)
+                kernels.patches_inside(mask, patches[-1], self.patch_size, self.stride)
             )
         return np.concatenate(patches, axis=1), np.concatenate(inside, axis=1)
 

@@ -8,7 +8,7 @@ from ..pictures import averages, color
 from ..pictures.augmentation import compress
 from ..pictures.orientation import check_orientation
 from . import kernels, verification
-from .base import split_mask, spread
+from .base import by_content, split_mask
 from .blocks import ColorFeatures, TextureFeatures
 from .weighted import WeightedFeatures, tone_scale
 
@@ -223,7 +223,7 @@ class PatternFeatures(WeightedFeatures):
         scale = min(1, self.working_side / max(images.shape[1:3]))
         pixels = max(1, images.shape[1] * images.shape[2] * scale**2)
         most = int(np.clip(_MOST_PIXELS / pixels, 100, _MOST_VIEWED))
-        images = images[spread(len(images), most)]
+        images = images[by_content(images, most)]
         step = kernels.chunk_length(*images.shape[1:3])
         changes = []
         for start in range(0, len(images), step):

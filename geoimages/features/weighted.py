@@ -4,7 +4,7 @@ import numpy as np
 
 from ..pictures.validation import input_for
 from . import kernels
-from .base import PictureFeatures, spread
+from .base import PictureFeatures, by_content
 
 LIMIT = 5.0  # deviations beyond which a standardized value is clipped
 VARIES = 1e-4  # a column with a smaller deviation is constant up to rounding
@@ -56,7 +56,7 @@ class WeightedFeatures(PictureFeatures):
             for name, block in self._make_blocks().items()
             if weights[name] > 0
         }
-        sample = images[spread(len(images), _MOST_PICTURES)]
+        sample = images[by_content(images, _MOST_PICTURES)]
         step = kernels.chunk_length(*images.shape[1:3])
         parts = [
             self._chunk(sample[start : start + step])

@@ -17,6 +17,7 @@ from geoimages import (
     ConvFeatures,
     FisherFeatures,
     HOGFeatures,
+    PatternFeatures,
     RockFeatures,
     TextureFeatures,
     make_rocks,
@@ -349,3 +350,14 @@ def test_a_row_does_not_depend_on_its_batch(side):
     rock = RockFeatures(hog=1).fit(images)
     alone = np.concatenate([rock.transform(images[i : i + 1]) for i in range(12)])
     np.testing.assert_array_equal(rock.transform(images), alone)
+
+
+@pytest.mark.parametrize(
+    "features", [RockFeatures(fisher=1), PatternFeatures()], ids=["rock", "pattern"]
+)
+def test_the_order_of_rows_changes_nothing(features, pictures):
+    images = pictures[0][:40]
+    shuffled = images[np.random.default_rng(0).permutation(40)]
+    wanted = clone(features).fit(images).transform(images[:9])
+    found = clone(features).fit(shuffled).transform(images[:9])
+    np.testing.assert_array_equal(found, wanted)

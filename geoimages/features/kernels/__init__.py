@@ -22,6 +22,7 @@ from .patches import (
     fold_filters,
     normal_patches,
     normalize_patches,
+    patches_inside,
     pooled_responses,
     whitening,
 )
@@ -73,6 +74,7 @@ __all__ = [
     "normal_patches",
     "normalize_patches",
     "orientation_statistics",
+    "patches_inside",
     "plane_quantiles",
     "pooled_responses",
     "quantiles",

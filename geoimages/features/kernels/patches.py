@@ -26,6 +26,13 @@ def extract_patches(images, size, stride=1):
     return windows.reshape(n, rows * columns, size * size * c)
 
 
+def patches_inside(mask, patches, size, stride):
+    """Whether patches (n, m, ...) lie on rock: -> (n, m)."""
+    if mask is None:
+        return np.ones(patches.shape[:2], bool)
+    return extract_patches(mask[..., None], size, stride).all(axis=2)
+
+
 def normalize_patches(patches, floor=PATCH_FLOOR):
     """Subtract each patch's mean and divide by its deviation [1]_: (m, d) -> (m, d)."""
     centered = patches - patches.mean(axis=1, keepdims=True)
@@ -86,9 +93,7 @@ def pooled_responses(
     if mask is None:
         share = np.full((n, 1, places), 1 / places, np.float32)
     else:
-        inside = extract_patches(mask[..., None].view(np.uint8), size, stride).min(
-            axis=2
-        )
+        inside = patches_inside(mask, patches, size, stride)
         share = (inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)).astype(
             np.float32
         )[:, None]
