@@ -8,6 +8,7 @@ from . import classes, collections, comparing, locating, serving, similar  # noq
 from .group import Fault, cli
 from .printing import echo
 
+_MOST_SHOWN = 300  # characters of a complaint about a path
 # What click 8.2 and later raise for a command without arguments; earlier ones print.
 _HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
@@ -45,3 +46,6 @@ def main(argv=None):
     except BrokenPipeError:  # the reader closed the pipe
         sys.stderr.close()
         return 0
+    except (OSError, ValueError) as error:  # of a path that no system can hold
+        _complain(str(error)[:_MOST_SHOWN])
+        return 2

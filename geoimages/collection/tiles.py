@@ -21,6 +21,7 @@ from .writing import refuse_to_overwrite
 
 ROCK_SHARE = 0.5  # of a tile, that keeps it
 OVERVIEW = 24  # pixels of an overview for the side of the smallest tile
+_LONGEST = 4096  # pixels of a tile's side
 _LARGEST_TILE = 224  # pixels, of a tile whose size is a length
 _LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(px|mm|cm|m)?\s*", re.IGNORECASE)
 _MILLIMETERS = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
@@ -216,8 +217,8 @@ def write_tiles(
     side = (
         round(number) if unit is None else min(round(np.median(sides)), _LARGEST_TILE)
     )
-    if side < 8:
-        raise ValueError(f"Tiles would be {side} px; a tile needs 8 px or more.")
+    if not 8 <= side <= _LONGEST:
+        raise ValueError(f"Tiles would be {side} px; a tile has 8 to {_LONGEST:,} px.")
     columns = {name: [] for name in _COLUMNS}
     owners = []
     with (

@@ -5,6 +5,7 @@ from PIL import Image
 
 from .scaling import to_uint8
 
+LONGEST = 65_535  # pixels of a side
 FITS = ("crop", "pad", "stretch")
 
 
@@ -14,8 +15,10 @@ def check_size(size):
         height, width = (int(side) for side in tuple(size)[:2])
     except (TypeError, ValueError):
         height = width = 0
-    if min(height, width) < 1:
-        raise ValueError(f"size must be (height, width) in pixels, got {size!r}.")
+    if min(height, width) < 1 or max(height, width) > LONGEST:
+        raise ValueError(
+            f"size must be (height, width) in pixels, 1 to {LONGEST:,}, got {size!r}."
+        )
     return height, width
 
 

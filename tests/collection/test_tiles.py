@@ -148,7 +148,7 @@ def test_sizes_in_centimeters(tmp_path, photo):
     ("options", "message"),
     [
         ({"size": "big"}, "neither a number of pixels nor a length"),
-        ({"size": 4}, "a tile needs 8 px"),
+        ({"size": 4}, "a tile has 8 to 4,096 px"),
         ({"size": 500}, "None of the 1 photographs gave a tile"),
         ({"stride": 0}, "stride=0"),
         ({"scales": ()}, "scales="),
