@@ -26,7 +26,7 @@ _MONTH = 30 * _DAY
 _LOCK_BYTE = 1 << 30  # Windows keeps others from reading the byte that is locked
 _swept = {}  # folders, and when
 # What writing alone raises, and reading hardly ever without naming the file.
-_OF_WRITING = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EROFS} | (
+OF_WRITING = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EROFS} | (
     {errno.EDQUOT} if hasattr(errno, "EDQUOT") else set()
 )
 
@@ -65,7 +65,7 @@ def _sweep(folder):
 def _named(error, temporary, path):
     """Return an error about the temporary file as one about the target, on one line."""
     about = " ".join(str(part) for part in (*error.args, error.filename))
-    unnamed = error.filename is None and error.errno in _OF_WRITING
+    unnamed = error.filename is None and error.errno in OF_WRITING
     if str(temporary.with_suffix("")) not in about and not unnamed:
         return error
     why = os.strerror(error.errno) if error.errno else str(error)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..files import OF_WRITING
 from .printing import echo
 
 ISSUES = "https://github.com/geoimages/geoimages/issues"
@@ -74,6 +75,9 @@ class Command(click.Command):
         if isinstance(error, MemoryError):
             why = str(error) or "the machine has no more"
             return Fault(f"Out of memory: {why}; ask for fewer or smaller pictures.")
+        if isinstance(error, OSError) and error.errno in OF_WRITING and error.args[1:]:
+            where = error.filename or "The output"  # a file says its name by itself
+            return click.ClickException(f"{where} cannot be written: {error.strerror}.")
         if isinstance(error, (ValueError, OSError, ImportError)) or (
             isinstance(error, (KeyError, TypeError)) and _is_ours(error)
         ):

@@ -196,8 +196,13 @@ def _create(path, row):
             os.replace(temporary, path)
         else:
             _name_new(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise OSError(str(error).replace(str(temporary), str(path))) from None
     finally:
         temporary.unlink(missing_ok=True)
+        path.with_name(f"{temporary.name}-journal").unlink(missing_ok=True)
 
 
 def _name_new(temporary, path):

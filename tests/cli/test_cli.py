@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -732,3 +733,13 @@ def test_version(run):
     code, out, _ = run("--version")
     assert code == 0
     assert "geoimages" in out
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_output_to_a_full_disk_is_one_line(rocks):
+    command = [sys.executable, "-m", "geoimages", "ledger", str(rocks.path), "--csv"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    told = done.stderr.splitlines()
+    assert told == ["Error: The output cannot be written: No space left on device."]

@@ -239,7 +239,12 @@ class Trial:
         self.attempt("a read-only folder", self.after_error, before)
 
 
-def _try_all(names, kills, most, say=print):
+def say(text):
+    """Print at once: what waits in a buffer, a fork would print again."""
+    print(text, flush=True)
+
+
+def _try_all(names, kills, most):
     """Try all faults on each job: (points by kind, losses)."""
     points, losses, rng = Counter(), [], np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as root:
@@ -278,8 +283,8 @@ def main(argv=None):
     options = parser.parse_args(argv)
     points, losses = _try_all(options.jobs or JOBS, options.kills, options.writes)
     for kind, n in points.items():
-        print(f"{n:6,} {kind}")
-    print(f"{points.total():6,} points tried, {len(losses)} losses")
+        say(f"{n:6,} {kind}")
+    say(f"{points.total():6,} points tried, {len(losses)} losses")
     return bool(losses)
 
 

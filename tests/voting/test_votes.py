@@ -48,6 +48,17 @@ def votes(tmp_path):
     return record_votes(tmp_path / "a.votes", draw())
 
 
+def test_a_new_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def refuse(temporary, path):
+        raise OSError(f"{temporary} cannot be read or written (disk is full).")
+
+    monkeypatch.setattr(module, "_name_new", refuse)
+    with pytest.raises(OSError, match="/a.votes cannot be read") as caught:
+        record_votes(tmp_path / "a.votes", draw())
+    assert ".part" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_voter_goes_on_where_he_stopped(votes):
     names = [trial.name for trial in votes.trials]
     assert [trial.name for trial in votes.pending("ann")] == names
