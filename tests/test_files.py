@@ -1,6 +1,7 @@
 """Files appear whole or not at all."""
 
 import errno
+import io
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ import time
 import h5py
 import pytest
 
-from geoimages import Collection, ImageReadError, Votes, load, read_image
+from geoimages import Collection, ImageReadError, Votes, files, load, read_image
 from geoimages.files import (
     QuietFile,
     atomic_path,
@@ -91,24 +92,42 @@ def test_a_file_that_cannot_be_read_is_not_blamed_on_the_target(tmp_path):
     assert c.value is error
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_hdf5_sees_no_error_of_writing(capfd):
+class FullDisk(io.FileIO):
+    """A file that takes a number of writes, and is neither cut nor made longer."""
+
+    left = 0
+
+    def write(self, data):
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data)
+
+    def truncate(self, size=None):
+        self.left = -1
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+
+@pytest.mark.parametrize("n_writes", range(8))
+def test_hdf5_sees_no_error_of_writing(tmp_path, capfd, n_writes):
     """It goes on after one, fails to close, and complains on its own."""
-    with (
-        pytest.raises(OSError, match="No space left") as caught,
-        QuietFile("/dev/full") as disk,
-    ):
-        for _ in range(2):
+    with pytest.raises(OSError, match="No space left|File too large") as caught:  # noqa: SIM117
+        with QuietFile(tmp_path / "a.h5") as disk:
+            disk._file.close()
+            disk._file = FullDisk(tmp_path / "a.h5", "w+")
+            disk._file.left = n_writes
             with h5py.File(disk, "w") as file:
-                file["a"] = range(10_000)
-        with pytest.raises(OSError, match="No space left"):
-            disk.check()
-    assert caught.value.errno == errno.ENOSPC
+                for name in "abcd":
+                    file[name] = range(10_000)
+                    file.flush()
+            assert disk.error is not None  # it was closed without one
+    assert caught.value is disk.error
     assert capfd.readouterr() == ("", "")
 
 
 HOLD = """
 import sys, time
+from geoimages import files
 from geoimages.files import locked
 with locked(sys.argv[1]):
     print("held", flush=True)
@@ -149,6 +168,22 @@ def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path, holder):
         with pytest.raises(BlockingIOError, match=same), locked(path):
             pass
     assert not lock.exists()
+
+
+def test_a_lock_that_was_just_removed_is_not_held(tmp_path, monkeypatch):
+    """Who held it before removes its name while another waits at it."""
+    lock, take, taken = tmp_path / ".rocks.h5.lock", files._try_lock, []
+
+    def take_late(file):
+        if not taken:
+            lock.unlink()
+        taken.append(file)
+        take(file)
+
+    monkeypatch.setattr(files, "_try_lock", take_late)
+    with locked(tmp_path / "rocks.h5"):
+        assert len(taken) == 2
+        assert lock.exists()
 
 
 def test_without_locks_files_are_written_all_the_same(tmp_path, monkeypatch):
