@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -28,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 import numpy as np  # noqa: E402
+import tqdm  # noqa: E402
 from injection import Fault  # noqa: E402
 from jobs import JOBS, Inputs, told_in  # noqa: E402
 
@@ -35,6 +37,7 @@ from geoimages import files  # noqa: E402
 
 LEFT_BY_KILLS = (".part", ".journal", ".lock", "-journal")
 NOBODY = 65534
+_MOST_SECONDS = 300
 
 
 class Lost(Exception):
@@ -50,6 +53,7 @@ def run(job, folder, before=lambda: None, after=None):
         os.dup2(writing, 1)
         os.dup2(writing, 2)
         code = 1
+        signal.alarm(_MOST_SECONDS)
         try:
             before()
             told = job.act(folder)
@@ -289,5 +293,8 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    # Its own lock is shared between processes: one that is killed would keep it.
+    tqdm.tqdm.set_lock(threading.RLock())
+    tqdm.tqdm.monitor_interval = 0
     files._HOUR = 0  # sweep at every write
     sys.exit(main())
