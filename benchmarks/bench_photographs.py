@@ -2,7 +2,8 @@
 
 ``python -m benchmarks photographs`` does everything, which takes hours;
 ``photographs:sections,drawn-300-7`` does the rows of that name, ``photographs:answers``
-all rows, ``photographs:features`` what the features are worth. Thin sections are those
+all rows, ``photographs:features`` what the features are worth and
+``photographs:embeddings`` what embeddings learn from few labels. Thin sections are those
 below ``thin_sections`` of ``GEOIMAGES_DATA``, brought to grey squares of one size; tiles
 are those of its archive.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
@@ -20,6 +22,7 @@ from sklearn.model_selection import (
     StratifiedGroupKFold,
     cross_val_score,
 )
+from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -27,7 +30,9 @@ from sklearn.svm import SVC
 from geoimages import (
     ConvNetClassifier,
     FisherFeatures,
+    MLPEmbedding,
     RockFeatures,
+    TripletEmbedding,
     expected_calibration_error,
     find_duplicates,
     make_rocks,
@@ -198,6 +203,55 @@ class Answers:
         return f"| {' | '.join(cells)} | {lead:+.3f} ± {half:.3f} |"
 
 
+def precision_at_5(stored, labels, queries, wanted):
+    """Whether each of the five nearest by cosine is of the query's class: (n,)."""
+    index = NearestNeighbors(n_neighbors=5, metric="cosine").fit(stored)
+    return (labels[index.kneighbors(queries)[1]] == wanted[:, None]).mean(axis=1)
+
+
+class Embeddings:
+    """Precision@5 of embeddings learned from few labels, beside untrained features."""
+
+    ROWS = {
+        "100 drawn photographs, 7 classes": _drawn(400, 7, 1, 4),
+        "300 drawn photographs, 7 classes": _drawn(400, 7, 1, 4),
+        "300 drawn photographs, 30 classes": _drawn(400, 30, 1, 4),
+        "288 thin sections": _sections,
+        "200 tiles": _tiles(200, 3),
+    }
+    MODELS = (
+        TripletEmbedding(hidden_layer_sizes=(), random_state=0),
+        TripletEmbedding(hidden_layer_sizes=(512,), random_state=0),
+        TripletEmbedding(random_state=0),
+        MLPEmbedding(random_state=0),
+    )
+
+    def run(self, *names):
+        if names and "embeddings" not in names:
+            return
+        print(f"\n{self.__doc__}\n")
+        print("| learned from | `RockFeatures()` | linear | 512 units | chosen | MLP |")
+        print("|---|---|---|---|---|---|")
+        for title, read in self.ROWS.items():
+            images, labels, groups, splits = read()
+            rows = RockFeatures().fit_transform(images)
+            scores = []
+            for train, test in splits[:4]:
+                if title.startswith("100 "):
+                    train, test = test, train
+                near = [
+                    precision_at_5(rows[train], labels[train], rows[test], labels[test])
+                ]
+                for model in self.MODELS:
+                    fitted = clone(model).fit(rows[train], labels[train], groups[train])
+                    stored, queries = map(fitted.transform, (rows[train], rows[test]))
+                    found = precision_at_5(stored, labels[train], queries, labels[test])
+                    near.append(found)
+                scores.append(np.mean(near, axis=1))
+            cells = [f"{score:.3f}" for score in np.mean(scores, axis=0)]
+            print(f"| {title} | {' | '.join(cells)} |", flush=True)
+
+
 class Photographs:
     """Accuracy of an SVC (C=10) on features of photographs."""
 
@@ -221,4 +275,4 @@ class Photographs:
             print(f"  {features!r:30s} {scores.mean():.3f} ± {scores.std():.3f}")
 
 
-SUITES = [Photographs, Answers]
+SUITES = [Photographs, Embeddings, Answers]

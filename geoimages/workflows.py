@@ -14,9 +14,11 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
+from sklearn.utils.validation import has_fit_parameter
 
 from .collection.selection import conditions
 from .collection.sources import open_source
+from .collection.splits import groups_of
 from .collection.splits import split as split_collection
 from .collection.store import Collection
 from .collection.text import original
@@ -250,7 +252,11 @@ def learn_embedding(collection, model=None, *, split=None, share=0.15, random_st
     features = RockFeatures()
     rows = features.fit_transform(collection[train])
     queries = features.transform(collection[test])
-    model = clone(model).fit(rows, y)
+    model = clone(model)
+    copies = {}
+    if has_fit_parameter(model, "groups"):
+        copies["groups"] = groups_of(collection, duplicates=True)[train]
+    model.fit(rows, y, **copies)
     scores = {
         "precision_at_5": _precision(
             model.transform(rows), y, model.transform(queries), of_test

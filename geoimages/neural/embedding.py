@@ -1,10 +1,28 @@
 """MLPEmbedding: the last hidden layer of a classifier as an embedding."""
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.utils import check_random_state
 
 from ..pictures.validation import validate_rows
-from .training import Network, check_labels, hold_out, standardization, standardized
+from .capacity import FEW, grouped_folds
+from .training import (
+    FEWEST_TO_CALIBRATE,
+    Network,
+    check_labels,
+    fit_temperature,
+    forward,
+    hold_out,
+    standardization,
+    standardized,
+)
+
+_PENALTIES = (1e-4, 1.0)  # that are tried where rows are few
+
+
+def _of_logits(logits):
+    """Logits (n, k) -> function of a temperature that gives probabilities."""
+    return lambda temperature: softmax(logits / temperature, axis=1)
 
 
 class MLPEmbedding(Network):
@@ -20,8 +38,9 @@ class MLPEmbedding(Network):
         Units of each hidden layer; the last is the embedding's length.
     learning_rate_init : float, default=0.001
         Learning rate of Adam.
-    alpha : float, default=0.0001
-        Strength of the L2 penalty.
+    alpha : float or "auto", default="auto"
+        Strength of the L2 penalty. "auto" is 0.0001 for 2,000 rows or more; for fewer,
+        0.0001 or 1, whichever has the smaller log loss in cross-validation.
     batch_size : int, default=256
         Batch size; doubled after half of `max_epochs`, and again after three quarters.
     max_epochs : int, default=40
@@ -41,10 +60,16 @@ class MLPEmbedding(Network):
         The labels.
     coefs_, intercepts_ : list of ndarray
         Weights and biases of each layer.
+    alpha_ : float
+        Strength of the L2 penalty.
+    capacity_scores_ : dict of str to float
+        Log loss of each penalty tried, out of fold; empty without a choice.
     temperature_ : float
-        Divisor of the logits, to calibrate the probabilities.
+        Divisor of the logits, to calibrate the probabilities: fitted to the validation
+        part or, where that has fewer than 50 of fewer than 2,000 rows, to answers out
+        of fold.
     is_calibrated_ : bool
-        False where fewer than 50 rows were held out to learn it from.
+        False where fewer than 50 answers were there to learn it from.
     loss_curve_, validation_loss_curve_, validation_score_curve_ : list of float
         Training loss, validation loss and validation accuracy of each epoch.
     n_iter_ : int
@@ -77,7 +102,7 @@ class MLPEmbedding(Network):
         hidden_layer_sizes=(64,),
         *,
         learning_rate_init=1e-3,
-        alpha=1e-4,
+        alpha="auto",
         batch_size=256,
         max_epochs=40,
         n_epochs_no_change=8,
@@ -95,7 +120,7 @@ class MLPEmbedding(Network):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def fit(self, X, y):
+    def fit(self, X, y, groups=None):
         """Fit the embedding to labels.
 
         Parameters
@@ -104,6 +129,9 @@ class MLPEmbedding(Network):
             Rows.
         y : array-like of shape (n,)
             Labels.
+        groups : array-like of shape (n,), optional
+            Rows that belong together, such as copies of a picture, in one fold of the
+            cross-validation; see `geoimages.groups_of`.
 
         Returns
         -------
@@ -119,21 +147,64 @@ class MLPEmbedding(Network):
         self.classes_, codes = check_labels(y, len(X))
         rng = check_random_state(self.random_state)
         train, held = hold_out(codes, self.validation_fraction, rng)
-        self.mean_, self.scale_ = standardization(X[train])
-        rows = standardized(X, self.mean_, self.scale_)
+        out_of_fold = self._choose_penalty(X, codes, groups, rng)
+        validation = X[held], codes[held]
+        self._keep(*self._fit_rows(X[train], codes[train], validation, rng))
+        if len(held) < FEWEST_TO_CALIBRATE and out_of_fold is not None:
+            self._calibrate(_of_logits(out_of_fold), codes)
+        else:
+            rows = self._standardized(validation[0])
+            self._calibrate(self._mixture(rows), codes[held])
+        return self
+
+    def _fit_rows(self, X, codes, validation, rng):
+        """Train on rows as they are: weights, biases, learning curve."""
+        self.mean_, self.scale_ = standardization(X)
+        rows = self._standardized(X)
+        if validation is not None:
+            validation = self._standardized(validation[0]), validation[1]
         # With few rows, an epoch is several passes.
-        n_rows = len(train) * max(1, 2000 // len(train))
+        passes = max(1, 2000 // len(rows))
 
         def draw_epoch(epoch):
-            order = np.concatenate(
-                [rng.permutation(train) for _ in range(n_rows // len(train))]
-            )
+            order = [rng.permutation(len(rows)) for _ in range(passes)]
+            order = np.concatenate(order)
             return rows[order], codes[order]
 
-        validation = rows[held], codes[held]
-        self._keep(*self._train(draw_epoch, validation, rng))
-        self._calibrate(self._mixture(validation[0]), validation[1])
-        return self
+        return self._train(draw_epoch, validation, rng)
+
+    def _choose_penalty(self, X, codes, groups, rng):
+        """Choose the penalty by cross-validation: logits of all rows, out of fold."""
+        self.capacity_scores_ = {}
+        auto = isinstance(self.alpha, str)
+        if auto and self.alpha != "auto":
+            raise ValueError(f'alpha is a number or "auto", got {self.alpha!r}.')
+        penalties = _PENALTIES if auto else (self.alpha,)
+        self.alpha_ = penalties[0]
+        folds = grouped_folds(codes, groups, rng) if len(X) < FEW else []
+        if not folds:
+            return None
+        answers, losses = {}, {}
+        for penalty in penalties:
+            self.alpha_ = penalty
+            logits = np.empty((len(X), len(self.classes_)))
+            for inside, outside in folds:
+                network = self._fit_rows(X[inside], codes[inside], None, rng)[:2]
+                logits[outside] = forward(self._standardized(X[outside]), *network)[1]
+            proba = _of_logits(logits)
+            proba = proba(fit_temperature(proba, codes))[np.arange(len(codes)), codes]
+            losses[penalty] = float(-np.log(np.maximum(proba, 1e-12)).mean())
+            answers[penalty] = logits
+        if auto:
+            self.capacity_scores_ = {f"{p:g}": loss for p, loss in losses.items()}
+        self.alpha_ = min(penalties, key=losses.get)
+        return answers[self.alpha_]
+
+    def _mlp(self, hidden_layer_sizes, rng):
+        return super()._mlp(hidden_layer_sizes, rng).set_params(alpha=self.alpha_)
+
+    def _standardized(self, X):
+        return standardized(X, self.mean_, self.scale_)
 
     def _rows(self, X):
         X = validate_rows(self, X, dtype=np.float32, reset=False)

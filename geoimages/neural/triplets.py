@@ -10,6 +10,7 @@ from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
+    clone,
 )
 from sklearn.decomposition import PCA
 from sklearn.metrics import label_ranking_average_precision_score
@@ -18,6 +19,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ..files import progress
 from ..pictures.validation import validate_rows
+from .capacity import FEW, grouped_folds
 from .gradients import Adam, backpropagate, embed
 from .mining import MINING, Batches, judgment_loss, triplet_loss
 from .training import (
@@ -33,6 +35,8 @@ _REFERENCES = 2000  # training rows to rank for each validation row
 _DOUBT = 0.1  # scale of the logistic loss, in squared distance
 _BLOCK = 2048  # rows per forward pass
 _ITERATIONS = 200
+_HIDDEN = (512,)
+_UNTRAINED = "principal components"
 
 
 def _check_labels(y, n):
@@ -120,8 +124,11 @@ class TripletEmbedding(
     ----------
     n_components : int, default=128
         Length of the embedding.
-    hidden_layer_sizes : tuple of int, default=(512,)
-        Units of each hidden layer; () is a linear map.
+    hidden_layer_sizes : tuple of int or "auto", default="auto"
+        Units of each hidden layer; () is a linear map. "auto" is (512,) for 2,000 rows
+        or more. For fewer, the one of three with the best mean average precision in
+        cross-validation: (512,), (), or the principal components of the standardized
+        rows, untrained.
     margin : float, default=0.4
         Margin between positives and negatives, in squared euclidean distance (0 to 4).
     mining : {"semi-hard", "batch-hard", "batch-all"}, default="semi-hard"
@@ -156,6 +163,10 @@ class TripletEmbedding(
     ----------
     coefs_, intercepts_ : list of ndarray
         Weights and biases of each layer.
+    hidden_layer_sizes_ : tuple of int
+        Units of each hidden layer.
+    capacity_scores_ : dict of str to float
+        Mean average precision of each choice, out of fold; empty without a choice.
     mean_, scale_ : ndarray of shape (n_features,)
         Mean and standard deviation of each column.
     loss_curve_ : list of float
@@ -206,7 +217,7 @@ class TripletEmbedding(
         self,
         n_components=128,
         *,
-        hidden_layer_sizes=(512,),
+        hidden_layer_sizes="auto",
         margin=0.4,
         mining="semi-hard",
         learning_rate_init=1.5e-3,
@@ -246,8 +257,18 @@ class TripletEmbedding(
         return self.coefs_[-1].shape[1]
 
     @property
+    def _is_auto(self):
+        sizes = self.hidden_layer_sizes
+        if isinstance(sizes, str) and sizes != "auto":
+            raise ValueError(
+                f'hidden_layer_sizes is a tuple of int or "auto", got {sizes!r}.'
+            )
+        return isinstance(sizes, str)
+
+    @property
     def _hidden_sizes(self):
-        return np.atleast_1d(self.hidden_layer_sizes).tolist()
+        sizes = _HIDDEN if self._is_auto else self.hidden_layer_sizes
+        return np.atleast_1d(sizes).tolist()
 
     def _check_parameters(self):
         if self.mining not in MINING:
@@ -293,7 +314,7 @@ class TripletEmbedding(
         check_is_fitted(self)
         return layer_table({"embedding": (self.coefs_, self.intercepts_)})
 
-    def fit(self, X, y):
+    def fit(self, X, y, groups=None):
         """Fit the embedding to labels.
 
         Parameters
@@ -302,6 +323,10 @@ class TripletEmbedding(
             Rows.
         y : array-like of shape (n,)
             Labels. A class with a single row only provides negatives.
+        groups : array-like of shape (n,), optional
+            Rows that belong together, such as copies of a picture, in one fold of the
+            cross-validation that chooses ``hidden_layer_sizes="auto"``; see
+            `geoimages.groups_of`.
 
         Returns
         -------
@@ -318,10 +343,17 @@ class TripletEmbedding(
         codes = _check_labels(y, len(X))
         self._check_parameters()
         rng = check_random_state(self.random_state)
+        hidden = self._choose_hidden(X, codes, groups, rng)
+        self.hidden_layer_sizes_ = hidden or ()
+        if hidden is None:
+            self.loss_curve_, self.validation_score_curve_, self.n_iter_ = [], [], 0
+            self.mean_, self.scale_ = standardization(X)
+            self._keep_components(self._rows(X), rng)
+            return self
         train, held = hold_out(codes, self.validation_fraction, rng, pairs=True)
         self.mean_, self.scale_ = standardization(X[train])
         rows = self._rows(X)
-        sizes = [X.shape[1], *self._hidden_sizes, self.n_components]
+        sizes = [X.shape[1], *hidden, self.n_components]
         # He et al. (2015): ReLU drops half of the variance, so weights bring twice.
         weights = [
             rng.normal(0, np.sqrt(2 / before), (before, after)).astype(np.float32)
@@ -348,6 +380,49 @@ class TripletEmbedding(
             score if len(scored) else None,
         )
         return self
+
+    def _choose_hidden(self, X, codes, groups, rng):
+        """Hidden layers by cross-validation, or None where training does not pay."""
+        self.capacity_scores_ = {}
+        if not self._is_auto or len(X) >= FEW:
+            return tuple(self._hidden_sizes)
+        folds = grouped_folds(codes, groups, rng)
+        if not folds:
+            return ()
+        seed = rng.randint(1 << 31)
+        scores = {}
+        for inside, outside in folds:
+            relevant = codes[outside][:, None] == codes[inside]
+            for hidden in (None, (), _HIDDEN):
+                # Half the epochs, of all rows, tell which choice is better.
+                model = clone(self).set_params(
+                    hidden_layer_sizes=hidden or (),
+                    max_epochs=-(-self.max_epochs // 2),
+                    validation_fraction=0,
+                    random_state=seed,
+                )
+                if hidden is None:
+                    model.mean_, model.scale_ = standardization(X[inside])
+                    model._keep_components(model._rows(X[inside]), rng)
+                    model.n_features_in_ = X.shape[1]
+                else:
+                    model.fit(X[inside], codes[inside])
+                likeness = model.transform(X[outside]) @ model.transform(X[inside]).T
+                score = label_ranking_average_precision_score(relevant, likeness)
+                scores.setdefault(hidden, []).append(score)
+        scores = {hidden: float(np.mean(values)) for hidden, values in scores.items()}
+        self.capacity_scores_ = {
+            _UNTRAINED if hidden is None else str(hidden): score
+            for hidden, score in scores.items()
+        }
+        return max(scores, key=scores.get)  # of equals the simplest
+
+    def _keep_components(self, rows, rng):
+        """Map to the principal components of standardized rows."""
+        n_components = min(self.n_components, *rows.shape)
+        axes = PCA(n_components, random_state=rng).fit(rows).components_
+        self.coefs_ = [np.ascontiguousarray(axes.T, np.float32)]
+        self.intercepts_ = [np.zeros(n_components, np.float32)]
 
     def _train(self, rows, codes, weights, biases, rng, score):
         """Train weights and biases in place, then average those of the last epochs."""
@@ -439,11 +514,8 @@ class TripletEmbedding(
                 f"All {len(X)} rows are identical, so they cannot be compared; "
                 "pass rows that differ."
             )
-        n_components = min(self.n_components, *X.shape)
-        rng = check_random_state(self.random_state)
-        axes = PCA(n_components, random_state=rng).fit(rows).components_
-        self.coefs_ = [np.ascontiguousarray(axes.T, np.float32)]
-        self.intercepts_ = [np.zeros(n_components, np.float32)]
+        self.hidden_layer_sizes_, self.capacity_scores_ = (), {}
+        self._keep_components(rows, check_random_state(self.random_state))
         return self._judge(rows, triplets, sample_weight)
 
     def refine(self, X, triplets, sample_weight=None):

@@ -16,7 +16,7 @@ def data():
 
 def test_any_rows_are_embedded(data):
     X, y, queries, wanted = data
-    model = MLPEmbedding((32,), random_state=0).fit(X, y)
+    model = MLPEmbedding((32,), max_epochs=20, random_state=0).fit(X, y)
     vectors = model.transform(queries)
     assert vectors.shape == (200, 32)
     assert (vectors >= 0).all()
@@ -43,3 +43,29 @@ def test_units_of_columns_do_not_matter(data):
     a = clone(model).fit(X, y).predict_proba(queries)
     b = clone(model).fit(X * units + 5, y).predict_proba(queries * units + 5)
     np.testing.assert_allclose(a, b, atol=1e-2)
+
+
+def test_few_rows_choose_the_penalty_and_are_calibrated():
+    rng = np.random.default_rng(0)
+    y = np.arange(900) % 3
+    X = rng.normal(size=(900, 80))
+    X[:, :3] += 1.5 * np.eye(3)[y]
+    model = MLPEmbedding(random_state=0).fit(X[:120], y[:120])
+    assert set(model.capacity_scores_) == {"0.0001", "1"}
+    assert (
+        model.alpha_
+        == 1
+        == float(min(model.capacity_scores_, key=model.capacity_scores_.get))
+    )
+    assert model.is_calibrated_  # by 120 answers out of fold, 12 were held out
+    proba = model.predict_proba(X[120:])
+    gap = proba.max(axis=1).mean() - model.score(X[120:], y[120:])
+    assert abs(gap) < 0.1
+    fixed = MLPEmbedding(alpha=1e-3, max_epochs=3, random_state=0).fit(X[:120], y[:120])
+    assert (fixed.alpha_, fixed.capacity_scores_) == (1e-3, {})
+    assert fixed.is_calibrated_
+
+
+def test_wrong_penalties_are_refused(data):
+    with pytest.raises(ValueError, match="alpha is a number or \"auto\", got 'small'"):
+        MLPEmbedding(alpha="small").fit(data[0], data[1])

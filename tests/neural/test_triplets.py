@@ -122,6 +122,50 @@ def test_a_class_of_one_row_is_told_from_the_others():
     assert np.isfinite(model.transform(X)).all()
 
 
+def test_few_rows_choose_the_capacity(data):
+    X, queries, y, wanted = data
+    model = TripletEmbedding(8, max_epochs=8, random_state=0).fit(X[:120], y[:120])
+    scores = model.capacity_scores_
+    assert list(scores) == ["principal components", "()", "(512,)"]
+    best = max(scores, key=scores.get)
+    # Nine loud columns of noise: training pays.
+    assert scores[best] > scores["principal components"] + 0.2
+    assert str(model.hidden_layer_sizes_) == best
+    assert len(model.coefs_) == 1 + len(model.hidden_layer_sizes_)
+    stored = model.transform(X[:120])
+    assert precision(stored, y[:120], model.transform(queries), wanted) > 0.8
+    fixed = clone(QUICK).fit(X, y)
+    assert (fixed.hidden_layer_sizes_, fixed.capacity_scores_) == ((16,), {})
+
+
+def test_where_training_does_not_pay_components_are_kept(tmp_path):
+    X, y = make_blobs(60, 12, centers=3, cluster_std=0.1, random_state=0)
+    model = TripletEmbedding(4, max_epochs=2, random_state=0).fit(X, y)
+    assert model.capacity_scores_["principal components"] == 1
+    assert model.n_iter_ == 0
+    rows = (X - X.mean(axis=0)) / X.std(axis=0)
+    expected = PCA(4).fit(rows).components_
+    np.testing.assert_allclose(abs(model.coefs_[0].T), abs(expected), atol=1e-3)
+    save(model, tmp_path / "model.skops")
+    loaded = load(tmp_path / "model.skops")
+    np.testing.assert_array_equal(loaded.transform(X), model.transform(X))
+
+
+def test_copies_stay_in_one_fold():
+    # Two pictures of each class, which have nothing in common, and ten copies of each.
+    X = np.tile(np.random.default_rng(0).normal(size=(6, 20)), (10, 1))
+    y, groups = np.tile([0, 1, 2, 0, 1, 2], 10), np.tile(range(6), 10)
+    model = TripletEmbedding(4, max_epochs=2, random_state=0)
+    apart = model.fit(X, y).capacity_scores_["principal components"]
+    together = model.fit(X, y, groups).capacity_scores_["principal components"]
+    assert together < 0.6 < apart
+
+
+def test_wrong_layers_are_refused(data):
+    with pytest.raises(ValueError, match="tuple of int or \"auto\", got 'many'"):
+        TripletEmbedding(hidden_layer_sizes="many").fit(data[0], data[2])
+
+
 # Judgments: people look at 3 of 10 columns.
 
 
