@@ -212,13 +212,13 @@ def precision_at_5(stored, labels, queries, wanted):
 class Embeddings:
     """Precision@5 of embeddings learned from few labels, beside untrained features."""
 
-    ROWS = {
-        "100 drawn photographs, 7 classes": _drawn(400, 7, 1, 4),
-        "300 drawn photographs, 7 classes": _drawn(400, 7, 1, 4),
-        "300 drawn photographs, 30 classes": _drawn(400, 30, 1, 4),
-        "288 thin sections": _sections,
-        "200 tiles": _tiles(200, 3),
-    }
+    ROWS = (
+        ("100 drawn photographs, 7 classes", _drawn(400, 7, 1, 4)),
+        ("300 drawn photographs, 7 classes", _drawn(400, 7, 1, 4)),
+        ("300 drawn photographs, 30 classes", _drawn(400, 30, 1, 4)),
+        ("288 thin sections", _sections),
+        ("200 tiles", _tiles(200, 3)),
+    )
     MODELS = (
         TripletEmbedding(hidden_layer_sizes=(), random_state=0),
         TripletEmbedding(hidden_layer_sizes=(512,), random_state=0),
@@ -232,21 +232,19 @@ class Embeddings:
         print(f"\n{self.__doc__}\n")
         print("| learned from | `RockFeatures()` | linear | 512 units | chosen | MLP |")
         print("|---|---|---|---|---|---|")
-        for title, read in self.ROWS.items():
+        for title, read in self.ROWS:
             images, labels, groups, splits = read()
             rows = RockFeatures().fit_transform(images)
             scores = []
             for train, test in splits[:4]:
                 if title.startswith("100 "):
                     train, test = test, train
-                near = [
-                    precision_at_5(rows[train], labels[train], rows[test], labels[test])
-                ]
+                y, wanted = labels[train], labels[test]
+                near = [precision_at_5(rows[train], y, rows[test], wanted)]
                 for model in self.MODELS:
-                    fitted = clone(model).fit(rows[train], labels[train], groups[train])
+                    fitted = clone(model).fit(rows[train], y, groups[train])
                     stored, queries = map(fitted.transform, (rows[train], rows[test]))
-                    found = precision_at_5(stored, labels[train], queries, labels[test])
-                    near.append(found)
+                    near.append(precision_at_5(stored, y, queries, wanted))
                 scores.append(np.mean(near, axis=1))
             cells = [f"{score:.3f}" for score in np.mean(scores, axis=0)]
             print(f"| {title} | {' | '.join(cells)} |", flush=True)
