@@ -10,28 +10,30 @@ from sklearn.utils import check_random_state
 from . import kernels
 from .base import PictureFeatures
 
+_TONE_WEIGHT = 0.5
 _TONE = 4  # values per patch removed by normalization: mean color, contrast
 
 
 class FisherFeatures(PictureFeatures):
     """Describe pictures by Fisher vectors of their patches.
 
-    Patches of several scales are taken in CIELAB, normalized in contrast and projected
-    by PCA; their mean color and log contrast are appended. A Gaussian mixture models
-    the patches of all pictures. The columns are the gradients of its log-likelihood
-    with respect to means and variances, averaged over the patches of one picture.
+    Patches of lightness, of several scales, are normalized in contrast and whitened by
+    PCA; their mean color (CIELAB) and log contrast are appended, at half the deviation.
+    A Gaussian mixture models the patches of all pictures. The columns are the gradients
+    of its log-likelihood with respect to means and variances, averaged over the patches
+    of one picture.
 
     Parameters
     ----------
-    n_components : int, default=64
+    n_components : int, default=32
         Number of mixture components.
     n_dimensions : int, default=32
         Dimensions of a patch descriptor, including mean color and contrast.
     patch_size : int, default=8
         Side of a patch, in pixels.
-    stride : int, default=4
+    stride : int, default=3
         Step between patches, in pixels.
-    n_patches : int, default=20000
+    n_patches : int, default=40000
         Number of patches to fit PCA and mixture.
     working_side : int, default=128
         Longer side, in pixels, that larger pictures are averaged down to.
@@ -44,7 +46,7 @@ class FisherFeatures(PictureFeatures):
 
     Attributes
     ----------
-    projection_ : ndarray of shape (patch_size * patch_size * 3 + 4, n_dimensions)
+    projection_ : ndarray of shape (patch_size * patch_size + 4, n_dimensions)
         Projection of normalized patches, mean color and log contrast.
     center_ : ndarray of shape (n_dimensions,)
         Mean of the projected patches, which is subtracted.
@@ -82,12 +84,12 @@ class FisherFeatures(PictureFeatures):
 
     def __init__(
         self,
-        n_components=64,
+        n_components=32,
         n_dimensions=32,
         *,
         patch_size=8,
-        stride=4,
-        n_patches=20_000,
+        stride=3,
+        n_patches=40_000,
         working_side=128,
         image_shape=None,
         random_state=0,
@@ -104,14 +106,14 @@ class FisherFeatures(PictureFeatures):
         self.random_state = random_state
 
     def _learn(self, images):
-        size, n_values = self.patch_size, self.patch_size**2 * 3
+        size, n_values = self.patch_size, self.patch_size**2
         if not 2 <= size <= kernels.MINIMUM_SIDE:
             raise ValueError(
                 f"patch_size must be 2 to {kernels.MINIMUM_SIDE} px, got {size!r}."
             )
-        if not _TONE < self.n_dimensions <= n_values:
+        if not _TONE < self.n_dimensions <= n_values - 1 + _TONE:
             raise ValueError(
-                f"n_dimensions must be {_TONE + 1} to {n_values}, got "
+                f"n_dimensions must be {_TONE + 1} to {n_values - 1 + _TONE}, got "
                 f"{self.n_dimensions!r}."
             )
         if self.n_components < 1 or self.stride < 1:
@@ -125,11 +127,11 @@ class FisherFeatures(PictureFeatures):
         covariance = np.cov(normal, rowvar=False, ddof=0)
         values, vectors = np.linalg.eigh(covariance)
         kept = slice(-1, -1 - (self.n_dimensions - _TONE), -1)
-        # Components of unit variance, beside color and contrast of unit variance.
+        # Whitened. With color and contrast as wide the mixture divides colors, not forms.
         scale = 1 / np.sqrt(np.maximum(values[kept], 1e-6))
         projection = np.zeros((n_values + _TONE, self.n_dimensions))
         projection[:n_values, :-_TONE] = vectors[:, kept] * scale
-        tone_scale = 1 / np.maximum(tone.std(axis=0, dtype=np.float64), 1e-3)
+        tone_scale = _TONE_WEIGHT / np.maximum(tone.std(axis=0, dtype=np.float64), 1e-3)
         projection[n_values:, -_TONE:] = np.diag(tone_scale)
         self.projection_ = projection.astype(np.float32)
         rows = patches @ self.projection_

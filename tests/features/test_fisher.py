@@ -41,10 +41,18 @@ def test_normal_patches_keep_color_and_contrast_beside():
     lab = np.random.default_rng(0).normal(50, 9, (1, 8, 8, 3)).astype(np.float32)
     (patch,) = kernels.normal_patches(lab, 8, 4)[0]
     mean = lab.mean(axis=(0, 1, 2))
-    deviation = np.sqrt(((lab - mean) ** 2).mean() + 10)
-    normal = ((lab - mean) / deviation).ravel()
+    deviation = np.sqrt(lab[..., 0].var() + 10)
+    normal = ((lab[..., 0] - mean[0]) / deviation).ravel()
     wanted = np.concatenate([normal, mean, [np.log(deviation)]])
     np.testing.assert_allclose(patch, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_patch_means_are_those_of_the_patches():
+    lab = np.random.default_rng(0).normal(50, 9, (2, 21, 26, 3)).astype(np.float32)
+    patches = kernels.extract_patches(lab, 8, 3).reshape(2, -1, 64, 3)
+    np.testing.assert_allclose(
+        kernels.patch_means(lab, 8, 3), patches.mean(axis=2), rtol=1e-5
+    )
 
 
 def test_rows_have_length_one_and_tell_classes(fitted):
@@ -54,7 +62,7 @@ def test_rows_have_length_one_and_tell_classes(fitted):
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
     alike = rows @ rows.T - 2 * np.eye(90)
     labels = np.asarray(labels)
-    assert np.mean(labels[alike.argmax(axis=1)] == labels) > 0.5
+    assert np.mean(labels[alike.argmax(axis=1)] == labels) > 0.4
 
 
 def test_only_patches_on_rock_count(fitted):
@@ -78,7 +86,7 @@ def test_only_patches_on_rock_count(fitted):
     ("change", "message"),
     [
         ({"patch_size": 1}, "patch_size must be 2 to 20 px"),
-        ({"n_dimensions": 4}, "n_dimensions must be 5 to 192"),
+        ({"n_dimensions": 4}, "n_dimensions must be 5 to 67"),
         ({"n_components": 0}, "n_components and stride must be 1 or more"),
         ({"stride": 0}, "n_components and stride must be 1 or more"),
     ],

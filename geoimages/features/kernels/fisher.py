@@ -28,22 +28,21 @@ def fisher_vectors(rows, inside, weights, means, precisions):
     mean)^2 / variance - 1) / sqrt(2 weight)``. Both follow from the sums of q, q x and
     q x^2. Signed square roots and a length of 1 make them comparable.
     """
-    n, d = len(rows), rows.shape[2]
-    flat = rows.reshape(-1, d)
-    squares = flat * flat
+    n, squares = len(rows), rows * rows
     # log N(x) but for the terms that all Gaussians share
     bias = (
         np.log(weights) + (np.log(precisions) - means * means * precisions).sum(1) / 2
     )
-    logit = flat @ (means * precisions).T - squares @ (precisions.T / 2) + bias
-    logit -= logit.max(axis=1, keepdims=True)
-    posterior = np.exp(logit)
-    posterior /= posterior.sum(axis=1, keepdims=True)
+    posterior = rows @ (means * precisions).T
+    posterior -= squares @ (precisions.T / 2)
+    posterior += bias
+    posterior -= posterior.max(axis=2, keepdims=True)
+    np.exp(posterior, out=posterior)
     share = inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
-    posterior *= share.reshape(-1, 1).astype(np.float32)
-    posterior = posterior.reshape(n, -1, len(weights)).transpose(0, 2, 1)
+    posterior *= (share / posterior.sum(axis=2)).astype(rows.dtype)[..., None]
+    posterior = posterior.transpose(0, 2, 1)
     zeroth = posterior.sum(axis=2)[..., None]
-    first, second = posterior @ rows, posterior @ squares.reshape(rows.shape)
+    first, second = posterior @ rows, posterior @ squares
     by_mean = (first - means * zeroth) * np.sqrt(precisions)
     by_deviation = (
         second - 2 * means * first + means**2 * zeroth

@@ -111,19 +111,31 @@ def pooled_responses(
     return np.hstack([np.sqrt(positive), np.sqrt(negative), np.sqrt(np.sqrt(power))])
 
 
+def patch_means(images, size, stride):
+    """Mean of each patch: (n, h, w, c) -> (n, m, c), from sums of rows and columns."""
+    n, h, w, channels = images.shape
+    total = np.zeros((n, h + 1, w + 1, channels))
+    np.cumsum(images, axis=1, out=total[:, 1:, 1:])
+    np.cumsum(total[:, 1:, 1:], axis=2, out=total[:, 1:, 1:])
+    rows = total[:, size::stride] - total[:, : h - size + 1 : stride]
+    sums = rows[:, :, size::stride] - rows[:, :, : w - size + 1 : stride]
+    return (sums / size**2).astype(np.float32).reshape(n, -1, channels)
+
+
 def normal_patches(images, size, stride, floor=PATCH_FLOOR):
-    """Patches less their mean color and contrast, and both behind: (n, h, w, c) -> (n,
-    m, size * size * c + c + 1).
+    """Patches of lightness less their mean and contrast, the mean color and the contrast
+    behind: (n, h, w, c) -> (n, m, size * size + c + 1).
 
     The contrast is the logarithm of what each patch is divided by.
     """
     n, channels = len(images), images.shape[3]
-    patches = extract_patches(images, size, stride)
-    patches = patches.reshape(n, -1, size * size, channels)
-    mean = patches.mean(axis=2, keepdims=True)
-    patches = (patches - mean).reshape(n, -1, size * size * channels)
-    variance = np.einsum("ijk,ijk->ij", patches, patches) / patches.shape[2]
+    patches = extract_patches(np.ascontiguousarray(images[..., :1]), size, stride)
+    mean = patch_means(images, size, stride)
+    out = np.empty((n, patches.shape[1], size * size + channels + 1), np.float32)
+    normal = np.subtract(patches, mean[..., :1], out=out[..., : size * size])
+    variance = np.einsum("ijk,ijk->ij", normal, normal) / np.float32(size * size)
     deviation = np.sqrt(variance + np.float32(floor))[..., None]
-    return np.concatenate(
-        [patches / deviation, mean[:, :, 0], np.log(deviation)], axis=2
-    )
+    normal /= deviation
+    out[..., size * size : -1] = mean
+    out[..., -1:] = np.log(deviation)
+    return out
