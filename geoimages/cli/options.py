@@ -82,7 +82,8 @@ def features_options(default="pixels"):
         default=default,
         show_default=True,
         help="What to compare: pattern finds the same pattern again, rotated or cropped; "
-        "FILE is a saved model (model.skops) or a network (net.onnx).",
+        "rock+network adds a pretrained network (pip install 'geoimages[network]'); FILE "
+        "is a saved model (model.skops) or a network (net.onnx).",
     )
 
     def decorate(command):

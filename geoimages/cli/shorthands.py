@@ -4,7 +4,8 @@ from pathlib import Path
 
 import geoimages as gi
 
-FEATURES = ("pixels", "color", "texture", "rock", "pattern")
+FEATURES = ("pixels", "color", "texture", "rock", "pattern", "rock+network")
+NETWORK = "efficientnet-lite0"
 FEATURE_FILES = (".skops", ".onnx")
 MODELS = ("pairwise", "kmeans")
 ORIENTATIONS = ("fixed", "rotations", "any")
@@ -47,12 +48,13 @@ def make_features(name="pixels", color=None, preset=None):
     Parameters
     ----------
     name : str
-        "pixels", "color", "texture", "rock" or "pattern"; or the path of a model that
-        `geoimages.save` wrote (.skops), or of a network (.onnx). "color" and "texture"
-        are the blocks of "rock" that describe them: the same as a share of 1 or 0.
+        "pixels", "color", "texture", "rock", "pattern" or "rock+network"; or the path of
+        a model that `geoimages.save` wrote (.skops), or of a network (.onnx). "color"
+        and "texture" are the blocks of "rock" that describe them: the same as a share
+        of 1 or 0. "rock+network" adds EfficientNet-lite0 (the extra [network]).
     color : float, optional
-        Weight of color against texture, 0 to 1, in "rock" and "pattern"; 0.5 is their
-        default. With it "pixels" means "rock".
+        Weight of color against texture, 0 to 1, in "rock", "rock+network" and
+        "pattern"; 0.5 is their default. With it "pixels" means "rock".
     preset : str, optional
         Input format of a network, see `PretrainedFeatures`.
 
@@ -73,6 +75,8 @@ def make_features(name="pixels", color=None, preset=None):
     RockFeatures(color=0.4, conv=1.12, texture=1.6, tone=0.4)
     >>> make_features("texture")
     RockFeatures(color=0, tone=0)
+    >>> make_features("rock+network")
+    RockFeatures(network='efficientnet-lite0')
     """
     suffix = Path(check_features(name)).suffix.lower()
     if preset is not None and suffix != ".onnx":
@@ -87,14 +91,14 @@ def make_features(name="pixels", color=None, preset=None):
                 f"color={color} must be 0 (texture only) to 1 (color only)."
             )
         name = "rock" if name == "pixels" else name
-        if name not in ("rock", "pattern"):
+        if name not in ("rock", "rock+network", "pattern"):
             raise ValueError(
                 f"color={color} weighs color against texture, but {name!r} is one of "
                 "them; use 'rock' or 'pattern'."
             )
         color, texture = 2 * color, 2 * (1 - color)
         weights = {"color": color, "tone": color, "texture": texture}
-        if name == "rock":
+        if name.startswith("rock"):
             weights["conv"] = round(0.7 * texture, 6)
     if name == "pixels":
         return None
@@ -108,6 +112,8 @@ def make_features(name="pixels", color=None, preset=None):
         weights = {"texture": 0, "conv": 0}
     elif name == "texture":
         weights = {"color": 0, "tone": 0}
+    elif name == "rock+network":
+        weights["network"] = NETWORK
     return gi.RockFeatures(**weights)
 
 

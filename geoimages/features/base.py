@@ -107,7 +107,7 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
         images = check_describable(check_images(self, X, dtype=None))
         self._learn(images)
         blank = np.zeros((1, kernels.MINIMUM_SIDE, kernels.MINIMUM_SIDE, 3), np.uint8)
-        columns = self._columns(blank, color.srgb_to_lab(blank), None)
+        columns = self._chunk(blank)
         self.feature_names_ = np.array(
             [
                 f"{name}_{i}"

@@ -5,6 +5,7 @@ import numpy as np
 from ..pictures.validation import input_for
 from . import kernels
 from .base import PictureFeatures, by_content
+from .pretrained import PretrainedFeatures
 
 LIMIT = 5.0  # deviations beyond which a standardized value is clipped
 VARIES = 1e-4  # a column with a smaller deviation is constant up to rounding
@@ -25,7 +26,8 @@ class WeightedFeatures(PictureFeatures):
 
     A subclass lists its transformers in `_make_blocks` and the parameters with their
     weights in ``_weighted``; `_weigh` fits to standardized rows what `_apply_weights`
-    applies. The block ``tone``, quantiles of CIELAB, needs no transformer.
+    applies. The block ``tone``, quantiles of CIELAB, needs no transformer. A network
+    describes the pictures themselves, the other blocks those of the working size.
     """
 
     _weighted = ()
@@ -42,20 +44,23 @@ class WeightedFeatures(PictureFeatures):
         """Weight standardized rows: (n, k) -> (n, k)."""
         raise NotImplementedError
 
+    def _block_weights(self):
+        """The weight of each block: {name: float}."""
+        return {name: float(getattr(self, name)) for name in self._weighted}
+
     def _learn(self, images):
-        weights = {name: float(getattr(self, name)) for name in self._weighted}
+        weights = self._block_weights()
         if min(weights.values()) < 0 or not any(weights.values()):
             raise ValueError(
                 "The weights of the blocks must be 0 or more, and one above 0; got "
                 f"{weights}."
             )
-        self.blocks_ = {
-            name: block.set_params(working_side=self.working_side).fit(
-                input_for(block, images)
-            )
-            for name, block in self._make_blocks().items()
-            if weights[name] > 0
-        }
+        self.blocks_ = {}
+        for name, block in self._make_blocks().items():
+            if weights[name] > 0:
+                if not isinstance(block, PretrainedFeatures):
+                    block.set_params(working_side=self.working_side)
+                self.blocks_[name] = block.fit(input_for(block, images))
         sample = images[by_content(images, _MOST_PICTURES)]
         step = kernels.chunk_length(*images.shape[1:3])
         parts = [
@@ -72,10 +77,18 @@ class WeightedFeatures(PictureFeatures):
         self.inverse_deviation_ = (1 / (deviation + VARIES)).astype(np.float32)
         self._weigh(weights, self._standardize(rows), deviation, images)
 
+    def _chunk(self, images):
+        columns = super()._chunk(images)
+        for name, block in self.blocks_.items():
+            if isinstance(block, PretrainedFeatures):
+                columns[name] = block._describe(images)
+        return columns
+
     def _columns(self, rgb, lab, mask):
         columns = {
             part if part.startswith(name) else f"{name}_{part}": values
             for name, block in self.blocks_.items()
+            if not isinstance(block, PretrainedFeatures)
             for part, values in block._columns(rgb, lab, mask).items()
         }
         if self.tone > 0:
