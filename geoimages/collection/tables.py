@@ -38,6 +38,7 @@ PICTURES = {
     "turn": np.int16,
 }
 _CHUNK = 4096  # rows
+_MOST_COLUMNS = 1000  # of a metadata table, each a dataset of its own
 LONGEST_NAME = 1024  # characters of a key or label
 _SEPARATORS = ",", ";", "\t", "|"
 _FILE_COLUMNS = ("file", "file_name", "filename", "path", "key", "name")
@@ -197,6 +198,8 @@ def _read_csv(path):
     except (ValueError, OSError, csv.Error, StopIteration) as error:
         why = " ".join(str(error).split())  # empty, no text, ragged
         raise ValueError(f"The metadata {path} cannot be read ({why}).") from None
+    if len(table.columns) > _MOST_COLUMNS:
+        return table  # which `Metadata` refuses
     for name in table.columns:
         if name not in (*_FILE_COLUMNS, "label"):
             table[name] = _as_numbers(table[name], "," if separator == ";" else ".")
@@ -230,6 +233,14 @@ class Metadata:
             if isinstance(metadata, pd.DataFrame)
             else _read_csv(metadata)
         )
+        names = list(map(str, self.table.columns))
+        longest = max(map(len, names), default=0)
+        if len(names) > _MOST_COLUMNS or longest > LONGEST_NAME:
+            raise ValueError(
+                f"The metadata has {len(names):,} columns, the longest name has "
+                f"{longest:,} characters; at most {_MOST_COLUMNS:,} columns and "
+                f"{LONGEST_NAME:,} characters are kept."
+            )
         named = [name for name in _FILE_COLUMNS if name in self.table.columns]
         if not named:
             raise ValueError(

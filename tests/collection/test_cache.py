@@ -149,3 +149,16 @@ def test_what_cannot_be_named_is_not_kept(path):
     with Collection(path, "r+") as rocks:
         assert rocks.features(means.fit([[0]])).shape == (120, 1)
     assert names_beside(path) == []
+
+
+def test_a_header_that_was_changed_is_not_believed(path, pca):
+    """The dtype says how to read the rows, which have a checksum themselves."""
+    with Collection(path, "r+") as rocks:
+        computed = rocks.features(pca)
+        (file,) = rocks.cache.files()
+    data = file.read_bytes()
+    for other in (b'"<i4"', b'">f4"', b'"<u4"'):
+        file.write_bytes(data.replace(b'"<f4"', other))
+        assert file.read_bytes() != data
+        with Collection(path) as rocks:
+            np.testing.assert_array_equal(rocks.features(pca), computed)

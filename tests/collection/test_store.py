@@ -22,6 +22,7 @@ from geoimages import (
     write_rocks,
 )
 from geoimages.collection.selection import Range, parse_condition
+from geoimages.collection.tables import Metadata
 from geoimages.collection.writing import Writer
 from geoimages.files import QuietFile
 from geoimages.pictures.resizing import resize_image
@@ -859,3 +860,11 @@ def test_a_header_beyond_all_bounds_costs_only_its_file(tmp_path, draw):
     with Collection.create(tmp_path / "a.h5", tmp_path / "rocks") as rocks:
         assert rocks.ledger["status"].tolist() == ["kept", "refused", "refused"]
         assert rocks.ledger["height"][1] == 2**31 - 1
+
+
+@pytest.mark.parametrize("header", ["file" + ",x" * 1500, "file," + "h" * 70_000])
+def test_a_table_of_too_many_columns_or_too_long_names_is_refused(tmp_path, header):
+    path = tmp_path / "a.csv"
+    path.write_text(f"{header}\n1.png{',1' * header.count(',')}\n")
+    with pytest.raises(ValueError, match="at most 1,000 columns and 1,024 characters"):
+        Metadata(path)

@@ -158,7 +158,11 @@ def swap_attributes(path, seed):
     with h5py.File(path, "r+") as file:
         found = []
         file.visititems(lambda name, item: found.append(name))
-        arrays = [name for name in found if isinstance(file[name], h5py.Dataset)]
+        arrays = [
+            name
+            for name in found
+            if isinstance(file[name], h5py.Dataset) and file[name].size
+        ]
         one, other = rng.sample(arrays, 2)
         way = rng.randrange(6)
         if way == 0:
