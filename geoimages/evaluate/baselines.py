@@ -6,14 +6,13 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
 from .classification import expected_calibration_error
 
 #: Training pictures that the logistic regression learns from, at most.
 MOST_PICTURES = 5000
-# Inverse strength of its penalty, times the number of columns.
+# Inverse strength of its penalty, times the variance of the features.
 _C = 20
 
 
@@ -36,21 +35,21 @@ def draw_for_baselines(y, random_state=0):
 def fit_baselines(rows, y, features=None):
     """Fit the plain models: {name: classifier}.
 
-    ``logistic_regression`` on standardized features, which are `rows` or a transformer's
-    of them, and ``largest_class``, which always answers the commonest class, with its
-    share as probability.
+    ``logistic_regression`` on features, which are `rows` or a transformer's of them,
+    and ``largest_class``, which always answers the commonest class, with its share as
+    probability. The penalty follows the variance of all columns together: blocks of
+    features keep their balance, and units do not matter.
     """
-    steps = [] if features is None else [features]
     dummy = DummyClassifier(strategy="prior").fit(rows, y)
     if features is not None:
         rows = features.fit_transform(rows)
-    steps += [
-        StandardScaler(),
-        LogisticRegression(C=_C / rows.shape[1], max_iter=300, tol=1e-3),
-    ]
-    steps[-1].fit(steps[-2].fit_transform(rows), y)
-    # A pipeline of fitted steps is fitted.
-    return {"logistic_regression": make_pipeline(*steps), "largest_class": dummy}
+    variance = np.var(rows, axis=0, dtype=np.float64).sum()
+    regression = LogisticRegression(C=_C / max(variance, 1e-12), max_iter=300, tol=1e-3)
+    regression.fit(rows, y)
+    if features is not None:
+        # A pipeline of fitted steps is fitted.
+        regression = make_pipeline(features, regression)
+    return {"logistic_regression": regression, "largest_class": dummy}
 
 
 def baseline_table(baselines, rows, y):
