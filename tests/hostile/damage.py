@@ -194,7 +194,10 @@ def run(kind, wholes, folder, n_files, seed=0, report=None):
     counts, faults, slowest = Counter(), [], 0.0
     child = Child(__file__, "--child", seconds=10)
     rng = random.Random(f"{kind} {seed}")
+    child.ask([kind, str(wholes[0])])  # which takes a while to start
     expected = {whole: child.ask([kind, str(whole)])[0] for whole in wholes}
+    if not all("said" in told for told in expected.values()):
+        raise RuntimeError(f"whole files are not read: {expected}")
     try:
         for i in range(n_files):
             whole, own = rng.choice(wholes), rng.random()
