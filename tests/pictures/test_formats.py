@@ -524,8 +524,9 @@ def test_what_libtiff_prints_is_the_reason(capfd):
 def test_what_pillow_logs_is_not_printed(capfd, monkeypatch):
     """Logging prints errors of loggers that nobody listens to, as pytest does."""
     monkeypatch.setattr(logging.root, "handlers", [])
-    entry = struct.pack("<HHII", 277, 3, 1, 4131)  # samples per pixel
-    data = b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+    tags = [(256, 8), (257, 8), (258, 8), (262, 1), (277, 4131)]  # samples a pixel
+    entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags)
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
     with pytest.raises(ImageReadError):
         read_image(data)
     assert capfd.readouterr().err == ""
