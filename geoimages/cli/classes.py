@@ -63,7 +63,8 @@ def load_classifier(path):
 def _warn_of_calibration(model):
     if not getattr(model, "is_calibrated_", True):
         click.echo(
-            "Too few pictures to calibrate the probabilities: they may be too high.",
+            "Too few pictures to calibrate the probabilities: they are shrunk toward the "
+            "shares of the classes, and may be wrong.",
             err=True,
         )
 

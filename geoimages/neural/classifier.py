@@ -5,16 +5,16 @@ from functools import partial
 import numpy as np
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
-from sklearn.metrics import pairwise_distances_argmin_min
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.utils import check_random_state
+from sklearn.metrics import euclidean_distances, pairwise_distances_argmin_min
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from ..collection.duplicates import find_duplicates
-from ..features import RockFeatures
-from ..features.base import PictureFeatures
+from ..features import FisherFeatures, RockFeatures
+from ..features.base import PictureFeatures, split_mask
 from ..features.kernels import chunk_length
 from ..files import progress
+from ..pictures import averages
 from ..pictures.augmentation import Augmentation
 from ..pictures.scaling import as_uint8
 from ..pictures.validation import (
@@ -23,22 +23,36 @@ from ..pictures.validation import (
     input_for,
     is_collection,
 )
+from .members import (
+    SCORE_SCALE,
+    KernelMachine,
+    assign_folds,
+    best_of,
+    class_prior,
+    cross_fit_linear,
+    kernel_scores,
+    linear_opinion,
+)
+from .pooling import fit_gate, fit_weights, log_loss_of, mix, openness, pool
 from .training import (
     FEWEST_TO_CALIBRATE,
-    LINEAR_C,
     Network,
     check_labels,
-    fit_linear,
-    fit_temperature,
     forward,
     hold_out,
     train_mlp,
 )
 
 _REFERENCES = 2000  # training pictures for the novelty
-_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the linear model in an answer
-_FEW = 2000  # pictures below which an epoch is shorter
-_GATE_OPENS = 0.5  # output of the gate from which the expert counts
+_FEW = 4000  # pictures below which candidates are chosen by cross-validation
+_MOST_FOR_LINEAR = 2000  # pictures up to which the linear model is a candidate
+_ROBUST = "kernel, augmented", "linear, augmented", "network"  # learned from copies
+_MOST_LANDMARKS = 2000  # of the kernel machine, without augmented ones
+_LEAST_FOR_FISHER = 64  # pixels of the shorter side
+_FISHER_WEIGHTS = 0.0, 0.5, 1.0  # that are tried, beside 1 of the other features
+_MOST_TO_TRY = 600  # pictures on which they are
+_MOST_TO_GROUP = 10_000  # pictures among which copies are searched
+_LARGE = 64 * 64  # pixels of a picture from which it is described fewer times
 
 
 def _as_levels(images):
@@ -58,8 +72,8 @@ class _Epochs:
         self.clean_share = clean_share
         # Few pictures are passed over several times an epoch, but not too often: they
         # would be learned by heart.
-        n_rows = 10_000 if len(codes) >= _FEW else 4000
-        self.times = max(1, (n_rows if self.n_copies else 2000) // len(codes))
+        n_rows = 10_000 if len(codes) >= _FEW else 2000
+        self.times = max(1, n_rows // len(codes))
 
     def of(self, positions):
         """The same of some of the pictures."""
@@ -90,32 +104,50 @@ class _Epochs:
         return rows, 1 - augmented
 
 
-def _mixture(rows, robust, expert, gate):
-    """Rows -> function of a temperature that gives probabilities."""
-    logits = forward(rows, *robust)[1]
-    if expert is None:
-        return lambda temperature: softmax(logits / temperature, axis=1)
-    clean = softmax(forward(rows, *gate)[1], axis=1)[:, 1:]
-    # The expert is right about clean pictures only, and wrong with confidence about
-    # others: below even odds it does not count at all.
-    share = np.clip((clean - _GATE_OPENS) / (1 - _GATE_OPENS), 0, 1)
-    of_expert = forward(rows, *expert)[1]
-
-    def mixture(temperature):
-        answers = softmax(logits / temperature, axis=1)
-        return (1 - share) * answers + share * softmax(of_expert / temperature, axis=1)
-
-    return mixture
+def _pixels(images):
+    """Pixels of a picture."""
+    return images.shape[1] * images.shape[2]
 
 
-def _pool(network, linear, share):
-    """Pool probabilities (n, k) and log probabilities (n, k) by their logarithms.
+def _alpha(mask, rgb):
+    """A fourth channel of a mask, which is None where everything is rock."""
+    return np.ones((*rgb.shape[:3], 1)) if mask is None else mask[..., None]
 
-    The weighted geometric mean of two opinions: unlike their arithmetic mean it is not
-    less sure than both where they agree.
-    """
-    pooled = (1 - share) * np.log(np.maximum(network, 1e-9)) + share * linear
-    return lambda temperature: softmax(pooled / temperature, axis=1)
+
+def _smaller(images, side):
+    """Average large pictures down to what their features look at, as uint8."""
+    if max(images.shape[1:3]) <= side:
+        return images
+    out = []
+    step = chunk_length(*images.shape[1:3])
+    for start in range(0, len(images), step):
+        block = images[start : start + step]
+        if images.shape[3] == 1:
+            parts = [averages.at_most(block, side)[0]]
+        else:
+            rgb, mask = split_mask(block)
+            rgb, mask = averages.at_most(rgb, side, mask)
+            parts = [rgb]
+            if images.shape[3] == 4:
+                parts.append(
+                    np.ones((*rgb.shape[:3], 1)) if mask is None else mask[..., None]
+                )
+        out.append(np.rint(np.concatenate(parts, axis=3) * 255).astype(np.uint8))
+    return np.concatenate(out)
+
+
+def _scores(opinion, codes, loss):
+    """Log loss and accuracy of one candidate."""
+    accuracy = np.mean(opinion.argmax(axis=1) == codes)
+    return {"log_loss": round(float(loss), 4), "accuracy": round(float(accuracy), 4)}
+
+
+def _distance_to_others(rows, groups):
+    """Distance of each row to the nearest of another group: (n, p), (n,) -> (n,)."""
+    distances = euclidean_distances(rows)
+    distances[groups[:, None] == groups] = np.inf
+    nearest = distances.min(axis=1)
+    return nearest[np.isfinite(nearest)]
 
 
 class ConvNetClassifier(Network):
@@ -124,28 +156,37 @@ class ConvNetClassifier(Network):
     A small convolutional network without a deep-learning framework: learned filters,
     color and texture statistics (`RockFeatures`) in front of scikit-learn's MLP, trained
     on clean pictures and on copies augmented in light, color, focus and compression.
+    Below 4,000 pictures it is one of several candidates, beside a kernel machine and a
+    logistic regression on the same features; cross-validation decides how much each of
+    them counts.
 
     Parameters
     ----------
     features : transformer, "passthrough" or None, default=None
-        Feature transformer; None means `RockFeatures`, "passthrough" pixels. It is
-        cloned and fitted; wrap a fitted one in `sklearn.frozen.FrozenEstimator`.
+        Feature transformer; None means `RockFeatures`, with `FisherFeatures` beside
+        them for pictures of 64 pixels and more where that pays in cross-validation, and
+        "passthrough" pixels. It is cloned and fitted; wrap a fitted one in
+        `sklearn.frozen.FrozenEstimator`.
     hidden_layer_sizes : tuple of int, default=(384, 128)
         Units of each hidden layer; the last is the embedding's length.
     augment : Augmentation, "default" or None, default="default"
         Augmentation of the training pictures. None disables it, as do inputs that are
         not RGB pictures of at least 8 × 8.
     expert_layer_sizes : tuple of int or None, default=(384, 128)
-        Hidden layers of a second network, the expert, trained on clean pictures only; a
-        gating network computes its weight from the features. With None, or without
-        augmentation, only the first network is used.
+        Hidden layers of a second network, the expert, trained on clean pictures only
+        where there are 4,000 and more; a gating network computes its weight from the
+        features. Below 4,000, kernel machine, linear model and network share its part.
+        With None, or without augmentation, there is one pool of candidates for all
+        pictures, and no gate.
     n_copies : int, default=2
-        Augmented copies per picture. Small collections get more, up to 20,000 training
-        pictures (fewer of more than 64 × 64 pixels) and 60 copies of each.
-    n_parts : int, default=1
+        Augmented copies per picture. Small collections get more, up to 20 of each;
+        pictures of more than 64 × 64 pixels, and those that a pretrained network
+        describes, get fewer.
+    n_parts : int, default=0
         Number of random crops of each picture, of 0.7 to 1 of its sides, used as
-        additional training pictures; every second augmented copy is cropped, too. Only
-        with features of this package, whose columns do not depend on the size.
+        additional training pictures of the network; every second augmented copy is
+        cropped, too. Only for pictures of up to 64 × 64 pixels and with features of this
+        package, whose columns do not depend on the size.
     clean_share : float, default=0.4
         Share of clean (not augmented) pictures in an epoch.
     learning_rate_init : float, default=0.002
@@ -154,14 +195,15 @@ class ConvNetClassifier(Network):
         Strength of the L2 penalty.
     batch_size : int, default=256
         Batch size; doubled after half of `max_epochs`, and again after three quarters.
-    max_epochs : int, default=18
+    max_epochs : int, default=15
         Maximum number of epochs; two thirds of it for the expert.
     n_epochs_no_change : int, default=10
         Patience: epochs without improvement of the validation loss before stopping.
     averaged_epochs : int, default=6
         Number of last epochs whose weights are averaged.
     validation_fraction : float, default=0.05
-        Share of each class held out for validation: early stopping, calibration and
+        Share of each class held out for the early stopping of the network, copies of a
+        picture on one side; with 4,000 pictures and more also for calibration and
         novelty.
     image_shape : tuple of int, optional
         (height, width, channels) of flat rows; pictures bring their own.
@@ -178,28 +220,47 @@ class ConvNetClassifier(Network):
         The fitted features.
     coefs_, intercepts_ : list of ndarray
         Weights and biases of each layer.
+    candidates_ : dict of str to dict
+        ``log_loss`` and ``accuracy`` of each candidate, and of their ``pool``, about
+        pictures as they are that it did not learn from: by cross-validation below 4,000
+        pictures, where copies of a picture are in one fold, else on the validation part.
+    weights_ : dict of str to dict
+        Weight of each candidate, and of the ``prior``, the shares of the classes, in the
+        pool for pictures as they are (``clean``) and in that for others (``robust``).
     expert_, gate_ : (list of ndarray, list of ndarray) or None
-        Weights and biases of the expert and of the gate.
-    linear_ : (list of ndarray, list of ndarray) or None
-        Weights and biases of a logistic regression on the features, where there are
-        fewer than 50 validation pictures and it pays.
-    linear_share_ : float
-        How much it counts in an answer, 0 to 1, chosen by cross-validation within the
-        training part.
+        Weights and biases of the expert and of the gating network, with 4,000 pictures
+        and more.
+    kernel_ : dict or None
+        Landmarks, scale and coefficients of the kernel machines, with fewer.
+    linear_, augmented_linear_ : (list of ndarray, list of ndarray) or None
+        Weights and biases of logistic regressions, with up to 2,000 pictures; the second
+        learned from augmented copies, too.
+    gate_weights_ : ndarray of shape (2,)
+        Slope and offset of the logistic function from the gate's score to the share of
+        the pool for pictures as they are. Only where there are two pools.
+    fisher_ : FisherFeatures or None
+        The fitted Fisher vectors, where they are used.
+    fisher_weight_ : float
+        Their weight, 0, 0.5 or 1, beside 1 of the other features, chosen by
+        cross-validation on up to 600 training pictures.
+    fisher_gain_ : float
+        By how much they lower the log loss there. Only where they were tried.
     temperature_ : float
-        Divisor of the logits, to calibrate the probabilities: fitted to the validation
-        part, or, with fewer than 50 validation pictures, to out-of-fold predictions.
+        Divisor of the pooled log probabilities, fitted with the weights to predictions
+        about pictures not learned from, as they are and augmented.
     is_calibrated_ : bool
-        False where there were fewer than 50 answers to learn the temperature from, or a
-        class too small to be held out: then the probabilities may be too high.
+        False where there were fewer than 50 pictures to learn this from, or all of a
+        class are copies of one: then probabilities are shrunk toward the shares of the
+        classes, and may still be wrong.
     loss_curve_, validation_loss_curve_, validation_score_curve_ : list of float
         Training loss, validation loss and validation accuracy of each epoch.
     n_iter_ : int
         Epochs run.
     references_ : ndarray of shape (n_references, n_columns)
         Features of the training pictures used by `novelty`.
-    novelty_scale_ : ndarray of shape (n_validation,)
-        Distances of the validation pictures to these, ascending.
+    novelty_scale_ : ndarray of shape (n_distances,)
+        Distances of the validation pictures to these, ascending; below 4,000 pictures
+        those of each to the nearest other one that is not its copy.
     image_shape_ : tuple of int
         Shape of the fitted pictures.
     picture_fit_ : {"crop", "pad", "stretch"}
@@ -216,8 +277,14 @@ class ConvNetClassifier(Network):
     Notes
     -----
     The best decision rules for clean pictures and for pictures in other light differ.
-    The model is therefore a mixture of two experts (Jacobs et al. 1991): a network
-    trained on clean and augmented pictures, and one trained on clean pictures only.
+    The model is therefore a mixture of two experts (Jacobs et al. 1991): one that learned
+    from clean and augmented pictures, and one that learned from clean pictures only.
+    Each is a logarithmic pool of candidates, stacked (Wolpert 1992): the weights are
+    those of the best log loss about pictures that were not learned from.
+
+    The kernel machine minimizes squared errors in the space of a radial basis function,
+    which is as accurate as a support vector machine and gives its answers out of fold
+    by linear algebra alone.
 
     References
     ----------
@@ -226,6 +293,11 @@ class ConvNetClassifier(Network):
 
     Jacobs, Jordan, Nowlan and Hinton (1991). Adaptive mixtures of local experts. Neural
     Computation 3(1).
+
+    Wolpert (1992). Stacked generalization. Neural Networks 5(2).
+
+    Rifkin, Yeo and Poggio (2003). Regularized least-squares classification. Advances in
+    Learning Theory.
 
     Izmailov et al. (2018). Averaging weights leads to wider optima and better
     generalization. UAI.
@@ -255,12 +327,12 @@ class ConvNetClassifier(Network):
         *,
         expert_layer_sizes=(384, 128),
         n_copies=2,
-        n_parts=1,
+        n_parts=0,
         clean_share=0.4,
         learning_rate_init=2e-3,
         alpha=1e-4,
         batch_size=256,
-        max_epochs=18,
+        max_epochs=15,
         n_epochs_no_change=10,
         averaged_epochs=6,
         validation_fraction=0.05,
@@ -314,116 +386,215 @@ class ConvNetClassifier(Network):
         images = _as_levels(check_describable(check_images(self, X, dtype=None)))
         self.classes_, codes = check_labels(y, len(images))
         rng = check_random_state(self.random_state)
-        train, held = hold_out(codes, self.validation_fraction, rng)
         augment = self._augmentation(images)
-        copies = 0
-        if augment is not None:
-            # Small collections get more copies, within a time budget.
-            most = min(20_000, 80_000_000 // images[0, ..., 0].size)
-            copies = int(np.clip(most // len(train), self.n_copies, 60))
-        self._fit_features(images, codes, train, augment, rng)
-        rows = [self._describe(images[train])]
-        # The columns of a crop are those of a picture, so a crop is one more picture.
-        cropped = augment is not None and isinstance(self.features_, PictureFeatures)
-        for _ in range(self.n_parts if cropped else 0):
-            rows.append(self._describe_crops(images[train], rng))
-        n_clean = len(rows)
-        for copy in progress(range(copies), desc="augmenting", unit="copy"):
-            describe = self._describe
-            if cropped and copy % 2:
-                describe = partial(self._describe_crops, rng=rng)
-            rows.append(describe(augment.apply(images[train], rng)))
-        rows = np.stack(rows)
-        validation = self._describe(images[held]), codes[held]
-        epochs = _Epochs(rows, codes[train], n_clean, self.clean_share, rng)
-        robust, self.expert_, self.gate_ = self._train_networks(epochs, validation, rng)
-        self._keep(*robust)
-        chosen = np.sort(rng.permutation(len(train))[:_REFERENCES])
+        groups = self._groups(images, augment)
+        train, held = hold_out(codes, self.validation_fraction, rng, groups=groups)
+        order = np.concatenate([train, held])  # views of the rows to learn from
+        images, codes, groups = images[order], codes[order], groups[order]
+        n_train = len(train)
+        self._fit_features(images[:n_train], codes[:n_train], augment, rng)
+        rows, n_clean = self._describe_all(images, augment, n_train, rng)
+        of_network = rows[:, :n_train, : self._n_network_columns(rows)]
+        epochs = _Epochs(of_network, codes[:n_train], n_clean, self.clean_share, rng)
+        validation = rows[0, n_train:, : of_network.shape[2]], codes[n_train:]
+        self._keep(*self._train(epochs.draw_both, validation, rng))
+        self.expert_ = self.gate_ = self.linear_ = self.augmented_linear_ = None
+        # What features learned from labels is no answer out of fold.
+        free = (
+            self.features_ is None or not get_tags(self.features_).target_tags.required
+        )
+        few = free and len(images) < _FEW
+        if few:
+            answers = self._cross_validate(rows, codes, groups, n_clean, rng)
+        else:
+            answers = self._validate(rows, codes, epochs, rng)
+        self._pool_candidates(*answers)
+        chosen = np.sort(rng.permutation(len(images) if few else n_train)[:_REFERENCES])
         self.references_ = rows[0, chosen]
-        self.novelty_scale_ = np.sort(self._distance_to_references(validation[0]))
-        self.linear_, self.linear_share_ = None, 0.0
-        answers = self._mixture(validation[0]), validation[1]
-        if len(held) < FEWEST_TO_CALIBRATE <= len(train):
-            groups = np.arange(len(train))
-            if augment is not None:  # copies of a picture stay in one fold
-                found = find_duplicates(images[train]).groups
-                groups[found.index.to_numpy(int)] = len(train) + found.to_numpy()
-            out_of_fold = self._out_of_fold(epochs, groups, rng)
-            if out_of_fold is not None:
-                answers = self._choose_capacity(epochs, *out_of_fold)
-        self._calibrate(*answers)
+        distance = ()
+        if few:
+            distance = _distance_to_others(self.references_, groups[chosen])
+        if not len(distance):
+            distance = self._distance_to_references(rows[0, n_train:])
+        self.novelty_scale_ = np.sort(distance)
         return self
 
-    def _train_networks(self, epochs, validation, rng):
-        """Train on clean and augmented pictures; an expert on clean ones, and its gate.
+    def _groups(self, images, augment):
+        """Group of each picture: copies of one share it."""
+        groups = np.arange(len(images))
+        if augment is not None and len(images) <= _MOST_TO_GROUP:
+            found = find_duplicates(images).groups
+            groups[found.index.to_numpy(int)] = len(images) + found.to_numpy()
+        return groups
 
-        Returns (weights, biases, learning curve) of the first, and (weights, biases) or
-        None of the others.
+    def _n_network_columns(self, rows):
+        """Columns that the networks learn from: all but the Fisher vectors."""
+        return rows.shape[2] - getattr(self.fisher_, "_n_features_out", 0)
+
+    def _cross_validate(self, rows, codes, groups, n_clean, rng):
+        """Fit the candidates, with their answers out of fold.
+
+        Returns what `_pool_candidates` takes.
         """
-        robust = self._train(epochs.draw_both, validation, rng)
-        if not epochs.n_copies or self.expert_layer_sizes is None:
-            return robust, None, None
+        n, n_classes = len(codes), len(self.classes_)
+        prior = class_prior(codes, n_classes)
+        folds = assign_folds(codes, groups, 5 if n <= 500 else 3, rng)
+        copies = rows[np.r_[0, n_clean : len(rows)]]
+        machine = KernelMachine(copies, codes, prior, _MOST_LANDMARKS, rng)
+        self.kernel_, scores = machine.cross_fit(folds)
+        candidates = {"kernel": SCORE_SCALE * scores["clean"][..., :-1]}
+        n_columns = self._n_network_columns(rows)
+        both = "robust" in scores and self.expert_layer_sizes is not None
+        if both:
+            robust = SCORE_SCALE * scores["robust"][..., :-1]
+            candidates["kernel, augmented"] = robust
+        if n <= _MOST_FOR_LINEAR:
+            seen = copies[:2, :, :n_columns]
+            candidates["linear"], self.linear_ = cross_fit_linear(
+                seen, codes, folds, prior
+            )
+            if both:
+                found = cross_fit_linear(seen, codes, folds, prior, learned=2)
+                candidates["linear, augmented"], self.augmented_linear_ = found
+        epochs = _Epochs(rows[..., :n_columns], codes, n_clean, self.clean_share, rng)
+        candidates["network"] = self._cross_fit_network(epochs, folds, rng)
+        gate = scores["robust"][..., -1] if both else None
+        fewest = min(len(set(groups[codes == code])) for code in range(n_classes))
+        return candidates, gate, codes, prior, n if fewest > 1 else 0
+
+    def _cross_fit_network(self, epochs, folds, rng):
+        """Log probabilities out of fold: of the pictures and of their first copies."""
+        seen = epochs.rows[np.unique([0, epochs.n_clean % len(epochs.rows)])]
+        opinions = np.zeros((len(seen), len(folds), len(self.classes_)))
+        for fold in range(folds.max() + 1):
+            some = epochs.of(np.flatnonzero(folds != fold))
+            weights = self._train(some.draw_both, None, rng)[:2]
+            for opinion, rows in zip(opinions, seen, strict=True):
+                logits = forward(rows[folds == fold], *weights)[1]
+                opinion[folds == fold] = log_softmax(logits, axis=1)
+        return opinions
+
+    def _validate(self, rows, codes, epochs, rng):
+        """Fit the candidates, with their answers on the validation part.
+
+        Returns what `_pool_candidates` takes.
+        """
+        n, n_columns = len(epochs.codes), epochs.rows.shape[2]
+        held, truth = rows[:, n:], codes[n:]
+        prior = class_prior(codes[:n], len(self.classes_))
+        self.kernel_ = None
+        both = epochs.n_copies > 0 and self.expert_layer_sizes is not None
+        seen = held[[0, epochs.n_clean]] if both else held[:1]
+        columns = seen[..., :n_columns]
+        network = np.stack([self._network_opinion(part) for part in columns])
+        candidates = {"network": network}
+        if not both:
+            return candidates, None, truth, prior, len(truth)
         most = -(-2 * self.max_epochs // 3)
-        expert = train_mlp(
-            self._mlp(self.expert_layer_sizes, rng),
-            epochs.draw_clean,
-            most,
-            averaged=4,
-        )[:2]
-        gate = train_mlp(
-            self._mlp((64,), rng), epochs.draw_for_gate, -(-most // 3), averaged=3
-        )[:2]
-        return robust, expert, gate
+        expert = self._mlp(self.expert_layer_sizes, rng)
+        self.expert_ = train_mlp(expert, epochs.draw_clean, most, averaged=4)[:2]
+        candidates["expert"] = np.stack(
+            [linear_opinion(self.expert_, part) for part in columns]
+        )
+        gate = self._mlp((64,), rng)
+        self.gate_ = train_mlp(gate, epochs.draw_for_gate, -(-most // 3), averaged=3)[
+            :2
+        ]
+        gate = np.stack([self._gate_score(part) for part in seen])
+        return candidates, gate, truth, prior, len(truth)
 
-    def _out_of_fold(self, epochs, groups, rng):
-        """Answers about training pictures by models that did not learn from them.
+    def _pool_candidates(self, candidates, gate, codes, prior, n_answers):
+        """Fit the weights of the candidates, the gate and the temperature.
 
-        Returns (codes, probabilities of the networks, log probabilities of the linear
-        models), or None where a class is too small to be held out.
+        Opinions are about pictures as they are, and where there are augmented copies
+        also about these: c = 1 or 2.
+
+        Parameters
+        ----------
+        candidates : dict of str to ndarray of shape (c, n, n_classes)
+            Opinions. All count for pictures as they are, and those of `_ROBUST` for
+            others.
+        gate : ndarray of shape (2, n) or None
+            Scores of the gate; None where there is one pool for all pictures.
+        codes : ndarray of shape (n,)
+            Classes.
+        prior : ndarray of shape (n_classes,)
+            Shares of the classes.
+        n_answers : int
+            Number of answers that the calibration can rely on.
         """
-        codes = epochs.codes
-        n_folds = min(3, min(len(set(groups[codes == code])) for code in set(codes)))
-        if n_folds < 2:
-            return None
-        parts = []
-        folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=rng)
-        for inside, outside in folds.split(codes, codes, groups):
-            if len(set(codes[inside])) < len(self.classes_):
-                return None
-            some, rows = epochs.of(inside), epochs.rows[0, outside]
-            robust, expert, gate = self._train_networks(some, None, rng)
-            network = _mixture(rows, robust[:2], expert, gate)(1.0)
-            linear = [
-                log_softmax(forward(rows, *fit_linear(some.rows, some.codes, c))[1], 1)
-                for c in LINEAR_C
-            ]
-            parts.append((codes[outside], network, np.stack(linear, axis=1)))
-        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+        self.prior_ = np.log(prior)
+        clean = {name: opinion[0] for name, opinion in candidates.items()}
+        self.candidates_ = {}
+        for name, opinion in clean.items():
+            loss = best_of([opinion], codes, prior)[1]
+            self.candidates_[name] = _scores(opinion, codes, loss)
+        self.weights_ = {"clean": self._fit_weights(clean, codes)}
+        answers, truth = self._pool_opinions(clean, "clean"), codes
+        if gate is not None:
+            truth = np.tile(codes, 2)
+            seen = {name: np.concatenate(o) for name, o in candidates.items()}
+            robust = {name: seen[name] for name in _ROBUST if name in seen}
+            self.weights_["robust"] = self._fit_weights(robust, truth)
+            of_robust = self._pool_opinions(seen, "robust")
+            expert, gate = self._pool_opinions(seen, "clean"), np.concatenate(gate)
+            self.gate_weights_ = fit_gate(of_robust, expert, gate, truth, len(codes))
+            answers = mix(of_robust, expert, openness(gate, self.gate_weights_))
+        self._calibrate(lambda temperature: softmax(answers / temperature, 1), truth)
+        self.is_calibrated_ = n_answers >= FEWEST_TO_CALIBRATE
+        pooled = log_softmax(answers[: len(codes)] / self.temperature_, axis=1)
+        loss = float(log_loss_of(pooled, codes).mean())
+        self.candidates_["pool"] = _scores(pooled, codes, loss)
 
-    def _choose_capacity(self, epochs, codes, network, linear):
-        """Fit the linear model, and how much it counts, by out-of-fold answers.
+    def _stack(self, opinions):
+        prior = np.broadcast_to(self.prior_, next(iter(opinions.values())).shape)
+        return np.stack([*opinions.values(), prior])
 
-        `network` (n, k) are probabilities of the networks, `linear` (n, n_c, k) log
-        probabilities of linear models of each strength of penalty.
-        """
-        best = int(linear[np.arange(len(codes)), :, codes].mean(axis=0).argmax())
-        losses = []
-        for share in _SHARES:
-            mixture = _pool(network, linear[:, best], share)
-            proba = mixture(fit_temperature(mixture, codes))
-            losses.append(-np.log(proba[np.arange(len(codes)), codes] + 1e-12).mean())
-        self.linear_share_ = _SHARES[int(np.argmin(losses))]
-        if self.linear_share_:
-            self.linear_ = fit_linear(epochs.rows, epochs.codes, LINEAR_C[best])
-        return _pool(network, linear[:, best], self.linear_share_), codes
+    def _fit_weights(self, opinions, codes):
+        weights = fit_weights(self._stack(opinions), codes).tolist()
+        return dict(zip((*opinions, "prior"), weights, strict=True))
+
+    def _pool_opinions(self, opinions, part):
+        *names, _ = weights = self.weights_[part]
+        some = {name: opinions[name] for name in names}
+        return pool(self._stack(some), np.array([*weights.values()]))
+
+    def _network_opinion(self, rows):
+        return linear_opinion((self.coefs_, self.intercepts_), rows)
+
+    def _gate_score(self, rows):
+        """Score of the gating network: above 0 a picture looks not augmented."""
+        logits = forward(rows[:, : len(self.gate_[0][0])], *self.gate_)[1]
+        return logits[:, 1] - logits[:, 0]
+
+    def _opinions(self, rows):
+        """Opinions of the candidates, (n, k) by name, and the gate's scores or None."""
+        columns = rows[:, : len(self.coefs_[0])]
+        opinions, gate = {"network": self._network_opinion(columns)}, None
+        if self.kernel_ is not None:
+            scores = kernel_scores(self.kernel_, rows)
+            opinions["kernel"] = SCORE_SCALE * scores["clean"][:, :-1]
+            if "robust" in scores:
+                opinions["kernel, augmented"] = SCORE_SCALE * scores["robust"][:, :-1]
+                gate = scores["robust"][:, -1]
+        for name, model in (
+            ("linear", self.linear_),
+            ("linear, augmented", self.augmented_linear_),
+            ("expert", self.expert_),
+        ):
+            if model is not None:
+                opinions[name] = linear_opinion(model, columns)
+        if self.gate_ is not None:
+            gate = self._gate_score(rows)
+        return opinions, gate
 
     def _mixture(self, rows):
-        robust = self.coefs_, self.intercepts_
-        mixture = _mixture(rows, robust, self.expert_, self.gate_)
-        if self.linear_ is None:
-            return mixture
-        linear = log_softmax(forward(rows, *self.linear_)[1], axis=1)
-        return _pool(mixture(1.0), linear, self.linear_share_)
+        opinions, gate = self._opinions(rows)
+        answers = self._pool_opinions(opinions, "clean")
+        if "robust" in self.weights_:
+            robust = self._pool_opinions(opinions, "robust")
+            answers = mix(robust, answers, openness(gate, self.gate_weights_))
+        return lambda temperature: softmax(answers / temperature, axis=1)
 
     def _networks(self):
         networks = super()._networks()
@@ -435,6 +606,11 @@ class ConvNetClassifier(Network):
             networks |= {"expert": self.expert_, "gate": self.gate_}
         if self.linear_ is not None:
             networks |= {"linear": self.linear_}
+        if self.augmented_linear_ is not None:
+            networks |= {"linear, augmented": self.augmented_linear_}
+        if self.kernel_ is not None:
+            layers = [self.kernel_["landmarks"].T, self.kernel_["clean"][:, :-1]]
+            networks |= {"kernel": (layers, [np.empty(0), np.empty(0)])}
         return networks
 
     def _augmentation(self, images):
@@ -445,8 +621,9 @@ class ConvNetClassifier(Network):
             return None
         return Augmentation() if isinstance(self.augment, str) else self.augment
 
-    def _fit_features(self, images, codes, train, augment, rng):
+    def _fit_features(self, images, codes, augment, rng):
         """Fit the features on training pictures, clean and augmented."""
+        self.fisher_, self.fisher_weight_, self.fisher_scale_ = None, 0.0, 1.0
         if isinstance(self.features, str):
             self.features_ = None
             return
@@ -459,19 +636,85 @@ class ConvNetClassifier(Network):
             )
         else:
             self.features_ = clone(self.features)
-        sample = images[train]
-        y = codes[train]
+        sample, y = images, codes
         if isinstance(self.features_, RockFeatures) and augment is not None:
-            few = rng.permutation(len(train))[:2000]
-            sample = np.concatenate([sample[few], augment.apply(sample[few], rng)])
-            y = np.concatenate([y[few], y[few]])
+            # Enough for means and deviations; large pictures take longer.
+            most = int(np.clip(6_000_000 // _pixels(images), 300, 2000))
+            few = rng.permutation(len(images))[:most]
+            sample = np.concatenate([images[few], augment.apply(images[few], rng)])
+            y = np.concatenate([codes[few], codes[few]])
         self.features_.fit(input_for(self.features_, sample), y)
+        if self.features is None and min(images.shape[1:3]) >= _LEAST_FOR_FISHER:
+            self._try_fisher(images, codes, rng)
+
+    def _try_fisher(self, images, codes, rng):
+        """Add Fisher vectors where they pay, by cross-validation on some pictures."""
+        few = rng.permutation(len(images))[:_MOST_TO_TRY]
+        images, codes = images[few], codes[few]
+        fisher = FisherFeatures(random_state=rng.randint(1 << 31), n_jobs=self.n_jobs)
+        fisher.fit(images)
+        rock, more = self._describe(images), fisher.transform(images)
+        scale = np.sqrt(rock.var(axis=0).sum() / max(more.var(axis=0).sum(), 1e-12))
+        prior = class_prior(codes, len(self.classes_))
+        folds = assign_folds(codes, np.arange(len(codes)), 5, rng)
+        losses = {}
+        for weight in _FISHER_WEIGHTS:
+            rows = np.hstack([rock, weight * scale * more]) if weight else rock
+            machine = KernelMachine(rows[None], codes, prior, len(codes), rng)
+            opinion = SCORE_SCALE * machine.cross_fit(folds)[1]["clean"][0, :, :-1]
+            both = np.stack([opinion, np.broadcast_to(np.log(prior), opinion.shape)])
+            losses[weight] = log_loss_of(pool(both, fit_weights(both, codes)), codes)
+        best = min(losses, key=lambda weight: losses[weight].mean())
+        gain = losses[0.0] - losses[best]
+        self.fisher_gain_ = float(gain.mean())
+        if best and gain.mean() > gain.std() / np.sqrt(len(gain)):
+            self.fisher_, self.fisher_weight_ = fisher, float(best)
+            self.fisher_scale_ = float(best * scale)
+
+    def _n_copies(self, images):
+        """Augmented copies of each picture, within a time budget."""
+        if not isinstance(self.features_, PictureFeatures) or getattr(
+            self.features_, "network", None
+        ):
+            # What another transformer takes is not known, and networks take long.
+            most, fewest = 1000, 0
+        else:
+            pixels = _pixels(images)
+            most = min(8000 if len(images) < _FEW else 20_000, 30_000_000 // pixels)
+            fewest = self.n_copies if pixels < _LARGE else min(1, self.n_copies)
+        return int(np.clip(most // len(images), fewest, max(fewest, 20)))
+
+    def _describe_all(self, images, augment, n_train, rng):
+        """Describe pictures, crops and augmented copies: (copies, n, p), how many are
+        not augmented.
+        """
+        rows = [self._describe(images)]
+        # The columns of a crop are those of a picture, so a crop is one more picture.
+        cropped = augment is not None and isinstance(self.features_, PictureFeatures)
+        if cropped and _pixels(images) < _LARGE:
+            for _ in range(self.n_parts):
+                rows.append(self._describe_crops(images, rng))
+        n_clean = len(rows)
+        if augment is None:
+            return np.stack(rows), n_clean
+        if cropped and not getattr(self.features_, "network", None):
+            images = _smaller(images, self.features_.working_side)
+        for copy in progress(
+            range(self._n_copies(images)), desc="augmenting", unit="copy"
+        ):
+            describe = self._describe
+            if cropped and copy % 2:
+                describe = partial(self._describe_crops, rng=rng)
+            rows.append(describe(augment.apply(images, rng)))
+        return np.stack(rows), n_clean
 
     def _describe(self, images):
         """Pictures -> float32 features."""
         if self.features_ is None:
             rows = images.reshape(len(images), -1)
             return rows / np.float32(255) if rows.dtype == np.uint8 else rows
+        if isinstance(self.features_, PictureFeatures):
+            return self._describe_any(images)
         rows = self.features_.transform(input_for(self.features_, images))
         return np.asarray(rows, dtype=np.float32)
 
@@ -480,7 +723,7 @@ class ConvNetClassifier(Network):
         n, height, width, _ = images.shape
         order = rng.permutation(n)
         step = chunk_length(height, width)
-        out = np.empty((n, self.features_._n_features_out), np.float32)
+        out = None
         for start in range(0, n, step):
             chosen = order[start : start + step]
             share = rng.uniform(0.7, 1)
@@ -491,13 +734,28 @@ class ConvNetClassifier(Network):
                 images[i, y : y + high, x : x + wide]
                 for i, y, x in zip(chosen, top, left, strict=True)
             ]
-            out[chosen] = self.features_._describe(np.stack(crops))
+            rows = self._describe_any(np.stack(crops))
+            if out is None:
+                out = np.empty((n, rows.shape[1]), np.float32)
+            out[chosen] = rows
         return out
+
+    def _describe_any(self, images):
+        """Describe pictures of any size by features of this package."""
+        rows = self.features_._describe(images)
+        if self.fisher_ is None:
+            return rows
+        fisher = self.fisher_._describe(images)
+        return np.hstack([rows, np.float32(self.fisher_scale_) * fisher])
 
     def _rows(self, X):
         if is_collection(X):
             if self.features_ is not None:
-                return np.asarray(X.features(self.features_), dtype=np.float32)
+                rows = np.asarray(X.features(self.features_), dtype=np.float32)
+                if self.fisher_ is None:
+                    return rows
+                fisher = np.asarray(X.features(self.fisher_), dtype=np.float32)
+                return np.hstack([rows, np.float32(self.fisher_scale_) * fisher])
             X = X[:]
         if getattr(X, "ndim", None) == 3:
             raise ValueError(
@@ -506,6 +764,9 @@ class ConvNetClassifier(Network):
             )
         images = check_describable(check_images(self, X, reset=False, dtype=None))
         return self._describe(_as_levels(images))
+
+    def _network_rows(self, X):
+        return self._rows(X)[:, : len(self.coefs_[0])]
 
     def _distance_to_references(self, rows):
         return pairwise_distances_argmin_min(rows, self.references_)[1]
@@ -520,7 +781,7 @@ class ConvNetClassifier(Network):
         Returns
         -------
         percentile : ndarray of shape (n,), float64
-            Percentage of validation pictures that are closer to a training picture.
+            Percentage of pictures not learned from that are closer to a training picture.
             Above 99 a picture is unlike the collection, and its class means little.
         """
         check_is_fitted(self)

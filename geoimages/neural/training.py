@@ -1,7 +1,5 @@
 """Training of the networks: labels, validation, averaging, calibration."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
@@ -12,8 +10,6 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils import assert_all_finite, column_or_1d
@@ -23,8 +19,6 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from ..files import progress
 
 FEWEST_TO_CALIBRATE = 50
-LINEAR_C = (1e-3, 3e-3, 1e-2, 3e-2, 0.1)  # strengths of the penalty that are tried
-_LINEAR_COPIES = 4
 _PRIOR_DEVIATION = 0.2  # of log T
 _BLOCK = 2048  # rows per forward pass
 _MOST_DEVIATIONS = 1e6  # products with weights stay in single precision
@@ -66,25 +60,44 @@ def check_labels(y, n):
     return classes, codes
 
 
-def hold_out(codes, share, rng, pairs=False):
+def hold_out(codes, share, rng, pairs=False, groups=None):
     """Split positions into (train, validation), stratified by class.
 
     Every class is in train; rare ones may be missing from validation. With `pairs`, two
-    rows of each class stay in train, as a triplet needs an anchor and a positive.
+    rows of each class stay in train, as a triplet needs an anchor and a positive. Rows
+    of one group are on one side; a class of one group is in train.
     """
+    n_classes = codes.max() + 1
+    if groups is not None:
+        return _hold_out_groups(codes, share, rng, groups)
     if not pairs:
-        n_classes = codes.max() + 1
         size = min(max(n_classes, round(share * len(codes))), len(codes) - n_classes)
         return train_test_split(
             np.arange(len(codes)), test_size=size, stratify=codes, random_state=rng
         )
     held = []
-    for code in range(codes.max() + 1):
+    for code in range(n_classes):
         members = rng.permutation(np.flatnonzero(codes == code))
         size = max(0, min(round(share * len(members)), len(members) - 2))
         held.append(members[:size])
     held = np.sort(np.concatenate(held))
     return np.setdiff1d(np.arange(len(codes)), held), held
+
+
+def _hold_out_groups(codes, share, rng, groups):
+    """Hold out a share of the groups of each class, one at least where it has two."""
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    held = np.zeros(len(first), bool)
+    for code in range(codes.max() + 1):
+        members = rng.permutation(np.flatnonzero(codes[first] == code))
+        size = min(max(1, round(share * len(members))), len(members) - 1)
+        held[members[: max(0, size)]] = True
+    # Copies may differ in their labels: a class must not be held out as a whole.
+    for code in np.setdiff1d(codes, codes[~held[group]]):
+        held[group[codes == code]] = False
+    if not held.any():
+        return hold_out(codes, share, rng)
+    return np.flatnonzero(~held[group]), np.flatnonzero(held[group])
 
 
 def standardization(rows):
@@ -142,24 +155,6 @@ def forward(rows, weights, biases):
     return hidden.astype(np.float32), logits
 
 
-def fit_linear(rows, codes, c):
-    """Weights and biases of a logistic regression: (copies, n, p), (n,) -> lists.
-
-    A network without a hidden layer: where pictures are few, it is often the better one.
-    The first copies are enough for it, and it converges well before the last digit.
-    """
-    rows = rows[:_LINEAR_COPIES]
-    flat = rows.reshape(-1, rows.shape[2])
-    model = LogisticRegression(C=c, max_iter=100, tol=1e-3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(flat, np.tile(codes, len(rows)))
-    weights, biases = [model.coef_.T], [model.intercept_]
-    if weights[0].shape[1] == 1:
-        weights, biases = _two_logits(weights), _two_logits(biases)
-    return weights, biases
-
-
 def fit_temperature(mixture, codes):
     """The temperature of maximum posterior probability, given validation classes.
 
@@ -181,13 +176,20 @@ def fit_temperature(mixture, codes):
     return float(np.exp(best.x))
 
 
-def _two_logits(weights):
+def two_logits(weights):
     """The logistic output of two classes as two logits, the first of them zero."""
     return [*weights[:-1], np.concatenate([0 * weights[-1], weights[-1]], axis=-1)]
 
 
 def train_mlp(
-    network, draw_epoch, epochs, *, patience=None, averaged=6, validation=None
+    network,
+    draw_epoch,
+    epochs,
+    *,
+    patience=None,
+    averaged=6,
+    validation=None,
+    n_classes=None,
 ):
     """Train scikit-learn's MLP epoch by epoch.
 
@@ -205,6 +207,8 @@ def train_mlp(
         Number of last epochs whose weights are averaged.
     validation : (rows, codes), optional
         Validation part.
+    n_classes : int, optional
+        Number of classes; by default those of the first epoch.
 
     Returns
     -------
@@ -223,13 +227,14 @@ def train_mlp(
         growth = 2 ** ((2 * epoch >= epochs) + (4 * epoch >= 3 * epochs))
         network.set_params(batch_size=min(growth * batch, len(rows)))
         if epoch == 0:
-            network.partial_fit(rows, codes, classes=np.unique(codes))
+            classes = np.unique(codes) if n_classes is None else np.arange(n_classes)
+            network.partial_fit(rows, codes, classes=classes)
         else:
             network.partial_fit(rows, codes)
         weights = [weight.copy() for weight in network.coefs_]
         biases = [bias.copy() for bias in network.intercepts_]
         if weights[-1].shape[1] == 1:
-            weights, biases = _two_logits(weights), _two_logits(biases)
+            weights, biases = two_logits(weights), two_logits(biases)
         kept = [*kept, (weights, biases)][-averaged:]
         if validation is None:
             continue
@@ -283,6 +288,7 @@ class Network(
             patience=self.n_epochs_no_change,
             averaged=self.averaged_epochs,
             validation=validation,
+            n_classes=len(self.classes_),
         )
 
     def _keep(self, coefs, intercepts, curve):
@@ -307,6 +313,10 @@ class Network(
     def _rows(self, X):
         """Convert X to the input rows of the network."""
         raise NotImplementedError
+
+    def _network_rows(self, X):
+        """The columns that the network itself takes."""
+        return self._rows(X)
 
     def _networks(self):
         """Weights and biases of each network, by name."""
@@ -345,7 +355,7 @@ class Network(
         embedding : ndarray of shape (n, hidden_layer_sizes[-1]), float32
         """
         check_is_fitted(self)
-        return forward(self._rows(X), self.coefs_, self.intercepts_)[0]
+        return forward(self._network_rows(X), self.coefs_, self.intercepts_)[0]
 
     def predict_proba(self, X):
         """Return calibrated probabilities.

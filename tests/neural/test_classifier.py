@@ -3,10 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
+from sklearn.svm import SVC
 
 from geoimages import (
     Augmentation,
@@ -19,6 +22,7 @@ from geoimages import (
     expected_calibration_error,
     make_rocks,
 )
+from geoimages.neural.training import hold_out
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +92,8 @@ def test_the_embedding_is_the_last_hidden_layer(plain, data):
     assert embedding.dtype == np.float32
     assert (embedding >= 0).all()
     logits = embedding @ plain.coefs_[-1] + plain.intercepts_[-1]
-    np.testing.assert_array_equal(
-        plain.classes_[logits.argmax(axis=1)], plain.predict(data[2])
-    )
+    wanted = plain._network_opinion(plain._network_rows(data[2]))
+    np.testing.assert_allclose(log_softmax(logits, axis=1), wanted, atol=1e-4)
     assert plain.get_feature_names_out()[[0, -1]].tolist() == [
         "convnetclassifier0",
         "convnetclassifier7",
@@ -121,10 +124,11 @@ def test_few_pictures_are_calibrated_out_of_fold(data):
     model = clone(PLAIN).set_params(hidden_layer_sizes=(64,), max_epochs=20)
     model.fit(images[:150], labels[:150])
     assert model.is_calibrated_
-    calibrated = log_loss(of_queries, model.predict_proba(queries))
-    temperature, model.temperature_ = model.temperature_, 1.0
-    assert temperature > 1.2
-    assert calibrated < log_loss(of_queries, model.predict_proba(queries))
+    proba = model.predict_proba(queries)
+    assert expected_calibration_error(of_queries, proba, model.classes_, 5) < 0.13
+    # What it learned by heart it would be sure of.
+    network = log_loss(of_queries, np.exp(model._network_opinion(model._rows(queries))))
+    assert log_loss(of_queries, proba) < network - 0.1
 
 
 def test_capacity_is_chosen_by_cross_validation(data):
@@ -134,33 +138,99 @@ def test_capacity_is_chosen_by_cross_validation(data):
     X = np.random.default_rng(0).uniform(size=(500, 12))
     y = (X[:, 0] > 0.5) ^ (X[:, 1] > 0.5)
     model = clone(network).fit(X[:400], y[:400])
-    assert model.linear_share_ == 0
-    assert model.linear_ is None
+    assert model.weights_["clean"]["linear"] < 0.05
+    assert model.candidates_["linear"]["accuracy"] < 0.6
+    assert model.candidates_["network"]["accuracy"] > 0.75
     assert model.score(X[400:], y[400:]) > 0.8
-    # Few rows of many columns: it tells more than the network.
+    # Few rows of many columns: others tell more than the network.
     images, labels, queries, of_queries = data
     model = clone(network).set_params(max_epochs=10).fit(images[:120], labels[:120])
-    assert model.linear_share_ > 0
+    losses = {name: of["log_loss"] for name, of in model.candidates_.items()}
+    assert min(losses["linear"], losses["kernel"]) < losses["network"]
+    assert losses["pool"] < min(losses["linear"], losses["kernel"]) + 0.02
     pooled = log_loss(of_queries, model.predict_proba(queries))
-    assert "linear" in set(model.summary()["network"])
-    model.linear_ = None
+    assert {"linear", "kernel"} < set(model.summary()["network"])
+    alone = {name: float(name in ("network", "prior")) for name in losses}
+    model.weights_ = {"clean": {**alone, "prior": 0.0}}
+    del model.weights_["clean"]["pool"]
     assert pooled < log_loss(of_queries, model.predict_proba(queries))
 
 
-def test_copies_of_a_picture_are_in_one_fold(data):
+def test_the_choice_stands_in_the_diagram(plain):
+    assert "candidates_" in plain._repr_html_()
+    assert plain.candidates_.keys() == {"kernel", "linear", "network", "pool"}
+
+
+def test_no_worse_than_a_logistic_regression_or_a_vector_machine(data):
+    images, labels, queries, of_queries = data
+    model = clone(SMALL).set_params(augment=None).fit(images[:120], labels[:120])
+    rows = [model.features_.transform(x) for x in (images[:120], queries)]
+    for rival in (LogisticRegression(C=0.01), SVC(C=10)):
+        score = rival.fit(rows[0], labels[:120]).score(rows[1], of_queries)
+        assert model.score(queries, of_queries) > score - 0.03
+
+
+@pytest.mark.parametrize("copies_differ", [False, True])
+def test_copies_of_a_picture_are_in_one_fold(data, copies_differ):
     # What is random about 40 pictures cannot be told of the others; it could of
     # their rotated copies.
     images = np.concatenate([np.rot90(data[0][:40], k, axes=(1, 2)) for k in range(4)])
-    labels = np.tile(np.random.default_rng(0).choice(["a", "b"], 40), 4)
+    rng = np.random.default_rng(0)
+    labels = np.tile(rng.choice(["a", "b"], 40), 4)
+    if copies_differ:
+        labels[:2] = "c"
     model = clone(PLAIN).set_params(
         features=ColorFeatures(), augment="default", n_copies=1, max_epochs=4
     )
-    assert model.fit(images, labels).temperature_ > 1.2
+    model.fit(images, labels)
+    assert model.candidates_["kernel"]["accuracy"] < 0.75
+    assert model.predict_proba(data[2]).max(axis=1).mean() < 0.8
+    assert model.novelty_scale_.min() > 0  # and a copy is not the nearest other one
+
+
+def test_copies_are_held_out_together():
+    codes = np.repeat([0, 1, 2], 40)
+    groups = np.arange(120) // 4
+    train, held = hold_out(codes, 0.1, np.random.RandomState(0), groups=groups)
+    assert sorted([*train, *held]) == list(range(120))
+    assert not set(groups[train]) & set(groups[held])
+    assert set(codes[held]) == {0, 1, 2}
+    # A class of one group is learned from.
+    train, held = hold_out(codes, 0.1, np.random.RandomState(0), groups=codes)
+    assert set(codes[train]) == {0, 1, 2}
+
+
+def test_the_fewer_the_nearer_to_the_shares_of_the_classes(data):
+    rng = np.random.default_rng(0)
+    confidence = []
+    for n in (12, 90):
+        labels = np.repeat(["a", "b", "c"], n // 3)
+        rng.shuffle(labels)
+        model = clone(PLAIN).fit(data[0][:n], labels)
+        assert model.is_calibrated_ == (n >= 50)
+        confidence.append(model.predict_proba(data[2]).max(axis=1).mean())
+    assert max(confidence) < 0.7
+
+
+def test_fisher_vectors_join_where_they_pay():
+    images, labels = make_rocks(36, image_shape=(64, 64, 3), random_state=0)
+    model = ConvNetClassifier(augment=None, max_epochs=1, random_state=0)
+    model.fit(images, labels)
+    assert np.isfinite(model.fisher_gain_)
+    columns = model.features_._n_features_out
+    assert (model.fisher_ is None) == (model.fisher_weight_ == 0)
+    assert (model.references_.shape[1] > columns) == (model.fisher_ is not None)
+    assert len(model.coefs_[0]) == columns
+    # Of noise they tell nothing.
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (24, 64, 64, 3), dtype=np.uint8)
+    labels = np.tile(["a", "b"], 12)
+    assert not clone(model).fit(noise, labels).fisher_weight_
 
 
 def test_what_is_not_calibrated_says_so(few, data):
     assert not clone(PLAIN).fit(*few).is_calibrated_
-    pairs = np.repeat(np.arange(40), 2)  # one of each is held out, one learned from
+    pairs = np.repeat(np.arange(40), 2)
     assert clone(PLAIN).fit(data[0][:80], pairs).temperature_ > 0
     rows = data[0][:200].reshape(200, -1)[:, :30]
     for n, enough in ((100, False), (200, True)):
@@ -246,10 +316,10 @@ def test_the_expert_counts_on_clean_pictures(model, data):
     images = data[2]
     grey = np.repeat(images.mean(axis=3, keepdims=True), 3, axis=3).astype(np.uint8)
     together = [model.predict_proba(x) for x in (images, grey)]
-    expert, gate = model.expert_, model.gate_
-    model.expert_ = None
+    weights = model.gate_weights_
+    model.gate_weights_ = np.array([0.0, -50.0])
     alone = [model.predict_proba(x) for x in (images, grey)]
-    model.expert_, model.gate_ = expert, gate
+    model.gate_weights_ = weights
     moved = [
         np.abs(a - b).max(axis=1).mean() for a, b in zip(together, alone, strict=True)
     ]
@@ -311,8 +381,9 @@ def test_layers_and_their_parameters_are_counted(model, plain):
     assert table.loc[("filters", 1)].tolist() == [108, 8, 108 * 8 + 8]
     columns = model.features_._n_features_out
     assert table.loc[("classifier", 1), "parameters"] == columns * 64 + 64
-    assert table.loc[("gate", 2), "outputs"] == 2
-    arrays = [*model.coefs_, *model.intercepts_, *model.expert_[0], *model.expert_[1]]
-    both = table.loc[["classifier", "expert"], "parameters"]
-    assert both.sum() == sum(array.size for array in arrays)
-    assert set(plain.summary()["network"]) == {"filters", "classifier"}
+    assert table.loc[("linear, augmented", 1), "outputs"] == 6
+    kernel = table.loc[["kernel"], "parameters"].tolist()
+    landmarks = model.kernel_["landmarks"]
+    assert kernel == [landmarks.size, len(landmarks) * 6]
+    others = {"filters", "classifier", "linear", "kernel"}
+    assert set(plain.summary()["network"]) == others
