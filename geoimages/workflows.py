@@ -783,8 +783,8 @@ def ask(
         among=among,
     )
     if isinstance(candidate, str) and asked is None:  # a part would find its whole
-        own = collection.table["lineage"]
-        matches = matches[own[matches.index] != own[candidate]]
+        own = pd.Series(model.lineage_, model.keys_)
+        matches = matches[(own[matches.index] != own[candidate]).to_numpy()]
     if len(matches) and "same" not in matches:
         matches = _verified(matches, picture, collection[matches.index.tolist()])
     n_searched = len(collection) if among is None else len(among)

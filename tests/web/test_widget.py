@@ -1,7 +1,14 @@
 """The explorer of notebooks, alone and in a browser."""
 
+import contextlib
 import json
+import os
+import socket
+import subprocess
+import sys
+import time
 
+import nbformat
 import numpy as np
 import pytest
 
@@ -167,3 +174,85 @@ def test_the_widget_asks_selects_and_votes(open_tab, rocks, model, votes):
     tab.click("button:text-is('Right')")
     tab.wait_for_timeout(300)
     assert votes.table["choice"].tolist() == ["right"]
+
+
+CELLS = (
+    """from geoimages import Collection, PairwiseModel, RockFeatures, make_rocks
+rocks = Collection.from_arrays("rocks.h5", *make_rocks(60, random_state=0))
+explorer = rocks.explorer(PairwiseModel(6, features=RockFeatures()).fit(rocks))
+explorer""",
+    """print("chosen", len(explorer.selected), explorer.query)""",
+)
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """The address of a notebook in a JupyterLab that knows nothing of this machine's."""
+    pytest.importorskip("jupyterlab")
+    work = tmp_path / "work"
+    work.mkdir()
+    notebook = nbformat.v4.new_notebook(
+        cells=list(map(nbformat.v4.new_code_cell, CELLS))
+    )
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, work / "explore.ipynb")
+    places = (
+        "JUPYTER_CONFIG_DIR",
+        "JUPYTER_DATA_DIR",
+        "JUPYTER_RUNTIME_DIR",
+        "IPYTHONDIR",
+    )
+    places += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [
+        f"--port={port}",
+        "--no-browser",
+        "--allow-root",
+        f"--notebook-dir={work}",
+    ]
+    options += ["--IdentityProvider.token=abc", "--LabApp.news_url=None"]
+    with open(tmp_path / "lab.log", "w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options],
+            env=os.environ | {name: str(tmp_path / name) for name in places},
+            stderr=log,
+            stdout=log,
+        )
+    for _ in range(600):
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", port)),
+        ):
+            break
+        time.sleep(0.1)
+    yield f"http://127.0.0.1:{port}/lab/tree/explore.ipynb?token=abc&reset"
+    server.terminate()
+    server.wait()
+
+
+def test_it_works_in_jupyterlab(open_tab, lab):
+    tab = open_tab(lab, viewport={"width": 1300, "height": 1100})
+    tab.set_default_timeout(120_000)
+    tab.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    tab.wait_for_selector("text=| Idle")
+    tab.keyboard.press("Escape")
+    tab.click(".jp-CodeCell >> nth=0")
+    tab.keyboard.press("Shift+Enter")
+    tab.wait_for_selector(".geoimages-explorer .map canvas")
+    tab.click(".geoimages-explorer >> text=Lasso")
+    box = tab.locator(".geoimages-explorer .map").bounding_box()
+    for i, (x, y) in enumerate(
+        [(0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.01, 0.99)]
+    ):
+        tab.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        if not i:
+            tab.mouse.down()
+    tab.mouse.up()
+    tab.wait_for_selector(".geoimages-explorer .matches button")
+    tab.click(".jp-CodeCell >> nth=1")
+    tab.keyboard.press("Shift+Enter")
+    tab.wait_for_selector("text=chosen 60")
+    tab.click(".geoimages-explorer .matches li:nth-child(2) button")
+    tab.wait_for_selector(".geoimages-explorer .shares")

@@ -136,11 +136,11 @@ function verdict(got, question) {
   if (!got.matches.length) {
     box.replaceChildren("There is nothing else to compare with.");
   } else if (got.found) {
-    box.replaceChildren(make("span", {}, make("strong", {}, "The same picture: "),
+    box.replaceChildren(make("span", {}, make("strong", {}, got.asked ? "The same picture again: " : "The same picture: "),
       `${best.name} (${percent(best.same)} certain).`));
   } else {
     const thorough = (question.features || about.features[0]) === "pattern";
-    box.replaceChildren(make("span", {}, make("strong", {}, "The same picture was not found. "),
+    box.replaceChildren(make("span", {}, make("strong", {}, got.asked ? "It was not found a second time. " : "The same picture was not found. "),
       thorough ? "These are the nearest of the collection." : "These are the most similar ones."));
   }
 }

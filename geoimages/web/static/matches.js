@@ -33,7 +33,7 @@ function shares(answer, match, longest) {
 }
 
 export function legend(answer) {
-  const similarity = make("span", {}, "The number is the similarity: 1 is identical.");
+  const similarity = make("span", { class: "line" }, "The number is the similarity: 1 is identical.");
   if (!answer.blocks.length) return [similarity];
   const entries = answer.blocks.map((block, i) =>
     make("span", {}, make("span", { class: `dot ${blockClass(answer.blocks, i)}` }), block.word));

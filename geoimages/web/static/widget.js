@@ -71,7 +71,7 @@ export default {
     const answer = () => {
       const got = model.get("answer");
       if (!got.matches) return;
-      title.textContent = `${got.asked.name}: ${got.found ? "the same picture was found" : "the same picture was not found; these are the most similar ones"}.`;
+      title.textContent = `${got.asked.name}: ${got.found ? "the same picture was found again" : "it was not found a second time; these are the most similar ones"}.`;
       shares.replaceChildren(...legend(got));
       list.replaceChildren(...cards(got, () => null));
       list.querySelectorAll("a").forEach((link, i) => {
