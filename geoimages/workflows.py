@@ -757,16 +757,8 @@ def ask(
             raise ValueError(
                 f"No picture of {collection.path.name} has {conditions(where)}."
             )
-    if isinstance(candidate, str):
-        whole, asked = collection[candidate], candidate
-    else:
-        alpha = collection.image_shape[2] == 4
-        whole = read_image(
-            candidate, alpha=alpha, name="the picture", max_pixels=max_pixels
-        )
-        asked = None
-    if box is not None:
-        whole, asked = _part(whole, box), None
+    whole = read_candidate(collection, candidate, box, max_pixels)
+    asked = candidate if isinstance(candidate, str) and box is None else None
     size, had = tuple(collection.image_shape[:2]), whole.shape[:2]
     picture = resize_image(whole, size, collection.fit)
     if had != size:
@@ -793,6 +785,21 @@ def ask(
     if classifier is not None:
         classes, novelty = _classes_and_novelty(classifier, whole)
     return Answer(picture, matches, classes.rename_axis("class"), novelty, notes)
+
+
+def read_candidate(collection, candidate, box=None, max_pixels=MAX_PIXELS):
+    """Read the picture of a key or of a file's content, or a part: (h, w, 3 or 4) uint8.
+
+    The parameters are those of `ask`.
+    """
+    if isinstance(candidate, str):
+        image = collection[candidate]
+    else:
+        alpha = collection.image_shape[2] == 4
+        image = read_image(
+            candidate, alpha=alpha, name="the picture", max_pixels=max_pixels
+        )
+    return image if box is None else _part(image, box)
 
 
 def _part(image, box):

@@ -22,6 +22,7 @@ from ..pictures.reading import ImageReadError
 from ..search import METRICS
 from .answers import MEDIA, as_page, table_of, take_away
 from .desk import Replaced, pairs_with_rows
+from .photos import describe, region
 from .pictures import SIZES, encode
 from .question import ORIENTATIONS, Question
 from .safety import Guard
@@ -96,7 +97,10 @@ class Page:
             ("/api/label", self.label),
             ("/api/unlabel", self.unlabel),
         ]
-        both = [("/api/ask", self.ask)]
+        both = [
+            ("/api/ask", self.ask),
+            ("/api/locate", partial(self.ask, form="places")),
+        ]
         both += [(f"/api/ask.{form}", partial(self.ask, form=form)) for form in MEDIA]
         views = [("/" if name == "ask" else f"/{name}", name) for name in VIEWS]
         return [
@@ -104,6 +108,7 @@ class Page:
             *(Route(path, partial(self.view, name=name)) for path, name in views),
             Route("/static/{stamp}/{name}", self.static),
             Route("/picture/{stamp}/{size:int}/{position:int}", self.picture),
+            Route("/photo/{stamp}/{size:int}/{position:int}", self.photo),
             *(Route(path, self._told(call)) for path, call in get),
             *(Route(path, self._told(call), methods=["POST"]) for path, call in post),
             *(
@@ -205,6 +210,7 @@ class Page:
             "refused": about["refused"],
             "columns": shelf.columns(),
             "colors": ["label", *shelf.shown],
+            "photos": len(shelf.photos),
             "features": self.desk.features,
             "metrics": sorted(METRICS),
             "orientations": ORIENTATIONS,
@@ -215,15 +221,32 @@ class Page:
 
     async def picture(self, request):
         """A picture of the collection; its address changes with the collection."""
+
+        def make(shelf, place, size):
+            return encode(shelf.rocks[place], size)
+
+        return await self._drawn(request, lambda shelf: len(shelf.rocks), make)
+
+    async def photo(self, request):
+        """A part of a large photograph, of which the collection holds tiles."""
+        text = request.query_params.get("box", "")[:100]
+
+        def make(shelf, place, size):
+            return region(shelf.photos[place], list(map(int, text.split(","))), size)
+
+        return await self._drawn(request, lambda shelf: len(shelf.photos), make)
+
+    async def _drawn(self, request, count, draw):
+        """What is drawn of the collection at a place and a size, to be kept for good."""
         place, size = request.path_params["position"], request.path_params["size"]
 
         def make():
             shelf = self.desk.shelf()
             if size not in SIZES or request.path_params["stamp"] != shelf.version:
                 return None
-            if not 0 <= place < len(shelf.rocks):
+            if not 0 <= place < count(shelf):
                 return None
-            return encode(shelf.rocks[place], size)
+            return draw(shelf, place, size)
 
         try:
             made = await run_in_threadpool(make)
@@ -247,6 +270,10 @@ class Page:
 
     def _answer(self, request, question, data, form):
         shelf = self.desk.checked(request.query_params.get("version"))
+        if form == "places":
+            found = self.desk.places(shelf, question, data)
+            about = {"version": shelf.version, "photos": describe(shelf.photos)}
+            return JSONResponse({**about, "places": found})
         answer = self.desk.answer(shelf, question, data)
         if form is None:
             about = as_page(shelf, answer, self.desk.classifier)

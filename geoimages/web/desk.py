@@ -12,8 +12,9 @@ from ..collection.text import printable
 from ..files import progress
 from ..visualize import project_vectors
 from ..voting import blind_trials, preference, record_votes
-from ..workflows import UNLIKE, ask, fit_keeping
+from ..workflows import UNLIKE, ask, fit_keeping, read_candidate
 from .labels import LabelFile
+from .photos import keypoints_of, photos_of, places
 from .tasks import Preparing, Tasks
 
 MOST_PIXELS = 50_000_000  # of a picture that a visitor sends
@@ -42,7 +43,7 @@ class Shelf:
         self.known = [name for name in self.table if name not in (*_OWN, "label")]
         # What names each picture anew says nothing beside its key.
         self.shown = [name for name in self.known if not _is_name(self.table[name])]
-        self.tasks = Tasks()
+        self.tasks, self.photos = Tasks(), photos_of(rocks)
         self.computing = threading.Semaphore(2)
 
     def close(self):
@@ -227,6 +228,32 @@ class Desk:
                 classifier=self.classifier,
                 max_pixels=MOST_PIXELS,
             )
+
+    def places(self, shelf, question, data=None):
+        """Return where a picture occurs in the photographs of a collection of tiles."""
+        if not shelf.photos:
+            raise ValueError(f"{shelf.rocks.path.name} holds no large photographs.")
+        shelf.tasks.get(
+            "keypoints",
+            "Describing the photographs",
+            *(keypoints_of, shelf.rocks, shelf.photos),
+        )
+        model = self.model(shelf, ("pairwise", "pattern", None))
+        picture = read_candidate(
+            shelf.rocks,
+            question.key if data is None else data,
+            question.box,
+            MOST_PIXELS,
+        )
+        left_out = None
+        if data is None:
+            row = shelf.table.loc[question.key]
+            height, width = (
+                side * row["scale"] for side in shelf.rocks.image_shape[:2]
+            )
+            left_out = row["sha256"], (row["x"], row["y"], width, height)
+        with shelf.computing:
+            return places(model, shelf.rocks, shelf.photos, picture, left_out)
 
     def points(self, shelf, features, method):
         """Return a map of all pictures, (n, 2) float32 in 0–1, or raise `Preparing`."""

@@ -4,6 +4,7 @@ import {
   $, SMALL, address, count, hideError, make, onKeys, percent, request, rockLink, run, save, showError, source,
 } from "./common.js";
 import { cards, legend } from "./matches.js";
+import { showPlaces } from "./photos.js";
 
 const SETTINGS = ["features", "model", "metric", "k", "color", "orientation", "box"];
 const uploads = new Map(); // pictures of this visit, which the address cannot hold
@@ -82,6 +83,8 @@ function render(got, question, file) {
   $("#legend").replaceChildren(...legend(got));
   $("#matches").replaceChildren(...cards(got, (match) => address("/", { ...asked(question), box: null, key: match.key })));
   fillSettings(question);
+  $("#photos").hidden = !about.photos;
+  $("#places").replaceChildren();
   if (first) {
     window.scrollTo({ top: 0 });
     $("#where-title").focus({ preventScroll: true });
@@ -345,6 +348,19 @@ async function takeAway(form) {
   save(blob, `matches.${form}`);
 }
 
+async function locate() {
+  const button = $("#locate");
+  button.disabled = true;
+  try {
+    const question = state();
+    const { key, box } = question;
+    const body = key ? null : uploads.get(question.upload);
+    showPlaces($("#places"), await request(address("/api/locate", { key, box }), { body }));
+  } finally {
+    button.disabled = false;
+  }
+}
+
 function move(step) {
   const links = [...document.querySelectorAll("#matches a")];
   const place = links.indexOf(document.activeElement);
@@ -367,6 +383,7 @@ run(async () => {
   for (const button of document.querySelectorAll("#take [data-form]")) {
     button.onclick = () => { $("#take").open = false; run(() => takeAway(button.dataset.form)); };
   }
+  $("#locate").onclick = () => run(locate);
   $("#copy").onclick = async () => {
     const kept = Boolean(state().key);
     if (kept) await navigator.clipboard.writeText(location.href);
