@@ -18,14 +18,14 @@ from ..pictures.scaling import on_white, to_uint8
 from .base import check_count
 
 ZOOMS = (0.4, 2.5)  # pixels of the candidate per pixel of the photograph
-FOUND = 0.5  # verification up to which it is the same place
-FEWEST_VOTES = 4  # of keypoints, that a place needs to count as found
+FOUND = 0.35  # verification up to which it is the same place
 _GRID = 32  # points along the longer side, at which colors are compared
 _SAMPLES = 2  # along each side of a point
-_NOISE = 0.3  # (L* units)^2: what rounding leaves on a flat picture
+_NOISE = 0.5  # (L* units)^2: what rounding leaves on a flat picture
+_LOCAL = 2.0  # points, of the Gaussian of a local mean
 _COVER = 0.5  # of the candidate that must lie on known pixels
 _SHORTLIST = 40  # tiles whose pose is tried
-_TRIED, _REFINED = 20, 4  # places, beyond those asked for
+_TRIED, _REFINED = 40, 12  # places, beyond those asked for
 _APART = 0.4  # of the smaller of two boxes, from which they are one answer
 _LEFT_OUT = 0.05  # of the smaller box: what an answer may share with one left out
 _COLUMNS = [
@@ -157,7 +157,7 @@ class _Answer:
     @property
     def found(self):
         """Whether it counts as the same place."""
-        return bool(self.distance <= FOUND and self.pose.votes >= FEWEST_VOTES)
+        return bool(self.distance <= FOUND)
 
     def with_box(self, shape):
         """Set the box: x, y, width, height in pixels of the photograph."""
@@ -168,6 +168,17 @@ class _Answer:
         return self
 
 
+def _detail(values, weight):
+    """Values less their local mean, divided by their local deviation: (h, w) twice."""
+
+    def local(image):
+        return ndimage.gaussian_filter(image, _LOCAL) / share
+
+    share = np.maximum(ndimage.gaussian_filter(weight, _LOCAL), 1e-6)
+    left = (values - local(values * weight)) * weight
+    return left / np.sqrt(local(left**2) + _NOISE)
+
+
 class _Probe:
     """A candidate at the resolution at which it is compared, and its comparison."""
 
@@ -175,6 +186,7 @@ class _Probe:
         self.shape = image.shape[:2]
         self.reduction = max(1.0, max(self.shape) / _GRID)
         high, wide = (max(1, round(side / self.reduction)) for side in self.shape)
+        self.size = high, wide
         small = averages.average_to(image[None], high, wide)[0]
         self.lab = srgb_to_lab(small)[0].reshape(-1, 3).astype(float)
         # The samples of a point lie in a row, so that they are averaged at once.
@@ -229,14 +241,20 @@ class _Probe:
         return np.stack(colors, axis=1), inside.reshape(shape).all(axis=1)
 
     def distance(self, patch, pose):
-        """1 less Lin's concordance of the colors, less the mean lightness."""
-        colors, known = self._sample(patch, pose)
+        """1 less the correlation of what is left of lightness without its local mean,
+        in units of its local deviation: an edge alone is like any other edge.
+        """
+        colors, known = self._sample(patch, pose, 1)
         if known.mean() < _COVER:
             return 2.0
-        own, other = self.lab[known], colors[known]
-        shift = ((own - other).mean(axis=0)[1:] ** 2).sum()
-        spread = own.var(axis=0).sum() + other.var(axis=0).sum()
-        return ((own - other).var(axis=0).sum() + shift) / (spread + shift + 2 * _NOISE)
+        weight = known.reshape(self.size).astype(float)
+        own, other = (
+            _detail(values.reshape(self.size), weight)
+            for values in (self.lab[:, 0], colors[:, 0])
+        )
+        return 1 - (own * other).sum() / np.sqrt(
+            (own**2).sum() * (other**2).sum() + 1e-9
+        )
 
     def score(self, mosaic, pose):
         """Distance at a pose as it is."""
@@ -382,7 +400,7 @@ def locate(model, tiles, picture, k=5, *, left_out=None):
 
     Keypoints of the photographs vote for places, angles and scales; the tiles that
     `model` ranks first are tried, too. Each place is then refined, laid over the
-    photograph, and scored by the colors of both. The candidate may be turned by any
+    photograph, and scored by the fine detail of both. The candidate may be turned by any
     angle, mirrored, and half to twice as large as in the photograph.
 
     Parameters
