@@ -7,7 +7,15 @@ import click
 import geoimages as gi
 
 from .group import cli
-from .options import COLLECTION, format_options
+from .options import (
+    COLLECTION,
+    LABEL,
+    LABEL_FROM,
+    MAX_PIXELS,
+    format_options,
+    metadata_option,
+    output_option,
+)
 from .printing import echo, print_table
 
 
@@ -29,13 +37,7 @@ def demo(output, source):
 
 @cli.command()
 @click.argument("source", type=click.Path())
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(dir_okay=False),
-    help="The .h5 file.",
-)
+@output_option("The .h5 file.")
 @click.option(
     "--size", nargs=2, type=int, metavar="H W", help="Bring all pictures to one size."
 )
@@ -54,27 +56,12 @@ def demo(output, source):
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Seed of the sample."
 )
-@click.option(
-    "--metadata",
-    type=click.Path(),
-    metavar="CSV",
-    help="A table with a column 'file' and any others (label, hole, depth_from, …).",
+@metadata_option(
+    "A table with a column 'file' and any others (label, hole, depth_from, …)."
 )
-@click.option(
-    "--label", metavar="COLUMN", help="Column of --metadata with the classes."
-)
-@click.option(
-    "--label-from",
-    metavar="PATTERN",
-    help="Where file names hold the class: {kind}_{number}, or a regular expression.",
-)
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    default=178_956_970,
-    show_default=True,
-    help="Refuse larger pictures unread.",
-)
+@LABEL
+@LABEL_FROM
+@MAX_PIXELS
 @click.option(
     "--resume", is_flag=True, help="Continue a run that was killed where it stopped."
 )
@@ -122,32 +109,15 @@ def etl(
 @cli.command()
 @COLLECTION
 @click.argument("sources", metavar="NEW...", nargs=-1, required=True)
-@click.option(
-    "--metadata",
-    type=click.Path(),
-    metavar="CSV",
-    help="A table about the new pictures, as for etl.",
-)
-@click.option(
-    "--label", metavar="COLUMN", help="Column of --metadata with the classes."
-)
-@click.option(
-    "--label-from",
-    metavar="PATTERN",
-    help="Where file names hold the class: {kind}_{number}, or a regular expression.",
-)
+@metadata_option("A table about the new pictures, as for etl.")
+@LABEL
+@LABEL_FROM
 @click.option(
     "--fit",
     type=click.Choice(["crop", "pad", "stretch"]),
     help="How to handle other sizes; default as in the collection.",
 )
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    default=178_956_970,
-    show_default=True,
-    help="Refuse larger pictures unread.",
-)
+@MAX_PIXELS
 def add(collection, sources, metadata, label, label_from, fit, max_pixels):
     """Add pictures to a collection: folders, zips or files.
 
@@ -292,13 +262,7 @@ def duplicates(collection, form):
 
 @cli.command()
 @COLLECTION
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(dir_okay=False),
-    help="CSV file with columns key and split, for train and evaluate.",
-)
+@output_option("CSV file with columns key and split, for train and evaluate.")
 @click.option(
     "--test",
     "test_size",

@@ -5,7 +5,15 @@ import click
 import geoimages as gi
 
 from .group import cli
-from .options import format_options, keep_options, open_keeping
+from .options import (
+    LABEL,
+    MAX_PIXELS,
+    format_options,
+    keep_options,
+    metadata_option,
+    open_keeping,
+    output_option,
+)
 from .printing import echo, print_table
 from .shorthands import make_model
 
@@ -28,13 +36,7 @@ class Scales(click.ParamType):
 
 @cli.command("tile")
 @click.argument("photos", nargs=-1, required=True, type=click.Path())
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(dir_okay=False),
-    help="The .h5 file.",
-)
+@output_option("The .h5 file.")
 @click.option(
     "--size",
     default="96",
@@ -57,23 +59,10 @@ class Scales(click.ParamType):
     help="Sizes of the windows, as multiples of --size.",
 )
 @click.option("--keep-all", is_flag=True, help="Keep tiles of gaps and tray, too.")
-@click.option(
-    "--metadata",
-    type=click.Path(),
-    metavar="CSV",
-    help="A table with a column 'file' and any others (hole, mm_per_px, …).",
-)
-@click.option(
-    "--label", metavar="COLUMN", help="Column of --metadata with the classes."
-)
+@metadata_option("A table with a column 'file' and any others (hole, mm_per_px, …).")
+@LABEL
 @click.option("--mm-per-px", type=float, metavar="MM", help="Scale of all photographs.")
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    default=178_956_970,
-    show_default=True,
-    help="Refuse larger photographs, except TIFFs read in parts.",
-)
+@MAX_PIXELS
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False),

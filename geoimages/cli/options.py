@@ -7,6 +7,21 @@ import click
 from .printing import echo
 from .shorthands import FEATURES, MODELS, ORIENTATIONS, check_features, make_model
 
+MAX_PIXELS = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=178_956_970,
+    show_default=True,
+    help="Refuse larger pictures unread (TIFFs that are cut into tiles may be larger).",
+)
+LABEL = click.option(
+    "--label", metavar="COLUMN", help="Column of --metadata with the classes."
+)
+LABEL_FROM = click.option(
+    "--label-from",
+    metavar="PATTERN",
+    help="Where file names hold the class: {kind}_{number}, or a regular expression.",
+)
 COLLECTION = click.argument("collection", metavar="ROCKS.H5", type=click.Path())
 
 
@@ -62,6 +77,22 @@ def parse_where(ctx, param, values):
         else:
             given.append(value)
     return where
+
+
+def output_option(about):
+    """Add -o, the file to write."""
+    return click.option(
+        "-o",
+        "--output",
+        required=True,
+        type=click.Path(dir_okay=False),
+        help=about,
+    )
+
+
+def metadata_option(about):
+    """Add --metadata."""
+    return click.option("--metadata", type=click.Path(), metavar="CSV", help=about)
 
 
 def format_options(command):

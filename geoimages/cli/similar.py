@@ -15,6 +15,7 @@ from .options import (
     keep_options,
     model_options,
     open_keeping,
+    output_option,
     parse_where,
 )
 from .printing import echo, print_table
@@ -103,13 +104,7 @@ def similar(
 @COLLECTION
 @click.option("-k", "k", type=int, default=10, show_default=True, help="How many.")
 @model_options("pixels")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(dir_okay=False),
-    help="JSON file: each key with its neighbors and their similarities.",
-)
+@output_option("JSON file: each key with its neighbors and their similarities.")
 @click.option(
     "--vectors",
     type=click.Path(dir_okay=False),
