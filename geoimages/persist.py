@@ -252,8 +252,6 @@ def _complete(model):
         if isinstance(part, BaseEstimator):
             if hasattr(part, "image_shape_") and not hasattr(part, "fitted_in_scale_"):
                 part.fitted_in_scale_ = True
-            if isinstance(part, ConvNetClassifier) and not hasattr(part, "linear_"):
-                part.linear_, part.linear_share_ = None, 0.0
             todo += vars(part).values()
         elif isinstance(part, list | tuple):
             todo += part
@@ -339,6 +337,11 @@ def load(path):
         raise ValueError(
             f"{path} holds types that are not trusted: {', '.join(strangers)}. Nothing "
             "of it was loaded."
+        )
+    if isinstance(model, ConvNetClassifier) and not hasattr(model, "weights_"):
+        raise ValueError(
+            f"{path} was trained by an earlier geoimages, whose classifier pooled its "
+            "answers otherwise; train it again with 'geoimages train'."
         )
     model.about_ = about
     return model

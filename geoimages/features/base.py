@@ -40,6 +40,19 @@ def by_content(images, most):
     return np.argsort(hashes, kind="stable")[:most]
 
 
+def check_masks(images):
+    """Raise a ValueError if no pixel of a picture is rock."""
+    if images.shape[3] != 4:
+        return
+    limit = 127 if images.dtype == np.uint8 else 127 / 255
+    empty = np.flatnonzero(images[..., 3].max(axis=(1, 2)) <= limit)
+    if len(empty):
+        raise ValueError(
+            f"The mask of picture {empty[0]} is empty: every pixel is transparent, so "
+            "no rock is left to describe; remove it."
+        )
+
+
 def split_mask(images):
     """Split pictures into color and mask: (n, h, w, 1, 3 or 4) -> (n, h, w, 3), mask.
 
@@ -54,12 +67,7 @@ def split_mask(images):
     mask = images[..., 3] > limit
     if mask.all():
         return images[..., :3], None
-    empty = np.flatnonzero(~mask.any(axis=(1, 2)))
-    if len(empty):
-        raise ValueError(
-            f"The mask of picture {empty[0]} is empty: every pixel is transparent, so "
-            "no rock is left to describe; remove it."
-        )
+    check_masks(images)
     return images[..., :3] * mask[..., None], mask
 
 
@@ -169,6 +177,7 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
 
     def _describe(self, images):
         """Describe checked pictures in chunks: (n, h, w, c) -> (n, n_features_out)."""
+        check_masks(images)  # a chunk would count from its own first picture
         out = np.empty((len(images), self._n_features_out), np.float32)
         scale = min(1, self.working_side / max(images.shape[1:3]))
         step = kernels.chunk_length(*(round(scale * s) for s in images.shape[1:3]))

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..files import progress
 from ..pictures.resizing import resize_image
 from ..pictures.validation import check_images, is_collection
-from .base import PictureFeatures, split_mask
+from .base import PictureFeatures, check_masks, split_mask
 from .efficientnet import NETWORKS, load_network
 from .onnx_network import Network, Runner, count_columns
 from .presets import PRESETS, check_rule, size_of
@@ -363,6 +363,7 @@ class PretrainedFeatures(PictureFeatures):
 
     def _describe(self, images):
         check_is_fitted(self)
+        check_masks(images)
         runner = self._runner()
         out = np.empty((len(images), self._n_features_out), np.float32)
         step = runner.batch or self.batch_size

@@ -505,7 +505,7 @@ def test_a_small_embedding_on_frozen_features(network, pictures):
     images, labels = pictures
     features = make_pipeline(
         PretrainedFeatures(network, "relu1"),
-        MLPEmbedding(hidden_layer_sizes=(32,), random_state=0),
+        MLPEmbedding(hidden_layer_sizes=(32,), alpha=1e-4, random_state=0),
     )
     model = PairwiseModel(features=features).fit(images[:100], labels[:100])
     assert model.search_.rows.shape == (100, 32)

@@ -233,7 +233,7 @@ def test_what_is_not_calibrated_says_so(few, data):
     pairs = np.repeat(np.arange(40), 2)
     assert clone(PLAIN).fit(data[0][:80], pairs).temperature_ > 0
     rows = data[0][:200].reshape(200, -1)[:, :30]
-    for n, enough in ((100, False), (200, True)):
+    for n, enough in ((48, False), (100, True)):
         model = MLPEmbedding((4,), max_epochs=2, validation_fraction=0.25)
         assert model.fit(rows[:n], data[1][:n]).is_calibrated_ == enough
 
