@@ -339,6 +339,8 @@ function findByName() {
       showError(error);
     }
   });
+  // What was typed before the page was ready.
+  if (input.value) input.dispatchEvent(new Event("input"));
 }
 
 async function takeAway(form) {
@@ -379,7 +381,6 @@ run(async () => {
   });
   waysIn();
   drawBoxes();
-  findByName();
   for (const button of document.querySelectorAll("#take [data-form]")) {
     button.onclick = () => { $("#take").open = false; run(() => takeAway(button.dataset.form)); };
   }
@@ -404,6 +405,7 @@ run(async () => {
   });
   if (!new URLSearchParams(location.search).get("key")) $("#start").hidden = false;
   about = await request("/api/about");
+  findByName();
   $("#count").textContent = `${count(about.pictures)} pictures`;
   prepareSettings();
   const { version, classes } = await request(address("/api/samples", { each: 2 }));
