@@ -147,7 +147,7 @@ def make_rocks(
 
     Returns
     -------
-    images : ndarray of shape (n_samples, *image_shape), uint8
+    images : ndarray of shape (n_samples, height, width, 3 or 4), uint8
         The pictures.
     labels : ndarray of shape (n_samples,), str
         Class of each picture.

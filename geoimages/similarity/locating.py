@@ -421,7 +421,7 @@ def locate(model, tiles, picture, k=5, *, left_out=None):
     Returns
     -------
     matches : DataFrame
-        k rows, the best first: ``photo``, ``x``, ``y``, ``width``, ``height`` (the
+        Its `k` rows, the best first: ``photo``, ``x``, ``y``, ``width``, ``height`` (the
         upright rectangle around the center found, in pixels of the upright photograph,
         whose size is the candidate's divided by ``scale``), ``scale``,
         ``orientation`` (degrees counter-clockwise by which the candidate is turned onto
