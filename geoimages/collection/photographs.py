@@ -1,15 +1,18 @@
 """Large photographs, read in bands of rows so that memory does not grow with them."""
 
 import hashlib
+import struct
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from ..pictures.decoding import strict_and_quiet
 from ..pictures.reading import MAX_PIXELS, ImageReadError, read_image
 
 _WHOLE = 16_000_000  # pixels; smaller TIFFs are decoded at once
 _LARGEST_SEGMENT = 1 << 24  # pixels of one strip or tile
+_LARGEST_ROW = 1 << 29  # bytes of a row of tiles
 # TIFF tags that a segment shares with the file it is from.
 _SHARED = (258, 259, 262, 266, 277, 284, 317, 320, 338, 339, 347, 530, 531, 532)
 _WIDTH, _HEIGHT, _ORIENTATION, _PLANES = 256, 257, 274, 284
@@ -97,8 +100,14 @@ class _Segments:
         self.file.seek(int(self.starts[number]))
         order = "little" if tags.prefix == b"II" else "big"
         header = (42).to_bytes(2, order) + (8).to_bytes(4, order)
-        data = tags.prefix + header + tags.tobytes(8) + self.file.read(size)
-        return read_image(data, name=str(self.path))
+        try:
+            data = tags.prefix + header + tags.tobytes(8) + self.file.read(size)
+        except (struct.error, TypeError, ValueError, OverflowError) as error:
+            raise ImageReadError("undecodable", str(self.path), str(error)) from None
+        part = read_image(data, name=str(self.path))
+        if part.shape[:2] != (height, self.segment[1]):
+            raise ImageReadError("undecodable", str(self.path), "a part is too small")
+        return part
 
     def _decode_row(self, row):
         """Decode a row of segments: (rows, width, 3)."""
@@ -135,14 +144,11 @@ def _segmented(path):
         if file.read(2) not in (b"II", b"MM"):
             return None
     try:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        with Image.open(path, formats=["TIFF"]) as image:
+        with strict_and_quiet(), Image.open(path, formats=["TIFF"]) as image:
             tags = image.tag_v2
             n_pixels = image.width * image.height
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, KeyError):
         return None
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
     if _TILES in tags:
         segment = tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0)
         alike = len(tags[_TILES]) == len(tags.get(_TILE_BYTES, ()))
@@ -152,6 +158,7 @@ def _segmented(path):
     if (
         n_pixels <= _WHOLE
         or not 0 < segment <= _LARGEST_SEGMENT
+        or 3 * tags[_WIDTH] * tags.get(_TILE_HEIGHT, 1) > _LARGEST_ROW
         or not alike
         or tags.get(_PLANES, 1) != 1
         or tags.get(_ORIENTATION, 1) != 1

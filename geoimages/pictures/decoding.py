@@ -36,7 +36,7 @@ class Refused(Exception):
 
 
 @contextlib.contextmanager
-def _strict_and_quiet():
+def strict_and_quiet():
     """Refuse truncated files, and mute Pillow's remarks on sizes and damaged EXIF."""
     with _SETTINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -82,7 +82,7 @@ def _check_size(info, max_pixels):
 def _read_tags(data):
     """EXIF orientation of a JPEG whose pixels are known."""
     try:
-        with _strict_and_quiet(), Image.open(BytesIO(data), formats=["JPEG"]) as image:
+        with strict_and_quiet(), Image.open(BytesIO(data), formats=["JPEG"]) as image:
             return _orientation(image)
     except Exception:  # tags that cannot be read say nothing about the pixels
         return 1
@@ -363,7 +363,7 @@ def decode(data, info, *, alpha=False, max_pixels=MAX_PIXELS):
     try:
         pixels = _decode_jpeg(data, info, max_pixels)
         if pixels is None:
-            with _strict_and_quiet():
+            with strict_and_quiet():
                 # What a JPEG's header says is known where its scan was decoded.
                 given = channels, max_pixels, "mode" in info
                 pixels, orientation = _decode_any(data, info, *given)

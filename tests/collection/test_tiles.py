@@ -195,3 +195,18 @@ def test_read_box(photo, tmp_path):
         read_box(photo, (180, 0, 30, 10))
     with pytest.raises(ImageReadError, match="missing"):
         read_box(tmp_path / "none.png", (0, 0, 1, 1))
+
+
+def test_parts_that_lie_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(photographs, "_WHOLE", 0)
+    path = tmp_path / "a.tif"
+    Image.fromarray(noise(300, 170)).save(
+        path, compression="tiff_deflate", strip_size=9000
+    )
+    photograph = photographs.open_photograph(path)
+    photograph.tags[258] = ("no", "bits", "here")
+    with pytest.raises(ImageReadError, match="undecodable"):
+        photograph.rows(0, 20)
+    photograph.close()
+    monkeypatch.setattr(photographs, "_LARGEST_ROW", 100)
+    assert hasattr(photographs.open_photograph(path), "pixels")
