@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage, optimize
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from ..features import keypoints
@@ -498,6 +499,6 @@ def _fitted(model, tiles):
         check_is_fitted(model)
         if np.array_equal(model.keys_.astype(str), tiles.keys):
             return model
-    except Exception:  # not fitted, or of keys that are no text
+    except NotFittedError:
         pass
     return clone(model).set_params(image_shape=tiles.image_shape).fit(tiles)

@@ -55,7 +55,7 @@ def _frame(ax, row, color, number):
         ax.add_patch(Polygon(center + turned, fill=False, ec=color, lw=0.8, alpha=0.8))
     ax.annotate(
         str(number),
-        (x, y),
+        (max(x, 0), max(y, 0)),
         xytext=(2, -2),
         textcoords="offset points",
         va="top",
@@ -86,8 +86,8 @@ def _told(row, number):
     told.append(
         ("found" if row["found"] else "not found") + f", {row['similarity']:.2f}"
     )
-    turn = f"{row['orientation']:.0f}°" + (" mirrored" if row["mirrored"] else "")
-    return [*told, f"turned {turn}, × {row['scale']:.2f}"]
+    told.append(f"turned {row['orientation']:.0f}°, × {row['scale']:.2f}")
+    return [*told, "mirrored"] if row["mirrored"] else told
 
 
 def boxes(matches, tiles, candidate=None, *, figsize=None):
@@ -138,10 +138,12 @@ def boxes(matches, tiles, candidate=None, *, figsize=None):
         ax.imshow(image, extent=(0, mosaic.width, mosaic.height, 0))
         ax.set_title(photo, fontsize=8)
         ax.tick_params(labelsize=6, colors=MUTED_COLOR, length=2)
-        ax.locator_params(nbins=4)
+        ax.locator_params(axis="y", nbins=4)
+        ax.locator_params(axis="x", nbins=1 if mosaic.width < mosaic.height / 2 else 4)
         for number, (_, row) in enumerate(matches.iterrows(), 1):
             if row["photo"] == photo:
                 _frame(ax, row, _color(number), number)
+        ax.set(xlim=(0, mosaic.width), ylim=(mosaic.height, 0))
     panels = list(right.subplots(down, across, squeeze=False).ravel())
     if candidate is not None:
         show(panels[0], opaque(candidate), ["candidate"], CANDIDATE_COLOR)
@@ -165,8 +167,8 @@ def boxes(matches, tiles, candidate=None, *, figsize=None):
 
 
 def _color(number):
-    """Color of an answer; that of the candidate is not among them."""
-    colors = [color for color in CLASS_COLORS if color not in (CLASS_COLORS[2],)]
+    """Color of an answer: neither the candidate's nor that of gray rock."""
+    colors = [CLASS_COLORS[i] for i in (0, 1, 4, 6, 9, 5)]
     return colors[(number - 1) % len(colors)]
 
 
