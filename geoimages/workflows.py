@@ -180,7 +180,10 @@ def train_classifier(
     if model is None:
         model = ConvNetClassifier(random_state=random_state)
     images, of_test = collection[train], collection[test]
-    model.fit(images, collection.labels[train])
+    related = {}
+    if has_fit_parameter(model, "groups"):
+        related["groups"] = groups_of(collection)[train]
+    model.fit(images, collection.labels[train], **related)
     model.picture_fit_ = collection.fit
     model.learned_hashes_ = np.unique(_content_hashes(images))
     model.held_out_hashes_ = np.unique(_content_hashes(of_test))

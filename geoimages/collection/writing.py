@@ -25,7 +25,7 @@ from .journal import (
     remove_journals,
     stamp_of,
 )
-from .lineage import ROTATIONS, lineage_of
+from .lineage import ROTATIONS, lineage_of, split_tile
 from .sampling import sample_groups
 from .sources import UnreadableError, is_archive_name, labels_in_names, open_source
 from .tables import LONGEST_NAME, Metadata, write_metadata
@@ -457,7 +457,7 @@ def write_arrays(path, images, labels, keys):
                 "has an alpha over 127; leave the picture out."
             )
     turns = [
-        int(key.rsplit(".", 1)[1]) if key != original else 0
+        int(key.rsplit(".", 1)[1]) if key != original and not split_tile(key) else 0
         for key, original in zip(keys, lineage_of(keys), strict=True)
     ]
     with (

@@ -7,9 +7,10 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 from sklearn.metrics import euclidean_distances, pairwise_distances_argmin_min
 from sklearn.utils import check_random_state, get_tags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ..collection.duplicates import find_duplicates
+from ..collection.splits import groups_of
 from ..features import FisherFeatures, RockFeatures
 from ..features.base import PictureFeatures, split_mask
 from ..features.kernels import chunk_length
@@ -358,7 +359,7 @@ class ConvNetClassifier(Network):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, groups=None):
         """Fit the classifier.
 
         Parameters
@@ -367,6 +368,11 @@ class ConvNetClassifier(Network):
             Flat rows or pictures; uint8 means 0–255 and float 0–1.
         y : array-like of shape (n,)
             Labels; those of a Collection by default.
+        groups : array-like of shape (n,), optional
+            Pictures that belong together, such as those of one sample, drill hole or
+            photograph, are on one side when something is held out. Copies of a picture,
+            and of a Collection rotated copies and tiles of one photograph, are found
+            without; see `geoimages.groups_of` for a column.
 
         Returns
         -------
@@ -381,13 +387,14 @@ class ConvNetClassifier(Network):
         self.picture_fit_ = "crop"
         if is_collection(X):
             y = X.labels if y is None else y
+            groups = groups_of(X, column=groups)
             self.picture_fit_ = X.fit
             X = X[:]
         images = _as_levels(check_describable(check_images(self, X, dtype=None)))
         self.classes_, codes = check_labels(y, len(images))
         rng = check_random_state(self.random_state)
         augment = self._augmentation(images)
-        groups = self._groups(images, augment)
+        groups = self._groups(images, augment, groups)
         train, held = hold_out(codes, self.validation_fraction, rng, groups=groups)
         order = np.concatenate([train, held])  # views of the rows to learn from
         images, codes, groups = images[order], codes[order], groups[order]
@@ -419,13 +426,13 @@ class ConvNetClassifier(Network):
         self.novelty_scale_ = np.sort(distance)
         return self
 
-    def _groups(self, images, augment):
-        """Group of each picture: copies of one share it."""
-        groups = np.arange(len(images))
-        if augment is not None and len(images) <= _MOST_TO_GROUP:
-            found = find_duplicates(images).groups
-            groups[found.index.to_numpy(int)] = len(images) + found.to_numpy()
-        return groups
+    def _groups(self, images, augment, given):
+        """Group of each picture: copies of one share it, and those given."""
+        if given is not None:
+            check_consistent_length(images, given)
+        search = augment is not None and len(images) <= _MOST_TO_GROUP
+        copies = find_duplicates(images) if search else None
+        return groups_of(range(len(images)), copies, given)
 
     def _n_network_columns(self, rows):
         """Columns that the networks learn from: all but the Fisher vectors."""

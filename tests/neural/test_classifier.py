@@ -188,6 +188,26 @@ def test_copies_of_a_picture_are_in_one_fold(data, copies_differ):
     assert model.novelty_scale_.min() > 0  # and a copy is not the nearest other one
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_tiles_of_a_photograph_are_in_one_fold(tmp_path, given):
+    # What is random about 30 photographs cannot be told from tiles of the others.
+    photographs, _ = make_rocks(30, image_shape=(56, 56, 3), random_state=3)
+    corners = [(y, x) for y in (0, 28) for x in (0, 28)]
+    tiles = np.concatenate([photographs[:, y : y + 28, x : x + 28] for y, x in corners])
+    labels = np.tile(np.random.default_rng(1).permutation(["a", "b"] * 15), 4)
+    model = clone(PLAIN).set_params(features=ColorFeatures())
+    if given:
+        model.fit(tiles, labels, groups=np.tile(np.arange(30), 4))
+    else:
+        keys = [f"{n}@{x},{y},28" for y, x in corners for n in range(30)]
+        path = tmp_path / "tiles.h5"
+        with Collection.from_arrays(path, tiles, labels, keys=keys) as collection:
+            model.fit(collection)
+    assert model.candidates_["kernel"]["accuracy"] < 0.75
+    with pytest.raises(ValueError, match="inconsistent numbers"):
+        model.fit(tiles, labels, groups=[1, 2])
+
+
 def test_copies_are_held_out_together():
     codes = np.repeat([0, 1, 2], 40)
     groups = np.arange(120) // 4
