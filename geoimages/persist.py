@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import skops.io
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -144,6 +143,8 @@ def save(model, path, scores=None, test_keys=None):
         "test_keys": list(test_keys or []),
         "scores": {name: float(value) for name, value in (scores or {}).items()},
     }
+    import skops.io  # which imports all of scikit-learn
+
     with atomic_path(path) as temporary:
         skops.io.dump(model, temporary, compression=zipfile.ZIP_DEFLATED)
         with zipfile.ZipFile(temporary) as archive:
@@ -304,6 +305,8 @@ def load(path):
         types, which are named; no code from it is run. Trusted are the types of this
         package and those of scikit-learn that compute by NumPy alone.
     """
+    import skops.io  # which imports all of scikit-learn
+
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(

@@ -4,8 +4,6 @@ import time
 from collections import deque
 from pathlib import Path
 
-from ..visualize import save_figure
-from ..visualize.trials import trial_sheet
 from .votes import check_voter
 
 _ANSWERS = ("left", "right", "tie", "skip", "back", "quit")
@@ -71,6 +69,8 @@ def vote_in_terminal(votes, collection, voter, picture_path, *, ask=input, show=
     ValueError
         If the voter has no name.
     """
+    from ..visualize import save_figure, trial_sheet  # half a second of matplotlib
+
     picture_path, voter = Path(picture_path), check_voter(voter)
     pending = votes.pending(voter)
     trials = votes.trials

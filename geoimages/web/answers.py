@@ -11,7 +11,6 @@ import numpy as np
 
 from ..collection.text import printable, to_csv
 from ..search import METRICS
-from ..visualize import Plots
 from ..workflows import UNLIKE
 from .pictures import encode
 
@@ -113,6 +112,8 @@ def take_away(shelf, question, answer, form):
         f"{about['collection']}, {len(shelf.rocks):,} pictures · {asked} · "
         f"{about['time']} · geoimages {about['versions']['geoimages']}"
     )
+    from ..visualize import Plots  # half a second, which no answer need wait for
+
     file = BytesIO()
     with _drawing:
         figure = Plots.plot_matches(answer.matches, shelf.rocks, [answer.picture])

@@ -1,5 +1,6 @@
 """What all visitors share: the collection, the models fitted on it, votes and labels."""
 
+import contextlib
 import threading
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from ..collection.duplicates import find_duplicates
 from ..collection.store import Collection
 from ..collection.text import printable
 from ..files import progress
-from ..visualize import project_vectors
 from ..voting import blind_trials, preference, record_votes
 from ..workflows import UNLIKE, ask, fit_keeping, read_candidate
 from .labels import LabelFile
@@ -43,7 +43,7 @@ class Shelf:
         self.known = [name for name in self.table if name not in (*_OWN, "label")]
         # What names each picture anew says nothing beside its key.
         self.shown = [name for name in self.known if not _is_name(self.table[name])]
-        self.tasks, self.photos = Tasks(), photos_of(rocks)
+        self.tasks, self.photos = Tasks(), photos_of(rocks, self.table)
         self.computing = threading.Semaphore(2)
 
     def close(self):
@@ -175,7 +175,10 @@ class Desk:
         return shelf
 
     def _open(self):
-        return Shelf(Collection(self.path, "r+"))
+        shelf = Shelf(Collection(self.path, "r+"))
+        with contextlib.suppress(Preparing):  # the first question needs it in any case
+            self.model(shelf, self._usual)
+        return shelf
 
     def checked(self, version):
         """Return the shelf of a version, or raise `Replaced`."""
@@ -193,6 +196,10 @@ class Desk:
         if self._shelf is not None:
             self._shelf.close()
 
+    @property
+    def _usual(self):
+        return "pairwise", self.features[0], None
+
     def model(self, shelf, fitted):
         """Return a fitted model, or raise `Preparing`."""
 
@@ -207,7 +214,7 @@ class Desk:
     def prepare(self):
         """Return once the first question can be asked, or raise `Preparing`."""
         shelf = self.shelf()
-        self.model(shelf, ("pairwise", self.features[0], None))
+        self.model(shelf, self._usual)
         return shelf
 
     def answer(self, shelf, question, data=None):
@@ -367,6 +374,8 @@ def pairs_with_rows(shelf, duplicates, most):
 
 def map_of(rocks, model, method="pca"):
     """Place all pictures on a map, similar ones close: (n, 2) float32 in 0–1."""
+    from ..visualize import project_vectors  # half a second, which no answer waits for
+
     if model.features is None:
         rows = rocks.to_frame().to_numpy()
     else:

@@ -1,6 +1,7 @@
 """The server of the page, on this machine unless another address is asked for."""
 
 import asyncio
+import contextlib
 import secrets
 import socket
 import threading
@@ -11,6 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .app import make_app
 from .safety import LOOPBACK
+from .tasks import Preparing
 
 _SECONDS_OF_HEADERS = 10
 _MOST_CONNECTIONS = 256
@@ -116,6 +118,8 @@ def serve(desk, host="127.0.0.1", port=8765, *, browser=True, echo=print):
     echo("Ctrl+C ends it.")
     if browser:
         threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+    with contextlib.suppress(Preparing):
+        desk.prepare()  # before anyone asks
     try:
         asyncio.run(server.serve(sockets=[listener]))
     finally:

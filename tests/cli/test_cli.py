@@ -739,9 +739,10 @@ def test_help_imports_nothing_heavy(argv):
 
 
 def test_a_command_imports_what_it_runs(rocks):
-    modules = modules_after("info", rocks.path)
-    assert "h5py" in modules
-    assert not {"matplotlib", "skops"} & modules
+    for argv in (["info", rocks.path], ["similar", rocks.path, rocks.keys[0]]):
+        modules = modules_after(*argv)
+        assert "h5py" in modules
+        assert not {"matplotlib", "skops"} & modules, argv
 
 
 def test_version(run):

@@ -1,6 +1,8 @@
 """The parts of the page: small, readable, from this machine only."""
 
 import re
+import subprocess
+import sys
 import threading
 import time
 import tomllib
@@ -59,6 +61,14 @@ def test_the_extra_is_small():
     )
     assert n_bytes < 8_000_000
     assert not {"python-multipart", "torch"} & more
+
+
+def test_no_answer_waits_for_what_draws():
+    code = "import sys, geoimages.web.app, geoimages.web.desk; print(*sys.modules)"
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert not {"matplotlib", "skops"} & set(told.stdout.split())
 
 
 def wait_for(task):
