@@ -57,6 +57,8 @@ from .pictures.reading import ImageReadError as ImageReadError
 from .pictures.reading import read_image as read_image
 from .pictures.resizing import resize_image as resize_image
 from .search import similarity_from_distance as similarity_from_distance
+from .similarity.exporting import write_faiss as write_faiss
+from .similarity.exporting import write_parquet as write_parquet
 from .similarity.graph import write_neighbors as write_neighbors
 from .similarity.graph import write_vectors as write_vectors
 from .similarity.locating import locate as locate

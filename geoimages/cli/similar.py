@@ -124,6 +124,66 @@ def neighbors(collection, k, output, vectors, keep, cache_size, **choice):
 @cli.command()
 @COLLECTION
 @click.option(
+    "--parquet",
+    "form",
+    flag_value="parquet",
+    help="Table and vectors, for LanceDB, DuckDB, Milvus and others.",
+)
+@click.option(
+    "--faiss",
+    "form",
+    flag_value="faiss",
+    help="An index of faiss, and its keys.",
+)
+@output_option("File to write.")
+@features_options("rock")
+@COLOR
+@keep_options
+@click.option(
+    "--metric",
+    default="cosine",
+    show_default=True,
+    help="Distance of the index: cosine, correlation or euclidean.",
+)
+@click.option(
+    "--factory",
+    default="Flat",
+    show_default=True,
+    help="Kind of index, as faiss's index_factory takes it.",
+)
+def export(
+    collection,
+    form,
+    output,
+    features,
+    preset,
+    color,
+    keep,
+    cache_size,
+    metric,
+    factory,
+):
+    """Write the vectors of a collection for another store."""
+    if form is None:
+        raise click.UsageError("Say what to write: --parquet or --faiss.")
+    with open_keeping(collection, keep, cache_size) as rocks:
+        transformer = make_features(features, color, preset)
+        if transformer is not None:
+            transformer.fit(rocks, None)
+        if form == "parquet":
+            length = gi.write_parquet(rocks, output, transformer)
+        else:
+            length = gi.write_faiss(
+                rocks, output, transformer, metric=metric, factory=factory
+            )
+        echo(f"{len(rocks):,} vectors of {length:,} values in {output}")
+    if form == "faiss":
+        echo(f"Their keys in {output}.csv")
+
+
+@cli.command()
+@COLLECTION
+@click.option(
     "--clusters",
     type=Clusters(),
     default="1-10",

@@ -29,7 +29,7 @@ def require():
             import faiss
     except ImportError:
         raise ImportError(
-            "algorithm='faiss' needs faiss; pip install 'geoimages[faiss]'."
+            "An index of faiss needs faiss; pip install 'geoimages[faiss]'."
         ) from None
     return faiss
 

@@ -19,6 +19,7 @@ RIGHT = {
     "elbow": ["collection:collection", "clusters=1-2"],
     "etl": ["source:zip", "output:new"],
     "evaluate": ["model:model", "collection:collection"],
+    "export": ["collection:collection", "output:new", "form=parquet"],
     "info": ["collection:collection"],
     "learn": ["collection:collection", "output:new"],
     "ledger": ["collection:collection"],
@@ -119,6 +120,9 @@ def arguments(name, files, tmp_path, parameter=None, wrong=None):
     argv = [name]
     for known in cli.commands[name].params:
         if known.name not in values:
+            continue
+        if getattr(known, "is_flag", False):
+            argv += [known.opts[-1]] * (known.flag_value == values[known.name])
             continue
         given = [values.pop(known.name)] * max(1, known.nargs)
         argv += [known.opts[-1], *given] if isinstance(known, click.Option) else given
