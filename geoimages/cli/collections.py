@@ -1,6 +1,7 @@
 """Commands that create, inspect and split a collection."""
 
 import json
+from pathlib import Path
 
 import click
 
@@ -15,6 +16,7 @@ from .options import (
     format_options,
     metadata_option,
     output_option,
+    shard_options,
 )
 from .printing import echo, print_table
 
@@ -104,6 +106,36 @@ def etl(
     )
     with rocks:
         echo(rocks.summary())
+
+
+@cli.command()
+@COLLECTION
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    help="A folder for shards, or an .h5 file to bring them into.",
+)
+@shard_options
+def shard(collection, output, rows, megabytes):
+    """Write a collection as a folder of shards, or a folder as one .h5 file.
+
+    Shards are what several workers share. A run that was killed goes on where it
+    stopped.
+    """
+    is_file = Path(output).suffix.lower() in (".h5", ".hdf5")
+    with gi.Collection(collection) as rocks:
+        if is_file and not Path(output).is_dir():
+            made = rocks.merge(output)
+        else:
+            made = rocks.shard(output, rows=rows, megabytes=megabytes)
+    with made:
+        files = len(made.files)
+        echo(
+            f"{len(made):,} pictures in {output}"
+            + ("" if made.files.paths[0] == made.path else f", {files:,} shards")
+        )
 
 
 @cli.command()

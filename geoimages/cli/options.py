@@ -137,6 +137,25 @@ COLOR = click.option(
 )
 
 
+def shard_options(command):
+    """Add --rows and --megabytes, the size of a shard."""
+    megabytes = click.option(
+        "--megabytes",
+        type=click.FloatRange(min=0, min_open=True),
+        default=250,
+        show_default=True,
+        metavar="MB",
+        help="Size of the pixels of a shard.",
+    )
+    rows = click.option(
+        "--rows",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Pictures of a shard, instead of --megabytes.",
+    )
+    return rows(megabytes(command))
+
+
 class Bytes(click.ParamType):
     """A size: 500MB, 2GB or a number of bytes."""
 

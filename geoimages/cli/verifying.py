@@ -15,7 +15,7 @@ def verify_file(path):
     Parameters
     ----------
     path : str or path-like
-        The file; its content says what it is.
+        The file, whose content says what it is, or a folder of shards.
 
     Returns
     -------
@@ -30,6 +30,9 @@ def verify_file(path):
         If it cannot be opened at all.
     """
     path = Path(path)
+    if path.is_dir():
+        with Collection(path) as rocks:
+            return rocks.verify()
     if not path.is_file():
         raise FileNotFoundError(f"No file at {path}.")
     with open(path, "rb") as file:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..files import QuietFile, progress
 from ..pictures.resizing import FITS
+from .copying import OWN, copy_rows, tables_of
 from .lineage import lineage_of
 from .sources import Files, is_picture_name, open_source
 from .tables import Metadata, write_metadata
@@ -23,7 +24,6 @@ from .writing import (
     refuse_to_overwrite,
 )
 
-_OWN = ("label", "source", "sha256", "ledger_row", "turn", "lineage")
 _REFUSED = {"status": "refused"}
 
 
@@ -43,23 +43,9 @@ def _open_sources(sources):
 
 def _copy_pictures(old, writer):
     """Copy the pictures and the ledger of a collection."""
-    table, ledger = old.table, old.ledger
-    rows = ledger.to_dict("records")
-    if not rows:  # the layout of the proof of concept has none
-        table["ledger_row"] = range(len(old))
-        for key in old.keys:
-            sha256 = hashlib.sha256(old[str(key)]).hexdigest()
-            rows.append({"path": "", "status": "kept", "sha256": sha256})
-        table["sha256"] = [row["sha256"] for row in rows]
-    for row in rows:
-        writer.ledger.append(row)
-    names = [
-        name for name in ("source", "sha256", "ledger_row", "turn") if name in table
-    ]
-    about = table[names].to_dict("records")
-    for image, key, label, row in zip(old, old.keys, old.labels, about, strict=True):
-        writer.add(image, keys=str(key), labels=str(label), **row)
-    return len(rows), dict(zip(map(str, old.keys), table["sha256"], strict=True))
+    table, ledger = tables_of(old)
+    copy_rows(writer, old, table, ledger, slice(0, len(old)), slice(0, len(ledger)))
+    return len(ledger), dict(zip(map(str, old.keys), table["sha256"], strict=True))
 
 
 def _why_known(source, entry, sha256):
@@ -76,7 +62,7 @@ def _why_known(source, entry, sha256):
 
 def _metadata_of(old):
     """The columns of a collection's metadata, in order."""
-    return old.table.drop(columns=list(_OWN), errors="ignore").reset_index(drop=True)
+    return old.table.drop(columns=list(OWN), errors="ignore").reset_index(drop=True)
 
 
 def _fit_of(old, fit):

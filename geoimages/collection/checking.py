@@ -103,7 +103,7 @@ def check_lengths(file):
     images = file["images"]
     if not isinstance(images, h5py.Dataset) or images.dtype != np.uint8:
         raise ValueError("its pictures are not uint8")
-    if images.ndim != 4 or images.shape[3] not in (3, 4) or 0 in images.shape:
+    if images.ndim != 4 or images.shape[3] not in (3, 4) or 0 in images.shape[1:]:
         raise ValueError(f"its pictures have the shape {images.shape}")
     n = len(images)
     columns = {name: file[name] for name in ("keys", "labels")}

@@ -60,8 +60,8 @@ def seal(file, left_out):
     file.write(text + len(text).to_bytes(8, "little") + _MARK)
 
 
-def is_sealed(path):
-    """Whether a file has a seal, which fits.
+def seal_of(path):
+    """Return the SHA-256 in the seal of a file, which fits; None without a seal.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def is_sealed(path):
         file.seek(max(0, size - _TAIL))
         tail = file.read(_TAIL)
         if len(tail) < _TAIL or tail[8:] != _MARK:
-            return False
+            return None
         length = int.from_bytes(tail[:8], "little")
         stop = size - _TAIL - length
         if length > _MOST_SEAL or stop < 0:
@@ -82,12 +82,18 @@ def is_sealed(path):
         try:
             about = json.loads(file.read(length))
             left_out = [[int(a), int(b)] for a, b in about["left_out"]]
-            fits = _digest(file, stop, left_out) == about["sha256"]
+            sha256 = _digest(file, stop, left_out)
+            fits = sha256 == about["sha256"]
         except (LookupError, TypeError, RecursionError, OverflowError, ValueError):
             raise ValueError("its seal is damaged") from None
     if not fits:
         raise ValueError("it is damaged: its content is not what was sealed")
-    return True
+    return sha256
+
+
+def is_sealed(path):
+    """Whether a file has a seal, which fits; a ValueError as of `seal_of`."""
+    return seal_of(path) is not None
 
 
 def check_apart(path):

@@ -1,63 +1,44 @@
 """Collection: pictures, labels and the ledger of every file seen, in one .h5 file."""
 
 import hashlib
-import os
 from collections import Counter
+from functools import cached_property
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-import h5py
 import joblib
 import numpy as np
 import pandas as pd
 from sklearn.frozen import FrozenEstimator
 
-from ..files import (
-    NewerVersionError,
-    atomic_path,
-    check_version,
-    locked,
-    progress,
-)
+from ..files import atomic_path, locked, progress
 from ..pictures.reading import MAX_PIXELS, read_image
 from ..pictures.resizing import resize_image
 from ..pictures.validation import input_for
 from .adding import check_sources, write_added
 from .cache import FeatureCache
-from .checking import (
-    check_layout,
-    check_lengths,
-    crc_of_attributes,
-    crc_of_names,
-    crc_of_pictures,
-)
+from .file import block_length
 from .html import collection_html
 from .lineage import lineage_of
-from .sealing import check_file
 from .selection import matching
-from .tables import LEDGER, as_text, labels_by_key, name_of, read_column, read_names
+from .sharding import MEGABYTES, merge_collection, shard_collection
+from .shards import open_files
+from .tables import LEDGER, labels_by_key
 from .tiles import write_tiles
-from .writer import FORMAT, FORMAT_VERSION
 from .writing import write_arrays, write_source
-
-_BLOCK_BYTES = 1 << 24
-# What h5py raises for a damaged file.
-_DAMAGED = (
-    *(ValueError, LookupError, TypeError, AttributeError, OverflowError),
-    *(OSError, RuntimeError, MemoryError),
-)
 
 
 class Collection:
-    """Pictures of one size with keys, labels and sources, in one file.
+    """Pictures of one size with keys, labels and sources, in one file or in shards.
 
     Parameters
     ----------
     path : str or path-like
         An ``.h5`` file written by `Collection.create` or `Collection.from_arrays`,
         or one in the layout of the proof of concept (``X_Train_Orig``,
-        ``Y_Train_Orig`` and likewise ``Dev`` and ``Test``).
+        ``Y_Train_Orig`` and likewise ``Dev`` and ``Test``). Or a folder of shards, each
+        such a file, and their ``manifest.json``.
     mode : {"r", "r+"}, default="r"
         With ``"r+"`` computed features are cached in files beside it
         (``rocks.h5.<key>.cache``), which may be deleted at any time. The collection
@@ -69,7 +50,7 @@ class Collection:
     Attributes
     ----------
     path : Path
-        The file.
+        The file or folder.
     keys : ndarray of shape (n,), str
         Name of each picture, ``<folder>.<file name>``.
     labels : ndarray of shape (n,), str
@@ -87,6 +68,11 @@ class Collection:
         ``scaling`` (of values that are not of 8 bits, such as 0-65535 to 0-255).
     unmatched : list of str
         Rows of the metadata table that match no picture.
+    files : SingleFile or ShardFiles
+        The files it consists of: ``paths``, ``starts`` (position of the first picture
+        of each, and their number), and each, opened, by its number.
+    missing : dict of str
+        Shards that were not written, and why; empty if the collection is complete.
     cache : FeatureCache
         The feature cache: ``files()``, ``clear()`` and ``notes``.
 
@@ -116,106 +102,50 @@ class Collection:
         self.path = Path(path)
         if mode not in ("r", "r+"):
             raise ValueError(f"mode must be 'r' or 'r+', got {mode!r}.")
-        if not self.path.is_file():
+        if not self.path.is_file() and not self.path.is_dir():
             raise FileNotFoundError(
                 f"No collection at {self.path}; create one with "
                 f"'geoimages etl SOURCE -o {self.path.name}'."
             )
-        try:
-            check_file(self.path)
-            self._file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise ValueError(
-                f"{self.path} cannot be opened as an .h5 file ({error}); pictures "
-                "become one by 'geoimages etl'."
-            ) from None
-        except ValueError as error:
-            raise self._invalid(error) from None
-        self._opened = self.path.stat()
-        self.cache, self._keeps = FeatureCache(self.path, cache_size), mode == "r+"
-        try:
-            self._open()
-        except _DAMAGED as error:
-            self._file.close()
-            if isinstance(error, NewerVersionError):
+        self.files = open_files(self.path)
+        self.image_shape, self._starts = self.files.image_shape, self.files.starts
+        self._attributes = self.files.attributes
+        self.cache = FeatureCache(self.path, cache_size)
+        self._keeps = mode == "r+"
+        for name in ("keys", "labels", "_position"):  # after `add`
+            vars(self).pop(name, None)
+        if len(self.files) == 1:  # else when they are asked for
+            try:
+                self._position, self.labels  # noqa: B018
+            except ValueError:
+                self.close()
                 raise
-            raise self._invalid(error) from None
 
-    def _invalid(self, error):
-        why = " ".join(str(error.args[0]).split()) if error.args else ""
-        return ValueError(
-            f"{self.path} is not a valid collection of geoimages "
-            f"({why or type(error).__name__}); make one with 'geoimages etl'."
-        )
+    @cached_property
+    def keys(self):
+        """Name of each picture."""
+        return self._joined(lambda file: file.keys())
 
-    def _open(self):
-        """Read everything but the pictures."""
-        check_layout(self._file)
-        self._attributes = {
-            name: as_text(value) if isinstance(value, bytes | str) else value.item()
-            for name, value in self._file.attrs.items()
-            if isinstance(value, bytes | str | np.generic)
-        }
-        self._checksums = None
-        if self._attributes.get("format") == FORMAT:
-            self._open_own()
-        else:
-            self._open_original()
-        self._scales = [_in_255(dataset) for dataset in self._datasets]
-        self.image_shape = tuple(int(side) for side in self._datasets[0].shape[1:])
-        self._starts = np.cumsum([0, *map(len, self._datasets)])
-        self._position = {key: i for i, key in enumerate(self.keys.tolist())}
-        if len(self._position) < len(self.keys):
-            raise ValueError("a key stands twice")
-        self._unchecked = np.full(len(self), self._checksums is not None)
+    @cached_property
+    def labels(self):
+        """Class of each picture, or empty."""
+        return self._joined(lambda file: file.labels())
 
-    def _open_own(self):
-        """Open the layout that `writing` writes."""
-        check_version(self.path, self._attributes["format_version"], FORMAT_VERSION)
-        check_lengths(self._file)
-        if self._attributes["format_version"] > 1:
-            crc = self._attributes.pop("crc32")
-            if crc != crc_of_attributes(self._attributes):
-                raise ValueError("its attributes are damaged")
-            if self._attributes.get("columns", 0) not in (0, crc_of_names(self._file)):
-                raise ValueError("some of its columns are missing, or others")
-            self._checksums = read_column(self._file["checksums/images"])
-        self._datasets, self._split = [self._file["images"]], None
-        self.keys = read_names(self._file["keys"])
-        self.labels = read_names(self._file["labels"])
+    @cached_property
+    def _position(self):
+        """Position of each key."""
+        position = {key: i for i, key in enumerate(self.keys.tolist())}
+        if len(position) < len(self.keys):
+            raise self.files[0].invalid(ValueError("a key stands twice"))
+        return position
 
-    def _open_original(self):
-        """Open the layout of the proof of concept: X_Train_Orig, Y_Train_Orig, …"""
-        names = {name.lower(): name for name in self._file}
-        self._datasets, self._split, keys, labels = [], [], [], []
-        classes = [
-            str(name.decode() if isinstance(name, bytes) else name)
-            for name in np.ravel(self._file.get("classes", []))
-        ]
-        for part in ("train", "dev", "test"):
-            if f"x_{part}_orig" not in names:
-                continue
-            x = self._file[names[f"x_{part}_orig"]]
-            if x.ndim != 4:
-                raise ValueError(f"{x.name} has {x.ndim} axes instead of 4")
-            if x.shape[3] not in (3, 4) or 0 in x.shape:
-                raise ValueError(f"{x.name} has the shape {x.shape}")
-            self._datasets.append(x)
-            if x.shape[1:] != self._datasets[0].shape[1:]:
-                raise ValueError(f"{x.name} holds pictures of another shape")
-            keys += [f"{part}.{i}" for i in range(len(x))]
-            self._split += [part] * len(x)
-            y = names.get(f"y_{part}_orig")
-            labels += (
-                _original_labels(self._file[y][:], classes, len(x))
-                if y
-                else [""] * len(x)
-            )
-        if not self._datasets:
-            raise ValueError("it has neither its mark nor X_Train_Orig")
-        if len(labels) != len(keys):
-            raise ValueError(f"{len(labels)} labels stand beside {len(keys)} pictures")
-        self.keys, self.labels = np.array(keys, str), np.array(labels, str)
+    def _joined(self, read):
+        """Join what is read of each file: (n,)."""
+        return np.concatenate([read(file) for file in self._each_file()])
+
+    def _each_file(self):
+        """The files in order, each opened when its turn comes."""
+        return (self.files[i] for i in range(len(self.files)))
 
     @classmethod
     def create(
@@ -423,7 +353,7 @@ class Collection:
                     self.close()  # Windows replaces no open file
                 self.cache.clear()
         finally:
-            if not self._file:
+            if not self.files.is_open:
                 mode = "r+" if self._keeps else "r"
                 self.__init__(self.path, mode, self.cache.most_bytes)
         return self
@@ -508,9 +438,78 @@ class Collection:
         )
         return cls(path)
 
+    def shard(self, folder, *, rows=None, megabytes=MEGABYTES):
+        """Write the collection as a folder of shards.
+
+        A shard is a collection itself. It is written under its name when it is whole; a
+        second run goes on where a killed one stopped, and two runs write the same bytes.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            A new folder, an empty one, or one of shards: those that this collection
+            does not have are deleted.
+        rows : int, optional
+            Pictures of a shard.
+        megabytes : float, default=250
+            Otherwise the size of the pixels of a shard.
+
+        Returns
+        -------
+        collection : Collection
+            The folder, opened for reading.
+
+        Raises
+        ------
+        ValueError
+            If the folder holds something else.
+        BlockingIOError
+            If another process is writing it; the message says which one.
+
+        See Also
+        --------
+        merge : Writes one file.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> from geoimages import Collection, make_rocks
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> images, labels = make_rocks(30, random_state=0)
+        >>> rocks = Collection.from_arrays(folder / "rocks.h5", images, labels)
+        >>> shards = rocks.shard(folder / "rocks", rows=12)
+        >>> len(shards), [path.name for path in shards.files.paths][-1]
+        (30, 'shard-00002.h5')
+        >>> bool((shards[11:14] == rocks[11:14]).all())
+        True
+        """
+        shard_collection(self, folder, rows, megabytes)
+        return type(self)(folder)
+
+    def merge(self, path):
+        """Write the collection, such as a folder of shards, as one file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The ``.h5`` file to write, atomically.
+
+        Returns
+        -------
+        collection : Collection
+            The file, opened for reading.
+
+        Raises
+        ------
+        ValueError
+            If shards are missing.
+        """
+        merge_collection(self, path)
+        return type(self)(path)
+
     def close(self):
-        """Close the file."""
-        self._file.close()
+        """Close the file, or those of the shards."""
+        self.files.close()
 
     def __enter__(self):
         return self
@@ -519,7 +518,7 @@ class Collection:
         self.close()
 
     def __len__(self):
-        return len(self.keys)
+        return int(self._starts[-1])
 
     def __repr__(self):
         classes = Counter(label for label in self.labels.tolist() if label)
@@ -530,16 +529,16 @@ class Collection:
         )
 
     def _repr_html_(self):
-        if not self._file:  # closed
+        if not self.files.is_open:
             return None
-        n_bytes = self._file.id.get_filesize()
-        files, refused = _accounts(self._read_ledger("status", "reason"))
-        return collection_html(self, n_bytes, files, refused)
+        files, refused = _accounts(self._read_ledger(("status", "reason")))
+        return collection_html(self, self.files.n_bytes, files, refused)
 
     @property
     def images(self):
         """The pictures as stored, (n, height, width, channels); slice to read them."""
-        return self._datasets[0] if len(self._datasets) == 1 else self
+        datasets = self.files[0].datasets if len(self.files) == 1 else ()
+        return datasets[0] if len(datasets) == 1 else self
 
     @property
     def classes(self):
@@ -564,7 +563,7 @@ class Collection:
     def _positions(self, item):
         """Turn what stands in brackets into positions."""
         if isinstance(item, slice):
-            return np.arange(len(self))[item]
+            return np.arange(*item.indices(len(self)))
         item = [item] if isinstance(item, str) else item
         array = np.asarray(item)
         if array.dtype.kind in "UOT":
@@ -607,42 +606,20 @@ class Collection:
         positions = self._positions(item)
         single = positions.ndim == 0 or isinstance(item, str)
         wanted, back = np.unique(positions, return_inverse=True)
-        out = np.empty((len(wanted), *self.image_shape), np.uint8)
-        for i, dataset in enumerate(self._datasets):
-            first, stop = np.searchsorted(wanted, self._starts[i : i + 2])
-            for start in range(first, stop, self._block):
-                # HDF5 takes kilobytes for each chunk of what it reads at once.
-                these = slice(start, min(start + self._block, stop))
-                inside = wanted[these] - self._starts[i]
-                try:
-                    out[these] = _read_rows(dataset, inside, self._scales[i])
-                except (OSError, RuntimeError) as error:  # a packed chunk is damaged
-                    raise ValueError(
-                        f"Pictures of {self.path} cannot be read ({error}); make the "
-                        "collection again with 'geoimages etl'."
-                    ) from None
-                self._check(out[these], wanted[these])
+        bounds = np.searchsorted(wanted, self._starts)
+        some = [
+            self.files[i].read(wanted[bounds[i] : bounds[i + 1]] - self._starts[i])
+            for i in np.flatnonzero(np.diff(bounds))
+        ]
+        if len(some) == 1:
+            out = some[0]
+        else:
+            out = np.concatenate([np.empty((0, *self.image_shape), np.uint8), *some])
         if len(wanted) != positions.size or not np.array_equal(
             back.ravel(), np.arange(positions.size)
         ):
             out = out[back.ravel()]
         return out[0] if single else out
-
-    def _check(self, images, positions):
-        """Verify the checksums of pictures that have not been checked yet."""
-        new = self._unchecked[positions]
-        if not new.any():
-            return
-        if not new.all():  # else they need no copy
-            images, positions = images[new], positions[new]
-        wrong = positions[crc_of_pictures(images) != self._checksums[positions]]
-        if len(wrong):
-            raise ValueError(
-                f"{self.path} is damaged: the picture {str(self.keys[wrong[0]])!r} has "
-                f"another checksum ({len(wrong)} of {len(positions)} read together); "
-                "make the collection again with 'geoimages etl'."
-            )
-        self._unchecked[positions] = False
 
     def verify(self):
         """Read everything and verify the checksums.
@@ -653,21 +630,7 @@ class Collection:
             One line per problem; empty if there is none, or if the file has no
             checksums (version 1, and the layout of the proof of concept).
         """
-        problems = []
-        for start in range(0, len(self), self._block):
-            try:
-                positions = np.arange(start, min(start + self._block, len(self)))
-                self._unchecked[positions] = self._checksums is not None
-                self[positions]
-            except ValueError as error:
-                problems.append(str(error))
-        for group in ("pictures", "metadata", "ledger"):
-            for name, column in self._file.get(group, {}).items():
-                try:
-                    read_column(column)
-                except ValueError as error:
-                    problems.append(f"{group}/{name}: {error}")
-        return problems
+        return self.files.verify()
 
     def mapped(self):
         """Memory-map the pictures instead of reading them.
@@ -689,21 +652,7 @@ class Collection:
         >>> bool((rocks.mapped()[7] == rocks[7]).all())
         True
         """
-        start = _start_in_file(self._datasets[0]) if len(self._datasets) == 1 else None
-        if start is None:
-            return None
-        shape = len(self), *self.image_shape
-        try:
-            with open(self.path, "rb") as file:
-                if not os.path.samestat(os.fstat(file.fileno()), self._opened):
-                    return None
-                images = np.memmap(file, np.uint8, "r", start, shape)
-        except OSError:  # for example, the file was deleted
-            return None
-        for first in range(0, len(self), self._block):
-            positions = np.arange(first, min(first + self._block, len(self)))
-            self._check(images[positions[0] : positions[-1] + 1], positions)
-        return images
+        return self.files[0].mapped() if len(self.files) == 1 else None
 
     def __iter__(self):
         for start in range(0, len(self), self._block):
@@ -711,43 +660,50 @@ class Collection:
 
     @property
     def _block(self):
-        return max(1, _BLOCK_BYTES // int(np.prod(self.image_shape)))
+        return block_length(self.image_shape)
 
     @property
     def table(self):
         """One row per picture."""
-        columns = {"label": self.labels}
-        for name, column in self._file.get("pictures", {}).items():
-            columns[name] = read_column(column)
-        for column in self._metadata_columns():
-            columns[name_of(column)] = read_column(column)
-        if self._split:
-            columns["split"] = np.array(self._split)
-        columns["lineage"] = lineage_of(self.keys.tolist())
-        return pd.DataFrame(columns, index=pd.Index(self.keys, name="key"))
-
-    def _metadata_columns(self):
-        """The columns of the metadata table as they lie in the file, in order."""
-        columns = self._file.get("metadata", {}).values()
-        return sorted(columns, key=lambda c: int(c.name.split("/")[-1]))
+        frames, n_files = [], 0
+        for i, file in enumerate(self._each_file()):
+            own = file.columns("pictures")
+            if "ledger_row" in own:
+                n_files -= self.files.n_repeated(i)
+                own["ledger_row"] = own["ledger_row"] + n_files
+                n_files += file.n_ledger
+            start = self._starts[i : i + 2]
+            columns = {"label": self.labels[slice(*start)], **own, **file.metadata()}
+            if file.split:
+                columns["split"] = np.array(file.split)
+            frames.append(pd.DataFrame(columns))
+        table = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+        table["lineage"] = lineage_of(self.keys.tolist())
+        return table.set_index(pd.Index(self.keys, name="key"))
 
     @property
     def ledger(self):
         """One row per file seen."""
-        return self._read_ledger(*LEDGER)
+        return self._read_ledger(tuple(LEDGER))
 
-    def _read_ledger(self, *names):
-        group = self._file.get("ledger", {})
-        return pd.DataFrame(
-            {name: read_column(group[name]) for name in names if name in group}
-        )
+    def _read_ledger(self, names):
+        """Read columns of the ledger, of which shards may share a row."""
+        frames = [
+            pd.DataFrame(file.ledger(names))[self.files.n_repeated(i) :]
+            for i, file in enumerate(self._each_file())
+        ]
+        return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
     @property
     def unmatched(self):
         """Rows of the metadata table that match no picture."""
-        if "unmatched" not in self._file:
-            return []
-        return read_column(self._file["unmatched"]).tolist()
+        found = [file.unmatched() for file in self._each_file()]
+        return [row for rows in found if rows for row in rows]
+
+    @property
+    def missing(self):
+        """Shards that are missing, and why: dict of str, empty if there are none."""
+        return {shard.name: shard.missing for shard in self.files.missing}
 
     def where(self, **columns):
         """Return the positions of the pictures with the given values.
@@ -896,7 +852,7 @@ class Collection:
             "path": str(self.path),
             "pictures": len(self),
             "image_shape": list(self.image_shape),
-            "bytes": self.path.stat().st_size,
+            "bytes": self.files.n_bytes,
             "classes": dict(Counter(label for label in self.labels.tolist() if label)),
             "columns": list(self.table.columns),
             "files": dict(status),
@@ -942,9 +898,12 @@ class Collection:
 
     def _describe_metadata(self):
         """One line per column of the metadata."""
-        lines = []
-        for column in self._metadata_columns():
-            name, values = name_of(column), pd.Series(read_column(column))
+        columns, lines = {}, []
+        for file in self._each_file():
+            for name, values in file.metadata().items():
+                columns.setdefault(name, []).append(values)
+        for name, parts in columns.items():
+            values = pd.Series(np.concatenate(parts))
             if values.dtype.kind == "f" and values.notna().any():
                 told = f"numbers, {values.min():g} to {values.max():g}"
             else:
@@ -1064,11 +1023,14 @@ class Collection:
         digest.update(state.encode())
         digest.update(repr((self.image_shape, self.fit)).encode())
         digest.update("\0".join(self.keys.tolist()).encode())
-        if "pictures" in self._file:
-            digest.update(self._file["pictures/sha256"][:].tobytes())
-        else:
-            for start in range(0, len(self), self._block):
-                digest.update(self[start : start + self._block].tobytes())
+        for i, file in enumerate(self._each_file()):
+            hashes = file.hashes()
+            if hashes is not None:
+                digest.update(hashes.tobytes())
+                continue
+            start, stop = self._starts[i : i + 2]
+            for first in range(start, stop, self._block):
+                digest.update(self[first : min(first + self._block, stop)].tobytes())
         return digest.hexdigest()
 
 
@@ -1082,56 +1044,9 @@ def vectors_frame(images, keys, dtype="float32"):
     return pd.DataFrame(rows, index=pd.Index(keys, name="key"))
 
 
-def _original_labels(y, classes, n):
-    """Labels of n pictures of the proof of concept, one-hot, numbers or text, as text."""
-    y = np.asarray(y)
-    y = y.argmax(axis=1) if y.ndim == 2 and y.size != n else y.ravel()
-    if y.dtype.kind in "SO":
-        return [v.decode() if isinstance(v, bytes) else str(v) for v in y]
-    y = y.astype(int)
-    return [classes[v] if v < len(classes) else str(v) for v in y.tolist()]
-
-
 def _accounts(ledger):
     """Count the files by status, and those refused by reason."""
     if not len(ledger):
         return Counter(), Counter()
     refused = ledger["reason"][ledger["status"] == "refused"]
     return Counter(ledger["status"]), Counter(refused)
-
-
-def _in_255(dataset):
-    """Factor to 0–255, 255 or 1, inferred from the first pictures."""
-    return 255 if dataset.dtype.kind == "f" and dataset[:256].max(initial=0) <= 1 else 1
-
-
-def _start_in_file(dataset):
-    """The byte at which the pictures of a dataset begin in one piece, or None."""
-    filters = dataset.id.get_create_plist().get_nfilters()
-    if dataset.dtype != np.uint8 or filters or dataset.file.userblock_size:
-        return None
-    if dataset.chunks is None:
-        return dataset.id.get_offset()
-    if dataset.chunks != (1, *dataset.shape[1:]):
-        return None
-    starts = np.full(len(dataset), -1)
-
-    def note(chunk):
-        starts[chunk.chunk_offset[0]] = chunk.byte_offset
-
-    dataset.id.chunk_iter(note)
-    in_one_piece = (np.diff(starts) == np.prod(dataset.shape[1:])).all()
-    return int(starts[0]) if in_one_piece and starts[0] >= 0 else None
-
-
-def _read_rows(dataset, positions, scale):
-    """Read pictures at ascending positions of a dataset as uint8, in few reads."""
-    span = positions[-1] - positions[0] + 1
-    if span <= 8 * len(positions):
-        rows = dataset[positions[0] : positions[-1] + 1]
-        rows = rows if span == len(positions) else rows[positions - positions[0]]
-    else:
-        rows = np.stack([dataset[i] for i in positions])
-    if rows.dtype == np.uint8:
-        return rows
-    return np.clip(np.rint(rows * scale), 0, 255).astype(np.uint8)

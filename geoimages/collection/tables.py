@@ -123,6 +123,11 @@ def name_of(column):
     return as_text(column.attrs.get("name", column.name.rpartition("/")[2]))
 
 
+def length_of(column):
+    """Number of values of a column, which may be in one piece."""
+    return int(column.attrs.get("texts", column.shape[0]))
+
+
 def read_column(column):
     """Read a column of text or numbers, and hold it against its checksum.
 

@@ -121,7 +121,7 @@ class Writer:
                 "created_by": f"geoimages {version('geoimages')}",
             }
             attributes = {name: v for name, v in attributes.items() if v != ""}
-            for name, value in attributes.items():
+            for name, value in sorted(attributes.items()):
                 is_text = isinstance(value, str)
                 file.attrs[name] = np.bytes_(value.encode()) if is_text else value
             file.attrs["crc32"] = crc_of_attributes(attributes)

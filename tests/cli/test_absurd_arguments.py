@@ -26,6 +26,7 @@ RIGHT = {
     "locate": ["tiles:tiles", "picture:photo"],
     "map": ["collection:collection", "plot:new", "features=pixels"],
     "neighbors": ["collection:collection", "output:new"],
+    "shard": ["collection:collection", "output:new"],
     "similar": ["collection:collection", "candidate=a.0", "features=pixels"],
     "split": ["collection:collection", "output:new"],
     "tile": ["photos:photo", "output:new", "size=32"],

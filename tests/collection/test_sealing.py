@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from geoimages import Collection, make_rocks
-from geoimages.collection import checking, sealing, store
+from geoimages.collection import checking, sealing
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_hdf5_never_sees_a_file_whose_seal_does_not_fit(path, monkeypatch):
     with h5py.File(path) as file:
         first = file["images"].id.get_offset()
         last = first + file["images"].nbytes
-    monkeypatch.setattr(store.h5py, "File", refuse_to_start)
+    monkeypatch.setattr("geoimages.collection.file.h5py.File", refuse_to_start)
     rng = np.random.default_rng(0)
     outside = [*range(first), *range(last, len(data) - 8)]  # the mark itself is last
     for at in rng.choice(outside, 150, replace=False):

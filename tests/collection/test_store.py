@@ -658,7 +658,7 @@ def test_blocks_do_not_change_the_features(pictures, tmp_path, monkeypatch):
     rocks = Collection.from_arrays(tmp_path / "a.h5", images, labels)
     pca = PCA(3, random_state=0).fit(rocks.to_frame().to_numpy())
     whole = rocks.features(pca)
-    monkeypatch.setattr("geoimages.collection.store._BLOCK_BYTES", 7 * 2352)
+    monkeypatch.setattr("geoimages.collection.file._BLOCK_BYTES", 7 * 2352)
     np.testing.assert_allclose(rocks.features(pca), whole, atol=1e-3)
 
 

@@ -1,0 +1,253 @@
+"""A map over shards, by joblib or Dask: what fails is tried again, then named."""
+
+import errno
+import os
+import platform
+from concurrent.futures.process import BrokenProcessPool
+from importlib.metadata import PackageNotFoundError, version
+
+import h5py
+import numpy as np
+from joblib import Parallel, delayed
+from joblib.externals.loky.cloudpickle_wrapper import dumps
+from joblib.parallel import get_active_backend
+from threadpoolctl import threadpool_limits
+
+from ..files import OF_WRITING, listening, progress
+
+ATTEMPTS = 3
+MOST_TASK_BYTES = 1_000_000
+_PACKAGES = ("geoimages", "numpy", "h5py", "pillow", "simplejpeg", "scikit-learn")
+
+
+class VersionsDifferError(ValueError):
+    """A worker that has other versions than the client."""
+
+
+def versions():
+    """Versions that results may depend on: dict of str."""
+    out = {"Python": ".".join(platform.python_version_tuple()[:2])}
+    for name in _PACKAGES:
+        try:
+            out[name] = version(name)
+        except PackageNotFoundError:
+            out[name] = "none"
+    return out | {"HDF5": h5py.version.hdf5_version, "NumPy": np.__version__}
+
+
+def _check_versions(expected):
+    """Raise a VersionsDifferError where this worker is not like the client."""
+    own = versions()
+    others = [
+        f"{name} {own.get(name, 'none')} instead of {asked}"
+        for name, asked in expected.items()
+        if own.get(name) != asked
+    ]
+    if others:
+        raise VersionsDifferError(
+            f"The worker {platform.node()} has {', '.join(others)}; install the same "
+            "versions on all machines."
+        )
+
+
+def _silent(*told):
+    """Show no progress within a task."""
+
+
+def _guarded(function, task, expected):
+    """Run a task on a worker, on one thread: (error or None, its result)."""
+    try:
+        _check_versions(expected)
+        with listening(_silent), threadpool_limits(1):
+            return None, function(*task)
+    except Exception as error:  # which the client names, once all others are done
+        fatal = isinstance(error, VersionsDifferError)
+        fatal |= isinstance(error, BlockingIOError)
+        fatal |= isinstance(error, OSError) and error.errno in OF_WRITING - {errno.EIO}
+        return (type(error), _told(error), getattr(error, "errno", None), fatal), None
+
+
+def _told(error):
+    """One line that says what went wrong."""
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(text).split()) or type(error).__name__
+
+
+def map_shards(function, tasks, *, desc, names=None, unit="shard"):
+    """Call a function with each task, on the workers of the configured backend.
+
+    The backend is joblib's: one process by default, others by
+    ``joblib.parallel_config(n_jobs=8)`` or ``joblib.parallel_config("dask")`` with a
+    `distributed.Client`. A task is computed on one thread, so that its result does not
+    depend on where it is. One that fails, or whose worker dies, is tried three times,
+    while the rest goes on.
+
+    Parameters
+    ----------
+    function : callable
+        Of a module, so that workers can import it.
+    tasks : list of tuple
+        Its arguments: paths and small arrays, 1 MB at most, never rows.
+    desc : str
+        Description for the progress bar.
+    names : list of str, optional
+        Names of the tasks, such as the shards', for errors.
+    unit : str, default="shard"
+        What a task is, for the progress bar.
+
+    Returns
+    -------
+    results : list
+        What the function returned, in the order of the tasks; None for those that
+        failed.
+    failed : dict of int to str
+        Why tasks failed three times, by their positions.
+
+    Raises
+    ------
+    ValueError
+        If a task is too large, or a worker has other versions of packages than this
+        process.
+    ConnectionError
+        If the scheduler of Dask went away.
+    OSError
+        If a disk is full.
+    """
+    for i, task in enumerate(tasks):
+        n_bytes = len(dumps(task))
+        if n_bytes > MOST_TASK_BYTES:
+            raise ValueError(
+                f"The task {names[i] if names else i} has {n_bytes:,} bytes, at most "
+                f"{MOST_TASK_BYTES:,} are sent; workers get paths."
+            )
+    run = _Run(function, tasks)
+    with progress(total=len(tasks), desc=desc, unit=unit) as bar:
+        run.bar = bar
+        while run.waiting:
+            run.round()
+    return run.results, run.failed
+
+
+class _Run:
+    """The state of a map: results, attempts, and what failed."""
+
+    def __init__(self, function, tasks):
+        self.function, self.tasks, self.expected = function, tasks, versions()
+        self.results, self.failed = [None] * len(tasks), {}
+        self.attempts = [0] * len(tasks)
+        self.waiting, self.suspects = list(range(len(tasks))), []
+        self.bar = None
+
+    def round(self):
+        """Run what is waiting once: suspects of having ended a worker each alone."""
+        backend, _ = get_active_backend()
+        client = getattr(backend, "client", None)
+        if client is not None:
+            self._by_dask(client, list(self.waiting))
+        elif self.suspects:
+            for i in list(self.suspects):
+                self._by_joblib([i])
+        else:
+            self._by_joblib(list(self.waiting))
+
+    def _call(self, i):
+        return self.function, self.tasks[i], self.expected
+
+    def _note(self, i, error, result=None):
+        """Note that a task is done, or has failed once more."""
+        if error is not None:
+            kind, told, number, fatal = error
+            if fatal:
+                made = kind(told)
+                if isinstance(made, OSError):
+                    made.errno = number
+                raise made
+            self.attempts[i] += 1
+            if self.attempts[i] < ATTEMPTS:
+                return
+            self.failed[i] = told
+        self.results[i] = result
+        self.waiting.remove(i)
+        if i in self.suspects:
+            self.suspects.remove(i)
+        self.bar.update()
+
+    def _by_joblib(self, chosen):
+        """Run tasks by joblib; what was under way when a worker died is suspect."""
+        begun, done = [], set()
+
+        def feed():
+            for i in chosen:
+                begun.append(i)
+                yield delayed(_numbered)(i, *self._call(i))
+
+        parallel = Parallel(batch_size=1, return_as="generator_unordered")
+        try:
+            for i, (error, result) in parallel(feed()):
+                done.add(i)
+                self._note(i, error, result)
+        except BrokenProcessPool:  # of which loky's is one
+            lost = [i for i in begun if i not in done]
+            if len(chosen) == 1:
+                self._note(chosen[0], _DIED)
+            else:
+                self.suspects += [i for i in lost if i not in self.suspects]
+
+    def _by_dask(self, client, chosen):
+        """Run tasks by Dask, which gives those of a worker that died to others."""
+        from distributed import as_completed  # of the extra [dask]
+
+        address = getattr(client.scheduler, "address", "")
+        gone = ConnectionError(
+            f"The Dask scheduler {address} went away; what is finished is kept: start "
+            "it again, and repeat the command."
+        )
+        try:
+            futures = {
+                client.submit(_guarded, *self._call(i), pure=False): i for i in chosen
+            }
+            for future in as_completed(futures):
+                i = futures[future]
+                if future.status == "finished":
+                    self._note(i, *future.result())
+                elif future.status == "error":
+                    self._note(i, _of_dask(future.exception()))
+                else:
+                    raise gone
+                future.release()
+        except (OSError, TimeoutError) as error:
+            if type(error).__module__.startswith("distributed") or (
+                isinstance(error, TimeoutError)
+            ):
+                raise gone from None
+            raise
+
+
+_DIED = (RuntimeError, "its worker died (killed, or out of memory)", None, False)
+
+
+def _of_dask(error):
+    """What a failure outside of a task is: (kind, text, errno, whether it ends all)."""
+    if type(error).__name__ == "KilledWorker":
+        return _DIED
+    if isinstance(error, ImportError):
+        told = (
+            f"A worker cannot import what is needed ({error}); install geoimages there."
+        )
+        return ImportError, told, None, True
+    return RuntimeError, _told(error), None, False
+
+
+def _numbered(i, function, task, expected):
+    return i, _guarded(function, task, expected)
+
+
+def n_workers():
+    """Number of workers that a map would have."""
+    backend, n_jobs = get_active_backend()
+    client = getattr(backend, "client", None)
+    if client is not None:
+        return max(1, len(client.scheduler_info()["workers"]))
+    return max(1, n_jobs if n_jobs > 0 else (os.cpu_count() or 1) + 1 + n_jobs)

@@ -1,0 +1,213 @@
+"""A collection as a folder of shards: the same as one file, whole or refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from geoimages import Collection
+from geoimages.cli import main
+from geoimages.collection import shards as shards_module
+from geoimages.files import locked
+
+
+@pytest.fixture
+def table(rocks, tmp_path):
+    """Metadata of most pictures, and of one that is not there."""
+    names = [*rocks.keys[:50], "elsewhere"]
+    about = {"file": names, "depth": np.arange(51) / 4, "hole": ["BH1", "BH2", ""] * 17}
+    path = tmp_path / "table.csv"
+    pd.DataFrame(about).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("options", [{}, {"rotate": True}, {"sample": 0.5}])
+@pytest.mark.parametrize("rows", [7, 30, 1000])
+def test_a_folder_is_what_the_file_is(rock_zip, table, tmp_path, options, rows):
+    options = options | {"metadata": table, "random_state": 0}
+    with (
+        Collection.create(tmp_path / "a.h5", rock_zip, **options) as one,
+        one.shard(tmp_path / "a", rows=rows) as many,
+    ):
+        assert len(many.files) == -(-len(one) // rows)
+        assert (many.keys == one.keys).all()
+        assert (many.labels == one.labels).all()
+        pd.testing.assert_frame_equal(many.table, one.table)
+        pd.testing.assert_frame_equal(many.ledger, one.ledger)
+        pd.testing.assert_frame_equal(many.to_frame(), one.to_frame())
+        assert many.unmatched == one.unmatched == ["elsewhere"]
+        assert many.where(depth="2..5").tolist() == one.where(depth="2..5").tolist()
+        assert many.digest() == one.digest()
+        assert (many.attributes, many.fit) == (one.attributes, one.fit)
+        assert many.verify() == []
+        told, same = many.summary(as_dict=True), one.summary(as_dict=True)
+        for name in set(same) - {"path", "bytes"}:
+            assert told[name] == same[name]
+        assert many.summary().split("\n")[1:] == one.summary().split("\n")[1:]
+        assert "pictures" in many._repr_html_()
+        for path in many.files.paths:  # each a collection of its own
+            with Collection(path) as shard:
+                of_file = shard.ledger["path"].to_numpy()[shard.table["ledger_row"]]
+                assert of_file.tolist() == shard.table["source"].tolist()
+        with many.merge(tmp_path / "b.h5") as merged:
+            assert len(merged) == len(one)
+        with many.shard(tmp_path / "b", rows=11) as again:
+            assert (again[:] == one[:]).all()
+    assert (tmp_path / "b.h5").read_bytes() == (tmp_path / "a.h5").read_bytes()
+
+
+@pytest.fixture
+def folder(rocks, tmp_path):
+    """Seven shards of nine pictures."""
+    rocks.shard(tmp_path / "rocks", rows=9).close()
+    return tmp_path / "rocks"
+
+
+def test_reading_crosses_shards_and_opens_what_it_needs(rocks, folder):
+    with Collection(folder) as many:
+        every = rocks[:]
+        many[10]
+        assert sorted(many.files._open) == [0, 1]  # the first says what all share
+        mask = rocks.labels == "marble"
+        keys = [str(key) for key in rocks.keys[[44, 1]]]
+        for item in (7, -1, slice(5, 50, 9), slice(None, None, -1), mask, keys, []):
+            np.testing.assert_array_equal(many[item], rocks[item])
+        np.testing.assert_array_equal(many[[9, 2, 59]], every[[9, 2, 59]])
+        np.testing.assert_array_equal(list(many), every)
+        assert many.mapped() is None
+        assert many.images is many
+        for beyond in (60, -61, [3, 60]):
+            with pytest.raises(IndexError):
+                many[beyond]
+        with many.with_labels({rocks.keys[30]: "granite"}) as other:
+            assert other.labels[30] == "granite"
+    with pytest.raises(ValueError, match="is closed"):
+        many[3]
+
+
+def test_few_files_are_open_at_a_time(rocks, folder, monkeypatch):
+    monkeypatch.setattr(shards_module, "_MOST_OPEN", 2)
+    with Collection(folder) as many:
+        np.testing.assert_array_equal(many[:], rocks[:])
+        assert len(many.files._open) == 2
+
+
+def test_a_finished_shard_is_not_written_again(rocks, folder):
+    def stamps():
+        return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.h5")}
+
+    before = stamps()
+    everything = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "shard-00003.h5").unlink()
+    (folder / "manifest.json").unlink()  # as a killed run leaves it
+    rocks.shard(folder, rows=9).close()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == everything
+    after = stamps()
+    assert {name for name in after if after[name] != before[name]} == {"shard-00003.h5"}
+    with rocks.shard(folder, rows=20) as fewer:  # other shards than before
+        assert len(fewer.files) == len(list(folder.glob("*.h5"))) == 3
+
+
+def truncated(path, other):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def swapped(path, other):
+    shutil.copy(other, path)
+
+
+def edited(path, other):
+    data = bytearray(path.read_bytes())
+    data[data.index(b"marble")] ^= 1
+    path.write_bytes(data)
+
+
+def removed(path, other):
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [truncated, swapped, edited, removed])
+def test_a_shard_that_is_another_is_found_before_it_is_used(folder, damage):
+    damage(folder / "shard-00003.h5", folder / "shard-00001.h5")
+    with pytest.raises(
+        ValueError, match=r"shard-00003\.h5 is not the shard that rocks"
+    ):
+        Collection(folder)[28]
+
+
+def test_pixels_are_held_against_their_checksums_and_all_against_the_hash(folder):
+    path = folder / "shard-00003.h5"
+    with Collection(path) as shard:
+        start = shard.images.id.get_offset()
+    data = bytearray(path.read_bytes())
+    data[start + 5] ^= 1
+    path.write_bytes(data)
+    with Collection(folder) as many:
+        assert many[:27].any()
+        with pytest.raises(ValueError, match="has another checksum"):
+            many[27]
+        problems = many.verify()
+    assert any("another SHA-256" in problem for problem in problems)
+    assert all("shard-00003" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda about: about["shards"][2].update(name="../a.h5"), "names"),
+        (lambda about: about["shards"][2].update(name="shard-00001.h5"), "twice"),
+        (lambda about: about["shards"][2].update(count=-1), "impossible counts"),
+        (lambda about: about["shards"][2].update(seal="0"), "no hashes"),
+        (lambda about: about["shards"][2].update(more=1), "unexpected keyword"),
+        (lambda about: about.update(image_shape=[1, 2]), "image_shape"),
+        (lambda about: about.update(format="x"), "another format"),
+        (lambda about: about.pop("shards"), "'shards'"),
+        (lambda about: about.update(version=99), "newer geoimages"),
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_one_line(folder, change, why):
+    path = folder / "manifest.json"
+    about = json.loads(path.read_text())
+    change(about)
+    path.write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=why) as caught:
+        Collection(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_second_writer_is_told_who_holds_the_folder(rocks, folder):
+    with (
+        locked(folder / "manifest.json"),
+        pytest.raises(BlockingIOError, match="process"),
+    ):
+        rocks.shard(folder, rows=9)
+
+
+def test_nothing_else_is_overwritten(rocks, tmp_path, capsys):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/a.txt").write_text("seen in 1931")
+    with pytest.raises(ValueError, match=r"holds other files, such as 'a\.txt'"):
+        rocks.shard(tmp_path / "notes")
+    with pytest.raises(ValueError, match="is a file"):
+        rocks.shard(tmp_path / "notes/a.txt")
+    with pytest.raises(FileNotFoundError, match="has no manifest"):
+        Collection(tmp_path / "notes")
+    with pytest.raises(ValueError, match="is the collection itself"):
+        rocks.merge(rocks.path)
+    with pytest.raises(ValueError, match="rows=0"):
+        rocks.shard(tmp_path / "new", rows=0)
+    assert not (tmp_path / "new").exists()
+
+
+def test_there_and_back_in_the_shell(rocks, tmp_path, capsys):
+    folder, file = str(tmp_path / "a"), str(tmp_path / "a.h5")
+    assert main(["shard", str(rocks.path), "-o", folder, "--rows", "25"]) == 0
+    assert main(["info", folder]) == main(["verify", folder]) == 0
+    assert main(["shard", folder, "-o", file]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f"60 pictures in {folder}, 3 shards"
+    assert printed[-2:] == [f"{folder} is whole.", f"60 pictures in {file}"]
+    with Collection(file) as again:
+        np.testing.assert_array_equal(again[:], rocks[:])
