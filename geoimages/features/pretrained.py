@@ -64,6 +64,13 @@ def _prepare(images, size, rule):
     return out, None if rock.all() else rock
 
 
+def plain_path(state, name):
+    """The state of an estimator with a parameter's path as text, as a file holds it."""
+    if isinstance(state[name], os.PathLike):
+        state = {**state, name: os.fspath(state[name])}
+    return state
+
+
 def _is_built_in(model_path):
     return isinstance(model_path, str) and model_path in NETWORKS
 
@@ -318,6 +325,9 @@ class PretrainedFeatures(PictureFeatures):
             if count_columns(shape, network.channel_axis(output)) == rule["n_features"]:
                 return output
         return network.penultimate()
+
+    def __getstate__(self):
+        return plain_path(super().__getstate__(), "model_path")
 
     def _identity(self):
         """What the features depend on: neither the file's place, threads nor batches."""

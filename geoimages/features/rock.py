@@ -9,7 +9,7 @@ from sklearn.base import clone
 from .blocks import ColorFeatures, HOGFeatures, TextureFeatures
 from .convolution import ConvFeatures
 from .fisher import FisherFeatures
-from .pretrained import PretrainedFeatures
+from .pretrained import PretrainedFeatures, plain_path
 from .weighted import VARIES, WeightedFeatures, tone_scale
 
 WEIGHTS = MappingProxyType(
@@ -146,6 +146,9 @@ class RockFeatures(WeightedFeatures):
         self.weights = weights
         self.n_filters = n_filters
         self.random_state = random_state
+
+    def __getstate__(self):
+        return plain_path(super().__getstate__(), "network")
 
     def _block_weights(self):
         if self.weights not in tuple(WEIGHTS):

@@ -3,6 +3,7 @@
 import importlib.util
 import pickle
 import sys
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -15,7 +16,15 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
-from geoimages import Collection, MLPEmbedding, PairwiseModel, PretrainedFeatures
+from geoimages import (
+    Collection,
+    MLPEmbedding,
+    PairwiseModel,
+    PretrainedFeatures,
+    RockFeatures,
+    load,
+    save,
+)
 from geoimages.features import pretrained
 
 PLAIN = {"scale": 1, "mean": 0, "std": 1}
@@ -413,11 +422,12 @@ def test_a_collection_is_read_in_blocks_and_cached(network, pictures, tmp_path):
         assert len(rocks.cache.files()) == 2
 
 
-def test_a_fitted_one_is_kept_without_its_session(network, tmp_path):
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_fitted_one_is_kept_without_its_session(network, tmp_path, kind):
     path = tmp_path / "mine.onnx"
     path.write_bytes(network.read_bytes())
     images = images_of()
-    model = PretrainedFeatures(str(path), "features").fit(images)
+    model = PretrainedFeatures(kind(path), "features").fit(images)
     wanted = model.transform(images)
     data = skops.io.dumps(model)
     strangers = skops.io.get_untrusted_types(data=data)
@@ -431,6 +441,14 @@ def test_a_fitted_one_is_kept_without_its_session(network, tmp_path):
         joblib.delayed(model.transform)(images[i : i + 4]) for i in (0, 4)
     )
     np.testing.assert_allclose(np.concatenate(halves), wanted, atol=1e-6)
+
+
+def test_rock_features_are_saved_with_the_path_of_their_network(network, tmp_path):
+    images = images_of()
+    rock = RockFeatures(network=Path(network), conv=0).fit(images)
+    save(rock, tmp_path / "rock.skops")
+    loaded = load(tmp_path / "rock.skops")
+    np.testing.assert_array_equal(loaded.transform(images), rock.transform(images))
 
 
 def test_its_name_in_a_cache_is_the_content_of_the_file(network, tmp_path):
