@@ -171,3 +171,12 @@ def test_copies_of_a_picture_are_never_on_both_sides():
     assert len(splits) == 10
     for train, test in splits:
         assert not set(groups[train]) & set(groups[test])
+
+
+def test_the_calibration_error_of_true_probabilities_is_that_of_chance():
+    proba = np.tile([0.7, 0.3], (200, 1))
+    # The mean distance of a share of 200 draws from its probability.
+    expected = np.sqrt(0.7 * 0.3 / 200 * 2 / np.pi)
+    error = bench_photographs.chance_error(proba, 400)
+    assert error == pytest.approx(expected, rel=0.15)
+    assert bench_photographs.chance_error(np.tile([1.0, 0.0], (9, 1))) == 0

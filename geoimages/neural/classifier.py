@@ -1,7 +1,5 @@
 """ConvNetClassifier: pictures -> class, probability, novelty and embedding."""
 
-from functools import partial
-
 import numpy as np
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
@@ -51,8 +49,13 @@ _ROBUST = "kernel, augmented", "linear, augmented", "network"  # learned from co
 _MOST_LANDMARKS = 2000  # of the kernel machine, without augmented ones
 _LEAST_FOR_FISHER = 64  # pixels of the shorter side
 _FISHER_WEIGHTS = 0.0, 0.5, 1.0  # that are tried, beside 1 of the other features
-_MOST_TO_TRY = 600  # pictures on which they are
+_MOST_TO_TRY = 400  # pictures on which they are
+_MOST_TO_FIT_FISHER = 200  # pictures whose patches are enough for the mixture
+_AUGMENTED = 30_000_000  # pixels that copies are cut from, about
 _MOST_TO_GROUP = 10_000  # pictures among which copies are searched
+_CROPS = 0.7, 1.0  # shares of the sides that crops have
+_CROPS_OF_LARGE = 0.5, 0.8  # of large pictures, whose parts tell about as much
+_SIDE = 128  # pixels to which large pictures are averaged once
 _LARGE = 64 * 64  # pixels of a picture from which it is described fewer times
 
 
@@ -182,7 +185,8 @@ class ConvNetClassifier(Network):
     n_copies : int, default=2
         Augmented copies per picture. Small collections get more, up to 20 of each;
         pictures of more than 64 × 64 pixels, and those that a pretrained network
-        describes, get fewer.
+        describes, get fewer. Copies of such large pictures are of crops of 0.5 to 0.8
+        of their sides.
     n_parts : int, default=0
         Number of random crops of each picture, of 0.7 to 1 of its sides, used as
         additional training pictures of the network; every second augmented copy is
@@ -243,7 +247,7 @@ class ConvNetClassifier(Network):
         The fitted Fisher vectors, where they are used.
     fisher_weight_ : float
         Their weight, 0, 0.5 or 1, beside 1 of the other features, chosen by
-        cross-validation on up to 600 training pictures.
+        cross-validation on up to 400 training pictures.
     fisher_gain_ : float
         By how much they lower the log loss there. Only where they were tried.
     temperature_ : float
@@ -394,23 +398,29 @@ class ConvNetClassifier(Network):
         self.classes_, codes = check_labels(y, len(images))
         rng = check_random_state(self.random_state)
         augment = self._augmentation(images)
-        groups = self._groups(images, augment, groups)
+        small = images if augment is None else _smaller(images, _SIDE)
+        groups = self._groups(small, augment, groups)
         train, held = hold_out(codes, self.validation_fraction, rng, groups=groups)
         order = np.concatenate([train, held])  # views of the rows to learn from
+        large = small is not images
         images, codes, groups = images[order], codes[order], groups[order]
+        small = small[order] if large else images
         n_train = len(train)
         self._fit_features(images[:n_train], codes[:n_train], augment, rng)
-        rows, n_clean = self._describe_all(images, augment, n_train, rng)
-        of_network = rows[:, :n_train, : self._n_network_columns(rows)]
-        epochs = _Epochs(of_network, codes[:n_train], n_clean, self.clean_share, rng)
-        validation = rows[0, n_train:, : of_network.shape[2]], codes[n_train:]
-        self._keep(*self._train(epochs.draw_both, validation, rng))
-        self.expert_ = self.gate_ = self.linear_ = self.augmented_linear_ = None
+        rows = self._describe(images)
         # What features learned from labels is no answer out of fold.
         free = (
             self.features_ is None or not get_tags(self.features_).target_tags.required
         )
         few = free and len(images) < _FEW
+        if self.features is None and min(images.shape[1:3]) >= _LEAST_FOR_FISHER:
+            rows = self._try_fisher(images, rows, codes, groups, n_train, rng)
+        rows, n_clean = self._add_copies(rows, images, small, augment, rng)
+        of_network = rows[:, :n_train, : self._n_network_columns(rows)]
+        epochs = _Epochs(of_network, codes[:n_train], n_clean, self.clean_share, rng)
+        validation = rows[0, n_train:, : of_network.shape[2]], codes[n_train:]
+        self._keep(*self._train(epochs.draw_both, validation, rng))
+        self.expert_ = self.gate_ = self.linear_ = self.augmented_linear_ = None
         if few:
             answers = self._cross_validate(rows, codes, groups, n_clean, rng)
         else:
@@ -646,37 +656,43 @@ class ConvNetClassifier(Network):
         sample, y = images, codes
         if isinstance(self.features_, RockFeatures) and augment is not None:
             # Enough for means and deviations; large pictures take longer.
-            most = int(np.clip(6_000_000 // _pixels(images), 300, 2000))
+            most = int(np.clip(6_000_000 // _pixels(images), 150, 2000))
             few = rng.permutation(len(images))[:most]
             sample = np.concatenate([images[few], augment.apply(images[few], rng)])
             y = np.concatenate([codes[few], codes[few]])
         self.features_.fit(input_for(self.features_, sample), y)
-        if self.features is None and min(images.shape[1:3]) >= _LEAST_FOR_FISHER:
-            self._try_fisher(images, codes, rng)
 
-    def _try_fisher(self, images, codes, rng):
-        """Add Fisher vectors where they pay, by cross-validation on some pictures."""
-        few = rng.permutation(len(images))[:_MOST_TO_TRY]
-        images, codes = images[few], codes[few]
+    def _try_fisher(self, images, rows, codes, groups, n_train, rng):
+        """Add Fisher vectors where they pay, by cross-validation on some pictures.
+
+        Returns the rows, with these beside them where they do.
+        """
+        few = rng.permutation(n_train)[:_MOST_TO_TRY]
         fisher = FisherFeatures(random_state=rng.randint(1 << 31), n_jobs=self.n_jobs)
-        fisher.fit(images)
-        rock, more = self._describe(images), fisher.transform(images)
+        fisher.fit(images[few[:_MOST_TO_FIT_FISHER]])
+        rock, more = rows[few], fisher._describe(images[few])
+        codes, groups = codes[few], groups[few]
         scale = np.sqrt(rock.var(axis=0).sum() / max(more.var(axis=0).sum(), 1e-12))
         prior = class_prior(codes, len(self.classes_))
-        folds = assign_folds(codes, np.arange(len(codes)), 5, rng)
+        folds = assign_folds(codes, groups, 5, rng)
         losses = {}
         for weight in _FISHER_WEIGHTS:
-            rows = np.hstack([rock, weight * scale * more]) if weight else rock
-            machine = KernelMachine(rows[None], codes, prior, len(codes), rng)
+            both = np.hstack([rock, weight * scale * more]) if weight else rock
+            machine = KernelMachine(both[None], codes, prior, len(codes), rng)
             opinion = SCORE_SCALE * machine.cross_fit(folds)[1]["clean"][0, :, :-1]
             both = np.stack([opinion, np.broadcast_to(np.log(prior), opinion.shape)])
             losses[weight] = log_loss_of(pool(both, fit_weights(both, codes)), codes)
         best = min(losses, key=lambda weight: losses[weight].mean())
         gain = losses[0.0] - losses[best]
         self.fisher_gain_ = float(gain.mean())
-        if best and gain.mean() > gain.std() / np.sqrt(len(gain)):
-            self.fisher_, self.fisher_weight_ = fisher, float(best)
-            self.fisher_scale_ = float(best * scale)
+        if not best or gain.mean() <= gain.std() / np.sqrt(len(gain)):
+            return rows
+        self.fisher_, self.fisher_weight_ = fisher, float(best)
+        self.fisher_scale_ = float(best * scale)
+        every = np.empty((len(images), more.shape[1]), np.float32)
+        others = np.setdiff1d(np.arange(len(images)), few)
+        every[few], every[others] = more, fisher._describe(images[others])
+        return np.hstack([rows, np.float32(self.fisher_scale_) * every])
 
     def _n_copies(self, images):
         """Augmented copies of each picture, within a time budget."""
@@ -687,15 +703,15 @@ class ConvNetClassifier(Network):
             most, fewest = 1000, 0
         else:
             pixels = _pixels(images)
-            most = min(8000 if len(images) < _FEW else 20_000, 30_000_000 // pixels)
+            most = min(8000 if len(images) < _FEW else 20_000, _AUGMENTED // pixels)
             fewest = self.n_copies if pixels < _LARGE else min(1, self.n_copies)
         return int(np.clip(most // len(images), fewest, max(fewest, 20)))
 
-    def _describe_all(self, images, augment, n_train, rng):
-        """Describe pictures, crops and augmented copies: (copies, n, p), how many are
-        not augmented.
+    def _add_copies(self, rows, images, small, augment, rng):
+        """Describe crops and augmented copies of pictures, `small` where they are large:
+        (copies, n, p), how many are not augmented.
         """
-        rows = [self._describe(images)]
+        rows = [rows]
         # The columns of a crop are those of a picture, so a crop is one more picture.
         cropped = augment is not None and isinstance(self.features_, PictureFeatures)
         if cropped and _pixels(images) < _LARGE:
@@ -704,15 +720,18 @@ class ConvNetClassifier(Network):
         n_clean = len(rows)
         if augment is None:
             return np.stack(rows), n_clean
+        shares = _CROPS
         if cropped and not getattr(self.features_, "network", None):
-            images = _smaller(images, self.features_.working_side)
-        for copy in progress(
-            range(self._n_copies(images)), desc="augmenting", unit="copy"
-        ):
-            describe = self._describe
-            if cropped and copy % 2:
-                describe = partial(self._describe_crops, rng=rng)
-            rows.append(describe(augment.apply(images, rng)))
+            if _pixels(images) >= _LARGE:
+                shares = _CROPS_OF_LARGE
+            side = self.features_.working_side
+            images = small if side == _SIDE else _smaller(images, side)
+        n_copies = self._n_copies(images)
+        for copy in progress(range(n_copies), desc="augmenting", unit="copy"):
+            if cropped and (copy % 2 or shares is _CROPS_OF_LARGE):
+                rows.append(self._describe_crops(images, rng, shares, augment))
+            else:
+                rows.append(self._describe(augment.apply(images, rng)))
         return np.stack(rows), n_clean
 
     def _describe(self, images):
@@ -725,15 +744,15 @@ class ConvNetClassifier(Network):
         rows = self.features_.transform(input_for(self.features_, images))
         return np.asarray(rows, dtype=np.float32)
 
-    def _describe_crops(self, images, rng):
-        """Describe a random crop of each picture, of 0.7 to 1 of its sides."""
+    def _describe_crops(self, images, rng, shares=_CROPS, augment=None):
+        """Describe a random crop of each picture, augmented or not."""
         n, height, width, _ = images.shape
         order = rng.permutation(n)
-        step = chunk_length(height, width)
+        step = chunk_length(*(round(shares[1] * side) for side in (height, width)))
         out = None
         for start in range(0, n, step):
             chosen = order[start : start + step]
-            share = rng.uniform(0.7, 1)
+            share = rng.uniform(*shares)
             high, wide = max(1, round(share * height)), max(1, round(share * width))
             top = rng.randint(height - high + 1, size=len(chosen))
             left = rng.randint(width - wide + 1, size=len(chosen))
@@ -741,7 +760,10 @@ class ConvNetClassifier(Network):
                 images[i, y : y + high, x : x + wide]
                 for i, y, x in zip(chosen, top, left, strict=True)
             ]
-            rows = self._describe_any(np.stack(crops))
+            crops = np.stack(crops)
+            if augment is not None:
+                crops = augment.apply(crops, rng)
+            rows = self._describe_any(crops)
             if out is None:
                 out = np.empty((n, rows.shape[1]), np.float32)
             out[chosen] = rows

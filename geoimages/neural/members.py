@@ -82,6 +82,12 @@ def cross_fit_linear(seen, codes, folds, prior, learned=1):
     and biases. With copies the penalty is chosen by answers about them, too.
     """
     opinions = np.zeros((len(LINEAR_C), *seen.shape[:2], len(prior)))
+    basis = None
+    if learned * len(codes) < seen.shape[2]:
+        # The best weights are sums of rows that are learned from: the rest of the space
+        # need not be searched.
+        basis = np.linalg.qr(seen[:learned].reshape(-1, seen.shape[2]).T)[0]
+        seen = seen @ basis
 
     def path(at, strengths=LINEAR_C):
         rows = seen[:learned, at].reshape(-1, seen.shape[2])
@@ -95,7 +101,10 @@ def cross_fit_linear(seen, codes, folds, prior, learned=1):
     judged = opinions[:, :learned].reshape(len(LINEAR_C), -1, len(prior))
     best, _ = best_of(judged, np.tile(codes, learned), prior)
     every = np.ones(len(codes), bool)
-    return opinions[best], path(every, LINEAR_C[: best + 1])[-1]
+    weights, biases = path(every, LINEAR_C[: best + 1])[-1]
+    if basis is not None:
+        weights = [basis @ weights[0]]
+    return opinions[best], (weights, biases)
 
 
 def _cross_solve(total, parts, mapped, folds, penalty):
