@@ -22,6 +22,7 @@ from ..pictures.validation import (
     input_for,
     is_collection,
 )
+from .capacity import join_siblings
 from .members import (
     SCORE_SCALE,
     KernelMachine,
@@ -413,6 +414,8 @@ class ConvNetClassifier(Network):
             self.features_ is None or not get_tags(self.features_).target_tags.required
         )
         few = free and len(images) < _FEW
+        if few and augment is not None:
+            groups = join_siblings(rows, groups)
         if self.features is None and min(images.shape[1:3]) >= _LEAST_FOR_FISHER:
             rows = self._try_fisher(images, rows, codes, groups, n_train, rng)
         rows, n_clean = self._add_copies(rows, images, small, augment, rng)
