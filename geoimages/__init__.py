@@ -10,6 +10,7 @@ import lazy_loader as _lazy
 _MODULES = {
     "cluster",
     "collection",
+    "core",
     "datasets",
     "distance",
     "etl",

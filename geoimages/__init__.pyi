@@ -2,6 +2,7 @@
 
 from . import cluster as cluster
 from . import collection as collection
+from . import core as core
 from . import datasets as datasets
 from . import distance as distance
 from . import etl as etl
@@ -23,11 +24,18 @@ from .collection.splits import LineageKFold as LineageKFold
 from .collection.splits import groups_of as groups_of
 from .collection.splits import split as split
 from .collection.store import Collection as Collection
+from .core.finding import find_rows as find_rows
+from .core.logs import coverage as coverage
+from .core.logs import log_core as log_core
+from .core.rows import tray_rows as tray_rows
+from .core.tiling import tile_core as tile_core
 from .datasets.fetching import (
     fetch_geological_similarity as fetch_geological_similarity,
 )
 from .datasets.rocks import make_rocks as make_rocks
 from .datasets.rocks import write_rocks as write_rocks
+from .datasets.trays import make_tray as make_tray
+from .datasets.trays import write_core as write_core
 from .distance import PairwiseModel as PairwiseModel
 from .etl import Images as Images
 from .etl import Labels as Labels

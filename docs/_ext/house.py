@@ -39,9 +39,13 @@ _STYLE = """
 """
 
 
+# What stands in front of a room and counts to it: how Python runs the command line.
+DOORS = {"__main__": "cli"}
+
+
 def names():
     """The rooms: folders and modules of the package, and the code around it."""
-    modules = {path.stem for path in PACKAGE.glob("*.py")}
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - DOORS.keys()
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     return [*sorted(modules | folders), *OUTSIDE]
 
@@ -51,7 +55,12 @@ def files_of(room):
     place = ROOT if room in OUTSIDE else PACKAGE
     if (place / room).is_dir():
         files = (place / room).rglob("*.py")
-        return [file for file in files if not _MADE & set(file.relative_to(ROOT).parts)]
+        doors = [PACKAGE / f"{door}.py" for door in DOORS if DOORS[door] == room]
+        return [
+            file
+            for file in (*files, *filter(Path.is_file, doors))
+            if not _MADE & set(file.relative_to(ROOT).parts)
+        ]
     return [*place.glob(room if place == ROOT else f"{room}.py*")]
 
 
@@ -80,7 +89,8 @@ def imports():
         for path in files_of(room):
             for top, *rest in _imported(path):
                 if top == PACKAGE.name:
-                    there = rest[0] if rest and rest[0] in rooms else "__init__"
+                    there = DOORS.get(rest[0], rest[0]) if rest else "__init__"
+                    there = there if there in rooms else "__init__"
                     found[room].add(there)
                 elif top in OUTSIDE:
                     found[room].add(top)

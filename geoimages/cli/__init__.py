@@ -4,7 +4,15 @@ import sys
 
 import click
 
-from . import classes, collections, comparing, locating, serving, similar  # noqa: F401
+from . import (  # noqa: F401
+    classes,
+    collections,
+    comparing,
+    coring,
+    locating,
+    serving,
+    similar,
+)
 from .group import Fault, cli
 from .printing import echo
 

@@ -1,5 +1,7 @@
 """Commands for large photographs: cut into tiles, search inside."""
 
+from pathlib import Path
+
 import click
 
 import geoimages as gi
@@ -34,6 +36,72 @@ class Scales(click.ParamType):
             self.fail(f"{value!r} is no list of numbers such as 1,2.", param, ctx)
 
 
+_MOST_DRAWN = 12  # photographs on one sheet
+
+
+def _tell_depths(rocks):
+    """Say which photographs have no depth, and where depths overlap or are missing."""
+    from ..core.depth import gaps_and_overlaps
+    from ..core.tiling import boxes_of
+
+    table = rocks.table
+    known = table.groupby("photo")["depth_from"].count() > 0
+    if not known.all():
+        names = ", ".join(known.index[~known][:5])
+        echo(f"{(~known).sum()} of {len(known)} photographs have no depth: {names}")
+    if known.any():
+        found = gaps_and_overlaps(boxes_of(table))
+        for line in found.itertuples():
+            echo(
+                f"{line.hole}: {line.what} of {line.meters:g} m from {line._3:g} to "
+                f"{line.to:g} m ({line.after}, {line.before})"
+            )
+
+
+def _draw_rows(photos, plot):
+    """Draw the rows of photographs."""
+    shown = {
+        Path(photo).name: (gi.read_image(photo), gi.tray_rows(photo))
+        for photo in photos
+    }
+    gi.visualize.save_figure(gi.Plots.rows(shown), plot)
+    echo(f"Drew {plot}", err=True)
+
+
+@cli.command()
+@click.argument("photos", nargs=-1, required=True, type=click.Path())
+@click.option("--again", is_flag=True, help="Find them anew, and replace the files.")
+@MAX_PIXELS
+@click.option("--plot", type=click.Path(dir_okay=False), help="Draw them.")
+@format_options
+def rows(photos, again, max_pixels, plot, form):
+    """Find the rows of core on photographs of trays.
+
+    Their corners are written beside each photograph, as TRAY.rows.json, where they can
+    be corrected; a file that is there is kept, and what it says is drawn.
+    """
+    import pandas as pd
+
+    from ..collection.tiles import list_photographs
+
+    lines, shown = [], {}
+    for photo, _, _ in list_photographs(list(photos)):
+        found = gi.tray_rows(photo, again=again, max_pixels=max_pixels)
+        if len(shown) < _MOST_DRAWN:
+            shown[photo.name] = photo, found
+        for number, corners in enumerate(found.round(1), 1):
+            lines.append((photo.name, number, *corners.ravel()))
+    names = [f"{axis}{i}" for i in range(1, 5) for axis in "xy"]
+    print_table(pd.DataFrame(lines, columns=["photo", "row", *names]), form)
+    if plot:
+        pictures = {
+            name: (gi.read_image(photo, max_pixels=max_pixels), corners)
+            for name, (photo, corners) in shown.items()
+        }
+        gi.visualize.save_figure(gi.Plots.rows(pictures), plot)
+        echo(f"Drew {plot}", err=True)
+
+
 @cli.command("tile")
 @click.argument("photos", nargs=-1, required=True, type=click.Path())
 @output_option("The .h5 file.")
@@ -61,6 +129,19 @@ class Scales(click.ParamType):
 @click.option("--keep-all", is_flag=True, help="Keep tiles of gaps and tray, too.")
 @metadata_option("A table with a column 'file' and any others (hole, mm_per_px, …).")
 @LABEL
+@click.option(
+    "--core",
+    is_flag=True,
+    help="The photographs are core trays: find their rows, straighten them, and tell "
+    "the depth of each tile.",
+)
+@click.option(
+    "--depths",
+    type=click.Path(),
+    metavar="CSV",
+    help="With --core: columns photo, hole, from, to in meters (and row); otherwise "
+    "photographs are named HOLE_BOX_FROM_TO.",
+)
 @click.option("--mm-per-px", type=float, metavar="MM", help="Scale of all photographs.")
 @MAX_PIXELS
 @click.option(
@@ -68,11 +149,25 @@ class Scales(click.ParamType):
     type=click.Path(dir_okay=False),
     help="Draw what of the first photograph is taken for rock.",
 )
-def tile(photos, output, plot, **options):
-    """Cut large photographs into a collection of tiles."""
-    with gi.Collection.from_tiles(output, list(photos), **options) as rocks:
+def tile(photos, output, plot, core, depths, **options):
+    """Cut large photographs into a collection of tiles.
+
+    With --core, rows of trays are found, or read from the file beside the photograph that
+    'geoimages rows' writes, and tiles are cut along them.
+    """
+    if depths and not core:
+        raise click.UsageError("--depths goes with --core.")
+    if core:
+        made = gi.tile_core(output, list(photos), depths, **options)
+    else:
+        made = gi.Collection.from_tiles(output, list(photos), **options)
+    with made as rocks:
         echo(rocks.summary())
-        if plot:
+        if core:
+            _tell_depths(rocks)
+        if plot and core:
+            _draw_rows(rocks.table["source"].unique()[:_MOST_DRAWN], plot)
+        elif plot:
             first = rocks.table.iloc[0]
             side = int(rocks.table["width"].min())
             figure = gi.Plots.tiles(gi.read_image(first["source"]), side)

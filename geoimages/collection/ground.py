@@ -12,10 +12,12 @@ PALE = 6.0  # CIELAB chroma up to which it is colorless
 TRAY = 22.0  # chroma from which smooth ground is wood, cardboard or plastic
 PLASTIC = 55.0  # chroma that no rock has
 SMOOTH = 2.5  # standard deviation of L* among neighbors up to which ground is smooth
+NEAR = 8.0  # distance in a* and b* up to which ground is of the color of a known tray
+SHADES = (1.2, 1.0, 0.8, 0.6)  # of the tray's color, in light and shadow
 _SIDE = 5  # pixels of the overview, of a neighborhood
 
 
-def rock_mask(image, detail=24):
+def rock_mask(image, detail=24, tray=None):
     """Tell rock from gaps, trays, paper and labels by their color and texture.
 
     The rule: a neighborhood is *not* rock if it is smooth (its L* deviates by less than
@@ -29,6 +31,9 @@ def rock_mask(image, detail=24):
         An overview of the photograph; `detail` of its pixels are the side of a tile.
     detail : int, default=24
         Side of a tile on it, in pixels.
+    tray : ndarray of shape (2,), optional
+        The tray's a* and b*, where they are known: then ground is of the color of the
+        tray only if it is of this one, in whatever shade.
 
     Returns
     -------
@@ -50,8 +55,12 @@ def rock_mask(image, detail=24):
     smooth = energy < SMOOTH**2
     a, b = (ndimage.uniform_filter(lab[..., i], _SIDE) for i in (1, 2))
     chroma = np.hypot(a, b)
+    colored = chroma > TRAY
+    if tray is not None:
+        shades = [np.hypot(a - s * tray[0], b - s * tray[1]) for s in SHADES]
+        colored &= np.minimum.reduce(shades) < NEAR
     other = smooth & (
-        (lightness < BLACK) | ((lightness > WHITE) & (chroma < PALE)) | (chroma > TRAY)
+        (lightness < BLACK) | ((lightness > WHITE) & (chroma < PALE)) | colored
     )
     other |= chroma > PLASTIC
     # Neighborhoods that straddle an edge are not smooth, so what is not rock is thinner

@@ -190,7 +190,7 @@ def _sniff(data):
     )
 
 
-def _read_csv(path):
+def read_table(path, what="metadata"):
     """Read a table; names of files and such as 007 stay text, as do True and False."""
     try:
         data = read_regular(path)
@@ -199,10 +199,10 @@ def _read_csv(path):
             BytesIO(data), dtype=str, sep=separator, encoding="utf-8-sig"
         )
     except FileNotFoundError:
-        raise FileNotFoundError(f"No metadata at {path}; give a CSV file.") from None
+        raise FileNotFoundError(f"No {what} at {path}; give a CSV file.") from None
     except (ValueError, OSError, csv.Error, StopIteration) as error:
         why = " ".join(str(error).split())  # empty, no text, ragged
-        raise ValueError(f"The metadata {path} cannot be read ({why}).") from None
+        raise ValueError(f"The {what} {path} cannot be read ({why}).") from None
     if len(table.columns) > _MOST_COLUMNS:
         return table  # which `Metadata` refuses
     for name in table.columns:
@@ -236,7 +236,7 @@ class Metadata:
         self.table = (
             metadata.reset_index(drop=metadata.index.name is None)
             if isinstance(metadata, pd.DataFrame)
-            else _read_csv(metadata)
+            else read_table(metadata)
         )
         names = list(map(str, self.table.columns))
         longest = max(map(len, names), default=0)

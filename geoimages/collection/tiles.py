@@ -128,7 +128,7 @@ def list_photographs(photos):
     found = []
     for photo in map(Path, photos):
         if photo.is_dir():
-            names = sorted(filter(is_picture_name, _files_below(photo)))
+            names = sorted(filter(is_picture_name, _files_below(photo, [])))
             found += [(photo / name, *picture_key(name)) for name in names]
         elif photo.exists():
             found.append((photo, photo.stem, ""))
@@ -188,8 +188,14 @@ def write_tiles(
     label,
     mm_per_px,
     max_pixels,
+    open_photo=open_photograph,
 ):
-    """Write tiles of photographs; `Collection.from_tiles` has the parameters."""
+    """Write tiles of photographs; `Collection.from_tiles` has the parameters.
+
+    `mm_per_px` may be a dict with the scale of each photograph, or None.
+    What `open_photo` returns may have ``windows(side, stride, scales)``, instead of those
+    of the whole photograph, and ``places(windows)``, more columns and others.
+    """
     refuse_to_overwrite(path, metadata=metadata)
     number, unit = parse_length(size)
     scales = sorted({float(scale) for scale in np.atleast_1d(scales)})
@@ -199,9 +205,11 @@ def write_tiles(
         )
     if not scales or scales[0] < 1 / 16 or scales[-1] > 64:
         raise ValueError(f"scales={scales} must be 1/16 to 64, one or more.")
-    if mm_per_px is not None and not 0 < mm_per_px < np.inf:
-        raise ValueError(f"mm_per_px={mm_per_px} must be a positive number.")
     found = list_photographs(photos)
+    if not isinstance(mm_per_px, dict):
+        if mm_per_px is not None and not 0 < mm_per_px < np.inf:
+            raise ValueError(f"mm_per_px={mm_per_px} must be a positive number.")
+        mm_per_px = dict.fromkeys([photo for photo, _, _ in found], mm_per_px)
     for photo, _, _ in found:
         refuse_to_overwrite(path, photograph=photo)
     table, rows, labels = None, {}, [label_ for _, _, label_ in found]
@@ -211,7 +219,9 @@ def write_tiles(
         labels, _ = metadata.replace_labels(labels)
         table, rows = metadata.table, metadata.row_of
     sides = [
-        _side_of(number, unit, _given_scale(table, rows.get(i), mm_per_px), photo.name)
+        _side_of(
+            number, unit, _given_scale(table, rows.get(i), mm_per_px[photo]), photo.name
+        )
         for i, (photo, _, _) in enumerate(found)
     ]
     side = (
@@ -238,7 +248,7 @@ def write_tiles(
                     labels[i],
                     (sides[i], side, stride, scales),
                     keep_all,
-                    max_pixels,
+                    lambda path: open_photo(path, max_pixels),
                     i,
                 )
             )
@@ -273,7 +283,7 @@ def _frame(columns, metadata, owners):
     own = pd.DataFrame(columns)
     if metadata is None:
         return own
-    known = metadata.frame(owners, taken=_COLUMNS).reset_index(drop=True)
+    known = metadata.frame(owners, taken=own.columns).reset_index(drop=True)
     return pd.concat([known, own], axis=1)
 
 
@@ -283,40 +293,62 @@ _COLUMNS = (
 )
 
 
-def _cut(writer, columns, photo, key, label, sizes, keep_all, max_pixels, number):
+_WHY = ("reason", "detail")
+
+
+def _cut(writer, columns, photo, key, label, sizes, keep_all, open_photo, number):
     """Cut one photograph and return its row of the ledger."""
     given, side, stride, scales = sizes
     row = {"path": str(photo), "status": "kept"}
     try:
-        photograph = open_photograph(photo, max_pixels)
+        photograph = open_photo(photo)
     except ImageReadError as error:
         why = {"reason": error.reason, "detail": error.detail, "status": "refused"}
         return row | error.info | why
     try:
         row |= photograph.info
         height, width = photograph.height, photograph.width
-        windows = windows_of(height, width, given, stride, scales)
+        if hasattr(photograph, "windows"):
+            windows = photograph.windows(given, stride, scales)
+        else:
+            windows = windows_of(height, width, given, stride, scales)
         if not windows:
-            return row | {
-                "status": "refused",
-                "reason": "too-small",
-                "detail": f"{width} × {height} pixels, smaller than a tile",
-            }
+            why = getattr(
+                photograph, "why", ("too-small", f"{width} × {height} pixels")
+            )
+            return row | {"status": "refused"} | dict(zip(_WHY, why, strict=True))
         shares = np.ones(len(windows))
         if not (keep_all and hasattr(photograph, "pixels")):
             # What is read in parts is read twice: a damaged part refuses all of it.
             factor = max(1, int(windows[0].side // OVERVIEW))
             seen = overview(photograph, factor)
             if not keep_all:
-                shares = rock_shares(rock_mask(seen, OVERVIEW), factor, windows)
-            photograph = _again(photograph, photo, max_pixels)
+                shares = rock_shares(
+                    rock_mask(seen, OVERVIEW, getattr(photograph, "tray", None)),
+                    factor,
+                    windows,
+                )
+            photograph = _again(photograph, photo, open_photo)
         chosen = np.flatnonzero(shares >= ROCK_SHARE)
         kept = [windows[i] for i in chosen]
         if not kept:
             detail = f"none of {len(windows):,} tiles is rock; --keep-all keeps them"
             return row | {"status": "refused", "reason": "no-rock", "detail": detail}
         tiles = read_windows(photograph, kept, side)
-        for window, tile, share in zip(kept, tiles, shares[chosen], strict=True):
+        places = {
+            "photo": [photo.name] * len(kept),
+            "x": [window.left for window in kept],
+            "y": [window.top for window in kept],
+            "width": [window.side for window in kept],
+            "height": [window.side for window in kept],
+            "scale": [window.side / side for window in kept],
+            "photo_width": [width] * len(kept),
+            "photo_height": [height] * len(kept),
+            "rock": shares[chosen].tolist(),
+        }
+        if hasattr(photograph, "places"):
+            places |= photograph.places(kept)
+        for window, tile in zip(kept, tiles, strict=True):
             writer.add(
                 tile,
                 keys=tile_key(key, window.left, window.top, window.side),
@@ -326,10 +358,8 @@ def _cut(writer, columns, photo, key, label, sizes, keep_all, max_pixels, number
                 ledger_row=number,
                 turn=0,
             )
-            values = (photo.name, window.left, window.top, window.side, window.side)
-            values += (window.side / side, width, height, share)
-            for name, value in zip(_COLUMNS, values, strict=True):
-                columns[name].append(value)
+        for name, values in places.items():
+            columns.setdefault(name, []).extend(values)
     except ImageReadError as error:  # a part of it is damaged
         why = {"reason": error.reason, "detail": error.detail, "status": "refused"}
         return row | why
@@ -338,9 +368,9 @@ def _cut(writer, columns, photo, key, label, sizes, keep_all, max_pixels, number
     return row
 
 
-def _again(photograph, photo, max_pixels):
+def _again(photograph, photo, open_photo):
     """The photograph from its first row on, once more."""
     if hasattr(photograph, "pixels"):
         return photograph
     photograph.close()
-    return open_photograph(photo, max_pixels)
+    return open_photo(photo)

@@ -2,5 +2,13 @@
 
 from .fetching import fetch_geological_similarity
 from .rocks import make_rocks, write_rocks
+from .trays import Tray, make_tray, write_core
 
-__all__ = ["fetch_geological_similarity", "make_rocks", "write_rocks"]
+__all__ = [
+    "Tray",
+    "fetch_geological_similarity",
+    "make_rocks",
+    "make_tray",
+    "write_core",
+    "write_rocks",
+]

@@ -14,6 +14,7 @@ from ..features import keypoints
 from ..features.keypoints import Keypoints, Pose
 from ..pictures import averages
 from ..pictures.color import srgb_to_lab
+from ..pictures.perspective import mapped, to_front
 from ..pictures.resizing import resize_image
 from ..pictures.scaling import on_white, to_uint8
 from .base import check_count
@@ -33,6 +34,34 @@ _COLUMNS = [
     *("photo", "x", "y", "width", "height", "scale", "orientation", "mirrored"),
     *("depth_from", "depth_to", "verification", "similarity", "found"),
 ]
+
+
+def _rows_of(table):
+    """The straightened rows of core that tiles show: a line for each."""
+    return table.drop_duplicates("row").sort_values("strip_top")
+
+
+def _corners_of(row):
+    """Corners of a row on its photograph: (4, 2)."""
+    return np.array(row["corners"].split(), float).reshape(4, 2)
+
+
+def _as_seen(table):
+    """Places of tiles in what they show: the photograph, or its straightened rows."""
+    if "strip_x" not in table:
+        return table.assign(
+            seen_width=table["photo_width"], seen_height=table["photo_height"]
+        )
+    height = (table["strip_top"] + table["row_height"]).groupby(table["lineage"])
+    width = table["row_width"].groupby(table["lineage"])
+    return table.assign(
+        x=table["strip_x"],
+        y=table["strip_y"],
+        width=table["strip_side"],
+        height=table["strip_side"],
+        seen_width=width.transform("max"),
+        seen_height=height.transform("max"),
+    )
 
 
 class Mosaic:
@@ -57,14 +86,77 @@ class Mosaic:
         self.photo, self.name = first["photo"], first["lineage"]
         self.sha256 = first["sha256"]
         self.width, self.height = int(first["photo_width"]), int(first["photo_height"])
+        width, height = int(first["seen_width"]), int(first["seen_height"])
         side = tiles.image_shape[0]
         self.side = side
+        self.rows = _rows_of(table) if "strip_x" in table else None
         corners = table.loc[finest, ["x", "y"]].to_numpy(float) / self.factor
         self.corners = np.rint(corners).astype(int)
         self.shape = (
-            max(round(self.height / self.factor), int(self.corners[:, 1].max()) + side),
-            max(round(self.width / self.factor), int(self.corners[:, 0].max()) + side),
+            max(round(height / self.factor), int(self.corners[:, 1].max()) + side),
+            max(round(width / self.factor), int(self.corners[:, 0].max()) + side),
         )
+
+    def on_photo(self, x, y):
+        """Where a point (in pixels of the photograph, as tiles show it) lies on it.
+
+        Returns x, y, pixels of the photograph per pixel, and angle (clockwise, radians)
+        by which the photograph is turned there. Tiles of core show straightened rows.
+        """
+        if self.rows is None:
+            return x, y, 1.0, 0.0
+        tops = self.rows["strip_top"].to_numpy()
+        row = self.rows.iloc[max(0, int(np.searchsorted(tops, y, side="right")) - 1)]
+        size = np.array([row["row_width"], row["row_height"]])
+        points = np.array([[0, 0], [1, 0], [0, 1]], float)
+        points += np.array([x, y - row["strip_top"]])
+        back = np.linalg.inv(to_front(_corners_of(row)))
+        here, right, down = mapped(back, points / size)
+        size = (np.linalg.norm(right - here) + np.linalg.norm(down - here)) / 2
+        return *here, float(size), float(np.arctan2(*(right - here)[::-1]))
+
+    def depth(self, x, y, width):
+        """Depth interval of a box, where rows are known to have one, or NaN."""
+        tops = self.rows["strip_top"].to_numpy()
+        row = self.rows.iloc[max(0, int(np.searchsorted(tops, y, side="right")) - 1)]
+        per_pixel = (row["row_to"] - row["row_from"]) / row["row_width"]
+        ends = np.clip([x, x + width], 0, row["row_width"])
+        return tuple(np.round(row["row_from"] + ends * per_pixel, 3))
+
+    def part(self, x, y, width, height, most):
+        """A part of the photograph, in its own pixels: (h, w, 3), known (h, w).
+
+        The longer side has `most` pixels at most.
+        """
+        shrink = min(1.0, most / max(width, height))
+        size = max(1, round(height * shrink)), max(1, round(width * shrink))
+        pixels = np.full((*size, 3), 255, np.uint8)
+        known = np.zeros(size, bool)
+        at = np.stack(
+            np.meshgrid(
+                x + (np.arange(size[1]) + 0.5) * width / size[1],
+                y + (np.arange(size[0]) + 0.5) * height / size[0],
+            ),
+            axis=-1,
+        )
+        for _, row in self.rows.iterrows():
+            place = mapped(to_front(_corners_of(row)), at)
+            inside = ((place > 0) & (place < 1)).all(axis=-1)
+            if not inside.any():
+                continue
+            high, wide = (row[n] / self.factor for n in ("row_height", "row_width"))
+            top = round(row["strip_top"] / self.factor)
+            strip, there = self.read(top, top + round(high), 0, round(wide))
+            shrunk = tuple(max(1, round(n * shrink)) for n in strip.shape[:2])
+            strip = resize_image(strip, shrunk, "stretch")
+            there = resize_image(
+                np.repeat(there[..., None] * np.uint8(255), 3, 2), shrunk, "stretch"
+            )
+            column, line = (place[inside] * [shrunk[1], shrunk[0]]).astype(int).T
+            known[inside] = there[line, column, 0] > 127
+            pixels[inside] = strip[line, column]
+        pixels[~known] = 255
+        return pixels, known
 
     def read(self, top, bottom, left=0, right=None):
         """Pixels of the finest scale and where they are known: (h, w, 3), (h, w)."""
@@ -110,6 +202,7 @@ def mosaics_of(tiles):
             f"{tiles.path.name} holds no tiles of photographs; make a collection of "
             "them with 'geoimages tile PHOTOS -o tiles.h5'."
         )
+    table = _as_seen(table)
     photos = pd.factorize(table["lineage"])[0]
     order = np.argsort(photos, kind="stable")
     ends = np.searchsorted(photos[order], np.arange(photos.max() + 2))
@@ -160,8 +253,17 @@ class _Answer:
         """Whether it counts as the same place."""
         return bool(self.distance <= FOUND)
 
+    def on_photo(self):
+        """Box, scale and orientation in pixels of the photograph."""
+        x, y, width, height = self.box
+        x, y, size, turn = self.mosaic.on_photo(x + width / 2, y + height / 2)
+        width, height = width * size, height * size
+        box = (x - width / 2, y - height / 2, width, height)
+        scale = self.pose.zoom / self.mosaic.factor / size
+        return box, scale, -np.rad2deg(self.pose.angle + turn) % 360
+
     def with_box(self, shape):
-        """Set the box: x, y, width, height in pixels of the photograph."""
+        """Set the box: x, y, width, height in what tiles show."""
         factor = self.mosaic.factor
         height, width = (side / self.pose.zoom * factor for side in shape[:2])
         x, y = self.pose.x * factor, self.pose.y * factor
@@ -352,7 +454,7 @@ def _by_tiles(model, tiles, picture, mosaics, k):
     if tiles.image_shape[2] == 4:
         asked = np.dstack([asked, np.full(side, 255, np.uint8)])
     matches = model.predict(asked, k_candidates=min(len(tiles), max(k, _SHORTLIST)))
-    table = tiles.table
+    table = _as_seen(tiles.table)
     number = {mosaic.name: mosaic for mosaic in mosaics}
     answers = []
     for key, row in matches.iterrows():
@@ -387,6 +489,9 @@ def _depth_of(answer, tiles, table):
     """Depth interval of a box, from the tiles whose centers lie in it, or NaN."""
     if not {"depth_from", "depth_to"} <= set(table.columns):
         return np.nan, np.nan
+    if answer.mosaic.rows is not None:
+        x, y, width, height = answer.box
+        return answer.mosaic.depth(x, y + height / 2, width)
     part = table.loc[table["lineage"] == answer.mosaic.name]
     x, y, width, height = answer.box
     across = (part["x"] + part["width"] / 2 - x - width / 2).abs() / width
@@ -470,19 +575,20 @@ def locate(model, tiles, picture, k=5, *, left_out=None):
     def hidden(answer):
         if left_out is None or answer.mosaic.sha256 != left_out[0]:
             return False
-        return _shared(answer.box, left_out[1]) > _LEFT_OUT
+        return _shared(answer.on_photo()[0], left_out[1]) > _LEFT_OUT
 
     table = tiles.table
     rows = []
     for answer in _merged(answers, k, hidden):
-        pose, distance = answer.pose, round(answer.distance, 6)
+        distance = round(answer.distance, 6)
+        box, scale, orientation = answer.on_photo()
         depths = _depth_of(answer, tiles, table)
         rows.append(
             (
                 answer.mosaic.photo,
-                *np.round(answer.box, 1),
-                round(pose.zoom / answer.mosaic.factor, 4),
-                round(-np.rad2deg(pose.angle) % 360, 1),
+                *np.round(box, 1),
+                round(scale, 4),
+                round(orientation, 1) % 360,
                 answer.mirrored,
                 *depths,
                 distance,

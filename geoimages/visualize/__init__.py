@@ -7,12 +7,14 @@ from .comparison import comparison, side_by_side
 from .convolution import activations, filters
 from .embedding import embedding_animation, embedding_plot
 from .matches import plot_matches
-from .panels import save_figure
+from .panels import save_figure, save_pages
 from .projection import project_vectors
+from .rows import rows
 from .samples import sample_sheet
+from .strip import strip
 from .trials import trial_sheet
 
-__all__ = ["Plots", "project_vectors", "save_figure", "suggest_elbow"]
+__all__ = ["Plots", "project_vectors", "save_figure", "save_pages", "suggest_elbow"]
 
 
 class Plots:
@@ -28,6 +30,8 @@ class Plots:
     plot_matches = staticmethod(plot_matches)
     boxes = staticmethod(boxes)
     tiles = staticmethod(tiles)
+    rows = staticmethod(rows)
+    strip = staticmethod(strip)
     embedding_plot = staticmethod(embedding_plot)
     embedding_animation = staticmethod(embedding_animation)
     elbow_plot = staticmethod(elbow_plot)

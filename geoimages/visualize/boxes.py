@@ -25,6 +25,8 @@ _LEFT_OUT = np.array([181, 64, 42])  # color over what is not rock
 
 def _reduced(mosaic):
     """A photograph, as far as tiles hold it, at the size it is drawn: uint8, known."""
+    if mosaic.rows is not None:
+        return mosaic.part(0, 0, mosaic.width, mosaic.height, _LONG)
     height, width = mosaic.shape
     factor = max(1, -(-max(height, width) // _LONG))
     parts, known_parts = [], []
@@ -67,6 +69,11 @@ def _frame(ax, row, color, number):
 
 def _inset(mosaic, row):
     """The photograph around an answer, and the place of its corner."""
+    if mosaic.rows is not None:
+        side = 1.3 * max(row["width"], row["height"])
+        left = max(0, int(row["x"] + row["width"] / 2 - side / 2))
+        top = max(0, int(row["y"] + row["height"] / 2 - side / 2))
+        return mosaic.part(left, top, int(side), int(side), _LONG)[0], (left, top), 1.0
     side = 1.3 * max(row["width"], row["height"]) / mosaic.factor
     x = (row["x"] + row["width"] / 2) / mosaic.factor
     y = (row["y"] + row["height"] / 2) / mosaic.factor
@@ -75,7 +82,7 @@ def _inset(mosaic, row):
     bottom = min(mosaic.shape[0], int(y + side / 2) + 1)
     pixels, known = mosaic.read(top, bottom, left, right)
     pixels[~known] = 255
-    return pixels, (left, top)
+    return pixels, (left, top), mosaic.factor
 
 
 def _told(row, number):
@@ -150,11 +157,11 @@ def boxes(matches, tiles, candidate=None, *, figsize=None):
     insets = panels[candidate is not None :]
     for number, (_, row) in enumerate(matches.iterrows(), 1):
         ax, mosaic = insets[number - 1], known[row["photo"]]
-        pixels, (x, y) = _inset(mosaic, row)
+        pixels, (x, y), factor = _inset(mosaic, row)
         show(ax, pixels, _told(row, number), None)
         # In the photograph's pixels, so that the frame is drawn as on it.
-        corner = np.array([x, y]) * mosaic.factor
-        reach = np.array(pixels.shape[1::-1]) * mosaic.factor
+        corner = np.array([x, y]) * factor
+        reach = np.array(pixels.shape[1::-1]) * factor
         ax.images[0].set_extent(
             (corner[0], corner[0] + reach[0], corner[1] + reach[1], corner[1])
         )

@@ -190,3 +190,36 @@ def save_figure(figure, path, dpi=150):
     path = Path(path)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:] or "png", dpi=dpi)
+
+
+def save_pages(figures, path, dpi=150):
+    """Write figures: one file of pages as .pdf, else a file for each.
+
+    Parameters
+    ----------
+    figures : list of matplotlib.figure.Figure
+    path : Path
+        ``log.png`` is followed by ``log_2.png`` and so on.
+    dpi : int, default=150
+        Pixels per inch.
+
+    Returns
+    -------
+    paths : list of Path
+        What was written.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".pdf":
+        from matplotlib.backends.backend_pdf import PdfPages
+
+        with atomic_path(path) as temporary, PdfPages(temporary) as pages:
+            for figure in figures:
+                pages.savefig(figure, dpi=dpi)
+        return [path]
+    paths = [
+        path if i == 0 else path.with_name(f"{path.stem}_{i + 1}{path.suffix}")
+        for i in range(len(figures))
+    ]
+    for figure, file in zip(figures, paths, strict=True):
+        save_figure(figure, file, dpi)
+    return paths

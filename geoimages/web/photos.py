@@ -33,6 +33,9 @@ def region(photo, box, size):
 
     `box` is left, top, right and bottom in pixels of the photograph.
     """
+    if photo.rows is not None:
+        left, top, right, bottom = box
+        return encode(photo.part(left, top, right - left, bottom - top, size)[0], size)
     height, width = photo.shape
     left, top, right, bottom = (round(side / photo.factor) for side in box)
     left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)

@@ -24,8 +24,10 @@ RIGHT = {
     "learn": ["collection:collection", "output:new"],
     "ledger": ["collection:collection"],
     "locate": ["tiles:tiles", "picture:photo"],
+    "log": ["tiles:core", "like:photo"],
     "map": ["collection:collection", "plot:new", "features=pixels"],
     "neighbors": ["collection:collection", "output:new"],
+    "rows": ["photos:tray"],
     "shard": ["collection:collection", "output:new"],
     "similar": ["collection:collection", "candidate=a.0", "features=pixels"],
     "split": ["collection:collection", "output:new"],
@@ -80,6 +82,12 @@ def files(tmp_path_factory):
     Image.fromarray(grain.repeat(3, 2)).save(made["photo"])
     made["tiles"] = folder / "tiles.h5"
     gi.Collection.from_tiles(made["tiles"], made["photo"], size=32).close()
+    made["tray"] = folder / "BH1_1_0_1.png"
+    Image.fromarray(grain.repeat(3, 2)).save(made["tray"])
+    rows = '{"rows": [[[4, 4], [60, 4], [60, 60], [4, 60]]]}'
+    made["tray"].with_suffix(".rows.json").write_text(rows)
+    made["core"] = folder / "core.h5"
+    gi.tile_core(made["core"], made["tray"], size=32).close()
     return made
 
 

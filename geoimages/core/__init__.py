@@ -1,0 +1,1 @@
+"""Core photographs: rows of trays, the straightened core, and its depth."""
