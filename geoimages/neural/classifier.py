@@ -141,6 +141,19 @@ def _smaller(images, side):
     return np.concatenate(out)
 
 
+def _crop(image, high, wide, rng):
+    """A random part of a picture, around a pixel of rock where it has a mask."""
+    height, width = image.shape[:2]
+    if image.shape[2] == 4:
+        rock = np.argwhere(image[..., 3] > 127)
+        y, x = rock[rng.randint(len(rock))]
+        top = np.clip(y - high // 2, 0, height - high)
+        left = np.clip(x - wide // 2, 0, width - wide)
+    else:
+        top, left = rng.randint(height - high + 1), rng.randint(width - wide + 1)
+    return image[top : top + high, left : left + wide]
+
+
 def _scores(opinion, codes, loss):
     """Log loss and accuracy of one candidate."""
     accuracy = np.mean(opinion.argmax(axis=1) == codes)
@@ -757,13 +770,7 @@ class ConvNetClassifier(Network):
             chosen = order[start : start + step]
             share = rng.uniform(*shares)
             high, wide = max(1, round(share * height)), max(1, round(share * width))
-            top = rng.randint(height - high + 1, size=len(chosen))
-            left = rng.randint(width - wide + 1, size=len(chosen))
-            crops = [
-                images[i, y : y + high, x : x + wide]
-                for i, y, x in zip(chosen, top, left, strict=True)
-            ]
-            crops = np.stack(crops)
+            crops = np.stack([_crop(images[i], high, wide, rng) for i in chosen])
             if augment is not None:
                 crops = augment.apply(crops, rng)
             rows = self._describe_any(crops)

@@ -208,6 +208,16 @@ def test_tiles_of_a_photograph_are_in_one_fold(tmp_path, given):
         model.fit(tiles, labels, groups=[1, 2])
 
 
+def test_crops_of_a_small_cut_out_hold_rock():
+    images, labels = make_rocks(24, image_shape=(96, 96, 3), random_state=0)
+    mask = np.zeros((24, 96, 96, 1), np.uint8)
+    mask[:, 70:90, 4:24] = 255
+    cut_outs = np.concatenate([images, mask], axis=3)
+    model = clone(PLAIN).set_params(augment="default", n_copies=1)
+    proba = model.fit(cut_outs, labels).predict_proba(cut_outs)
+    assert np.isfinite(proba).all()
+
+
 def test_copies_are_held_out_together():
     codes = np.repeat([0, 1, 2], 40)
     groups = np.arange(120) // 4
