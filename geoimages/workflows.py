@@ -22,6 +22,7 @@ from .collection.splits import groups_of
 from .collection.splits import split as split_collection
 from .collection.store import Collection
 from .collection.text import original
+from .core.holes import check_apart, hold_out_holes, holes_of, score_per_centimeter
 from .evaluate import (
     classification_report,
     disturbance_table,
@@ -72,7 +73,8 @@ def _read_split(path):
 def holdout(collection, split=None, share=0.15, random_state=0):
     """Split the labeled pictures of a collection into train and test.
 
-    Rotated copies and duplicates of a picture stay on one side.
+    Rotated copies and duplicates of a picture stay on one side, and of tiles of core
+    (`tile_core`) all of a hole.
 
     Parameters
     ----------
@@ -95,7 +97,8 @@ def holdout(collection, split=None, share=0.15, random_state=0):
     Raises
     ------
     ValueError
-        If the table lacks its columns, or names no picture of one side.
+        If the table lacks its columns, names no picture of one side, or puts tiles of
+        one hole on both; or all tiles of core are of one hole.
     """
     labeled = np.flatnonzero(collection.labels != "")
     if not len(labeled):
@@ -103,6 +106,9 @@ def holdout(collection, split=None, share=0.15, random_state=0):
             f"No picture of {collection.path.name} has a label; put pictures into "
             "class folders, or pass a metadata table with a column 'label'."
         )
+    holes = holes_of(collection)
+    if split is None and holes is not None:
+        return hold_out_holes(holes, collection.labels, labeled, share, random_state)
     if split is None:
         parts = split_collection(collection, share, random_state=random_state)
         return np.intersect1d(parts.train, labeled), np.intersect1d(parts.test, labeled)
@@ -128,6 +134,8 @@ def holdout(collection, split=None, share=0.15, random_state=0):
             f"The split marks {len(train)} pictures of {collection.path.name} as train "
             f"and {len(test)} as something else; both are needed."
         )
+    if holes is not None:
+        check_apart(holes, train, test)
     return train, test
 
 
@@ -446,7 +454,9 @@ def evaluate_classifier(model, collection, split=None):
     -------
     report : dict
         ``on`` (the pictures scored), ``left_out`` (those not scored, and why, or
-        empty), ``accuracy``, ``calibration_error``, ``baselines``, ``classes`` and
+        empty), ``accuracy``, ``calibration_error``, ``depth`` (of tiles of core: macro-F1
+        and accuracy per centimeter, see `geoimages.core.holes.score_per_centimeter`; of
+        others None), ``baselines``, ``classes`` and
         ``disturbances`` (DataFrames), ``y``, ``proba`` and ``keys``. The baselines are
         those of `train_classifier`; for a model without them they are learned from
         the training part of `split`, and without one there are none.
@@ -472,6 +482,7 @@ def evaluate_classifier(model, collection, split=None):
             f"trained on {shapes[1]}; create the collection {' and '.join(options)}."
         )
     baselines = getattr(model, "baselines_", {})
+    learned = getattr(model, "learned_hashes_", [])
     if split is None:
         test, on, left_out = _unseen(model, collection)
     else:
@@ -481,12 +492,19 @@ def evaluate_classifier(model, collection, split=None):
             baselines = _learn_baselines(
                 model, collection[train], collection.labels[train]
             )
-        learned = getattr(model, "learned_hashes_", [])
         n_seen = int(np.isin(_hashes_of(collection, test), learned).sum())
         if n_seen:
             on += f"; the model was trained on {n_seen:,} of them"
+    holes = holes_of(collection)
+    if holes is not None and len(learned):
+        seen = np.isin(_hashes_of(collection, np.arange(len(collection))), learned)
+        check_apart(holes, np.flatnonzero(seen), test)
     images, y = collection[test], collection.labels[test]
     proba = model.predict_proba(images)
+    by_depth = None
+    if holes is not None:
+        rows = collection.table.iloc[test]
+        by_depth = score_per_centimeter(rows, y, proba, model.classes_)
     predicted = model.classes_[proba.argmax(axis=1)]
     rows = _rows_of(model, images) if baselines else None
     return {
@@ -494,6 +512,7 @@ def evaluate_classifier(model, collection, split=None):
         "left_out": left_out,
         "accuracy": accuracy_score(y, predicted),
         "calibration_error": expected_calibration_error(y, proba, model.classes_),
+        "depth": by_depth,
         "baselines": baseline_table(baselines, rows, y),
         "classes": classification_report(y, predicted),
         "disturbances": disturbance_table(model, images, y),

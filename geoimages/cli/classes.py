@@ -174,6 +174,13 @@ def evaluate(model, collection, split, plot, as_json):
             echo(f"Left out: {report['left_out']}.")
         echo(f"accuracy {report['accuracy']:.4f}")
         echo(f"calibration error {report['calibration_error']:.4f}")
+        if report["depth"]:
+            of = report["depth"]
+            echo(
+                f"per centimeter: macro-F1 {of['macro_f1']:.4f}, accuracy "
+                f"{of['accuracy']:.4f}, on {of['centimeters']:,} cm of "
+                f"{', '.join(of['holes'])}, none of which was learned from"
+            )
         for name, row in report["baselines"].iterrows():
             for measure, value in row.items():
                 echo(f"{name} {measure} {value:.4f}".replace("_", " "))

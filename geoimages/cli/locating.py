@@ -142,6 +142,12 @@ def rows(photos, again, max_pixels, plot, form):
     help="With --core: columns photo, hole, from, to in meters (and row); otherwise "
     "photographs are named HOLE_BOX_FROM_TO.",
 )
+@click.option(
+    "--beds",
+    type=click.Path(),
+    metavar="CSV",
+    help="With --core: columns hole, from, to, label: the classes of tiles by depth.",
+)
 @click.option("--mm-per-px", type=float, metavar="MM", help="Scale of all photographs.")
 @MAX_PIXELS
 @click.option(
@@ -149,16 +155,16 @@ def rows(photos, again, max_pixels, plot, form):
     type=click.Path(dir_okay=False),
     help="Draw what of the first photograph is taken for rock.",
 )
-def tile(photos, output, plot, core, depths, **options):
+def tile(photos, output, plot, core, depths, beds, **options):
     """Cut large photographs into a collection of tiles.
 
     With --core, rows of trays are found, or read from the file beside the photograph that
     'geoimages rows' writes, and tiles are cut along them.
     """
-    if depths and not core:
-        raise click.UsageError("--depths goes with --core.")
+    if (depths or beds) and not core:
+        raise click.UsageError("--depths and --beds go with --core.")
     if core:
-        made = gi.tile_core(output, list(photos), depths, **options)
+        made = gi.tile_core(output, list(photos), depths, beds=beds, **options)
     else:
         made = gi.Collection.from_tiles(output, list(photos), **options)
     with made as rocks:

@@ -348,11 +348,12 @@ def _cut(writer, columns, photo, key, label, sizes, keep_all, open_photo, number
         }
         if hasattr(photograph, "places"):
             places |= photograph.places(kept)
-        for window, tile in zip(kept, tiles, strict=True):
+        own = places.pop("label", [label] * len(kept))
+        for window, tile, label_ in zip(kept, tiles, own, strict=True):
             writer.add(
                 tile,
                 keys=tile_key(key, window.left, window.top, window.side),
-                labels=label,
+                labels=label_,
                 source=str(photo),
                 sha256=row["sha256"],
                 ledger_row=number,

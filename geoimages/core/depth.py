@@ -226,3 +226,38 @@ def gaps_and_overlaps(depths):
                 deepest, last = line.depth_to, line.photo
     table = pd.DataFrame(rows, columns=columns)
     return table.round({"from": 3, "to": 3, "meters": 3})
+
+
+def read_intervals(intervals, what="table of intervals", needed=()):
+    """Read intervals of depth: DataFrame with from, to, hole where given, and others.
+
+    Raises
+    ------
+    ValueError
+        If columns are missing, or an interval is no number or runs backward.
+    """
+    table = (
+        intervals
+        if isinstance(intervals, pd.DataFrame)
+        else read_table(intervals, what)
+    )
+    table = table.rename(columns=str).rename(columns=str.strip).reset_index(drop=True)
+    missing = [name for name in ("from", "to", *needed) if name not in table]
+    if missing:
+        raise ValueError(
+            f"The {what} has the columns {', '.join(table.columns)}; it lacks "
+            f"{' and '.join(missing)}."
+        )
+    table = table.assign(
+        **{name: pd.to_numeric(table[name], errors="coerce") for name in ("from", "to")}
+    )
+    if "hole" in table:
+        table["hole"] = [as_name(value) for value in table["hole"]]
+    for i, line in table.iterrows():
+        start, stop = float(line["from"]), float(line["to"])
+        if not np.isfinite([start, stop]).all() or start >= stop:
+            raise ValueError(
+                f"Line {i + 2} of the {what} is no interval, from {start:g} to {stop:g} "
+                "m; give meters down the hole, the smaller first."
+            )
+    return table

@@ -5,14 +5,13 @@ import math
 import numpy as np
 import pandas as pd
 
-from ..collection.tables import read_table
 from ..distance import PairwiseModel
 from ..features import RockFeatures
 from ..files import progress
 from ..pictures.resizing import resize_image
 from ..pictures.scaling import on_white, to_uint8
 from ..search import similarity_from_distance
-from .depth import as_name
+from .depth import read_intervals
 from .tiling import check_core
 
 _MOST_STEPS = 1_000_000
@@ -32,7 +31,7 @@ def _steps(starts, stops, step):
     return step * np.arange(first, last + 1)
 
 
-class _Cumulated:
+class Cumulated:
     """Integrals of values that are spread over intervals, up to any depth."""
 
     def __init__(self, starts, stops, values):
@@ -206,7 +205,7 @@ def log_core(tiles, like=None, *, model=None, window=0.1, step=None, where=None)
         edges = _steps(starts, stops, step)
         middle = (edges[1:] + edges[:-1]) / 2
         rock = part["rock"].to_numpy()[:, None]
-        sums = _Cumulated(starts, stops, np.hstack([rock * values[here], rock]))
+        sums = Cumulated(starts, stops, np.hstack([rock * values[here], rock]))
         total = sums.up_to(middle + window / 2) - sums.up_to(middle - window / 2)
         area = _area(part, edges)
         shown = (total[:, -1] > 1e-9) & (area > 0)
@@ -224,41 +223,6 @@ def log_core(tiles, like=None, *, model=None, window=0.1, step=None, where=None)
         log.insert(4, "probability", proba.max(axis=1))
     log.attrs["window"] = float(window)
     return log
-
-
-def read_intervals(intervals, what="table of intervals", needed=()):
-    """Read intervals of depth: DataFrame with from, to, hole where given, and others.
-
-    Raises
-    ------
-    ValueError
-        If columns are missing, or an interval is no number or runs backward.
-    """
-    table = (
-        intervals
-        if isinstance(intervals, pd.DataFrame)
-        else read_table(intervals, what)
-    )
-    table = table.rename(columns=str).rename(columns=str.strip).reset_index(drop=True)
-    missing = [name for name in ("from", "to", *needed) if name not in table]
-    if missing:
-        raise ValueError(
-            f"The {what} has the columns {', '.join(table.columns)}; it lacks "
-            f"{' and '.join(missing)}."
-        )
-    table = table.assign(
-        **{name: pd.to_numeric(table[name], errors="coerce") for name in ("from", "to")}
-    )
-    if "hole" in table:
-        table["hole"] = [as_name(value) for value in table["hole"]]
-    for i, line in table.iterrows():
-        start, stop = float(line["from"]), float(line["to"])
-        if not np.isfinite([start, stop]).all() or start >= stop:
-            raise ValueError(
-                f"Line {i + 2} of the {what} is no interval, from {start:g} to {stop:g} "
-                "m; give meters down the hole, the smaller first."
-            )
-    return table
 
 
 def coverage(log, intervals):

@@ -12,7 +12,7 @@ from ..files import progress
 from ..pictures.color import srgb_to_lab
 from ..pictures.perspective import mapped, straight_size, straighten, to_front
 from ..pictures.reading import MAX_PIXELS, ImageReadError
-from .depth import depth_of, read_depths
+from .depth import as_name, depth_of, read_depths, read_intervals
 from .rows import NoRowsError, path_of_rows, rows_of
 
 
@@ -28,9 +28,12 @@ class Straightened:
     info : dict
         Of the file.
     depth : Depth or None
+    beds : DataFrame or None
+        ``hole``, ``from``, ``to`` and ``label``.
     """
 
-    def __init__(self, image, rows, info, depth=None):
+    def __init__(self, image, rows, info, depth=None, beds=None):
+        self.beds = beds
         self.corners, self.info, self.depth = rows, info, depth
         self.photo_size = image.shape[:2]
         self.sizes = [straight_size(row) for row in rows]
@@ -104,13 +107,17 @@ class Straightened:
         starts, stops = self.depth.starts[number], self.depth.stops[number]
         widths = np.array([size[1] for size in self.sizes])[number]
         per_pixel = (stops - starts) / widths
-        return {
+        depth_from = (starts + boxes[:, 0] * per_pixel).round(4)
+        depth_to = (starts + (boxes[:, 0] + boxes[:, 2]) * per_pixel).round(4)
+        labels = {}
+        if self.beds is not None:
+            beds = self.beds[self.beds["hole"] == self.depth.hole]
+            labels["label"] = _labels_of(beds, depth_from, depth_to)
+        return labels | {
             "hole": [self.depth.hole] * n,
             "box": [self.depth.box] * n,
-            "depth_from": (starts + boxes[:, 0] * per_pixel).round(4).tolist(),
-            "depth_to": (starts + (boxes[:, 0] + boxes[:, 2]) * per_pixel)
-            .round(4)
-            .tolist(),
+            "depth_from": depth_from.tolist(),
+            "depth_to": depth_to.tolist(),
             "row_from": starts.round(4).tolist(),
             "row_to": stops.round(4).tolist(),
         }
@@ -161,6 +168,17 @@ def _color_of_walls(image, rows):
     return np.median(lab[:, 0, 1:], axis=0)
 
 
+def _labels_of(beds, starts, stops):
+    """The label of the bed that at least half of each interval lies in, or none."""
+    best, labels = np.full(len(starts), 0.5 - 1e-9), np.full(len(starts), "", object)
+    for start, stop, label in zip(beds["from"], beds["to"], beds["label"], strict=True):
+        share = np.minimum(stops, stop) - np.maximum(starts, start)
+        share = share / (stops - starts)
+        labels = np.where(share > best, label, labels)
+        best = np.maximum(best, share)
+    return labels.tolist()
+
+
 def _as_text(corners):
     """Corners as text that a table holds: ``x y x y x y x y``."""
     return " ".join(f"{value:.1f}" for value in np.ravel(corners))
@@ -182,6 +200,7 @@ def tile_core(
     photos,
     depths=None,
     *,
+    beds=None,
     size=96,
     stride=0.5,
     scales=(1, 2),
@@ -208,6 +227,9 @@ def tile_core(
         Columns ``photo``, ``hole``, ``from`` and ``to`` in meters, and ``box`` if
         wanted; with a column ``row`` one line for each row. Otherwise the rows of a
         photograph share its interval in proportion to their lengths.
+    beds : DataFrame or path of a CSV, optional
+        Columns ``hole``, ``from``, ``to`` and ``label``: a tile of which half or more
+        lies in an interval has its label.
     size : int or str, default=96
         Side of a tile in pixels of the photograph, or a length such as ``"5cm"``: the
         scale follows from the depths.
@@ -245,6 +267,9 @@ def tile_core(
     [1.0, 2.0, 3.0]
     """
     known = None if depths is None else read_depths(depths)
+    if beds is not None:
+        beds = read_intervals(beds, "table of beds", ("hole", "label"))
+        beds["label"] = [as_name(value) for value in beds["label"]]
     found, scales_of = {}, {}
     for photo, _, _ in progress(
         list_photographs(photos), desc="finding rows", unit="photo"
@@ -266,7 +291,7 @@ def tile_core(
         if photo not in found:
             return _WithoutRows(photo, info)
         rows, depth = found[photo]
-        return Straightened(image, rows, info, depth)
+        return Straightened(image, rows, info, depth, beds)
 
     write_tiles(
         path,

@@ -7,7 +7,7 @@ from PIL import Image
 
 from geoimages import Plots, coverage, log_core, tile_core
 from geoimages.cli import main
-from geoimages.core.logs import _Cumulated
+from geoimages.core.logs import Cumulated
 
 
 class Brightness:
@@ -62,7 +62,7 @@ def test_classes_are_logged_where_they_lie(tiles):
 def test_smoothing_is_the_mean_over_the_window():
     starts, stops = np.array([0.0, 1, 1.5]), np.array([1.0, 2, 2.5])
     values = np.array([[1.0], [3.0], [8.0]])
-    sums = _Cumulated(starts, stops, values)
+    sums = Cumulated(starts, stops, values)
     depth = np.array([0, 0.5, 1, 1.5, 2, 2.5, 9])
     fine = np.linspace(0, 2.5, 2501)
     density = sum(
