@@ -205,6 +205,7 @@ def read_table(path, what="metadata"):
         raise ValueError(f"The {what} {path} cannot be read ({why}).") from None
     if len(table.columns) > _MOST_COLUMNS:
         return table  # which `Metadata` refuses
+    table = table.map(original, na_action="ignore")
     for name in table.columns:
         if name not in (*_FILE_COLUMNS, "label"):
             table[name] = _as_numbers(table[name], "," if separator == ";" else ".")
