@@ -62,21 +62,13 @@ class Features(click.ParamType):
 
 
 def parse_where(ctx, param, values):
-    """Turn ('hole=BH12', 'hole=BH13') into {'hole': ['BH12', 'BH13']}."""
-    from ..collection.selection import Range, parse_condition
+    """Turn conditions such as hole=BH12 into what `Collection.where` takes."""
+    from ..collection.selection import parse_conditions
 
-    where = {}
-    for text in values:
-        try:
-            name, value = parse_condition(text)
-        except ValueError as error:
-            raise click.BadParameter(str(error), ctx, param) from None
-        given = where.setdefault(name, [])
-        if isinstance(value, Range) and given and isinstance(given[-1], Range):
-            given[-1] = given[-1] & value  # both bounds hold
-        else:
-            given.append(value)
-    return where
+    try:
+        return parse_conditions(values)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
 def output_option(about):

@@ -6,9 +6,9 @@ import click
 
 from .classes import load_classifier
 from .group import cli
-from .options import COLLECTION, Features
+from .options import COLLECTION, features_options
 from .printing import echo
-from .shorthands import FEATURES, make_model
+from .shorthands import FEATURES, make_features, make_model
 
 
 @cli.command()
@@ -32,13 +32,7 @@ from .shorthands import FEATURES, make_model
     metavar="CSV",
     help="The file of labels given on the page; by default beside the collection.",
 )
-@click.option(
-    "--features",
-    type=Features(),
-    default="rock",
-    show_default=True,
-    help="What is compared at first; FILE is a saved model or a network.",
-)
+@features_options("rock")
 @click.option(
     "--port", type=int, default=8765, show_default=True, help="0: a free one."
 )
@@ -50,7 +44,9 @@ from .shorthands import FEATURES, make_model
     "printed.",
 )
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
-def serve(collection, classifier, votes, labels, features, port, host, no_browser):
+def serve(
+    collection, classifier, votes, labels, features, preset, port, host, no_browser
+):
     """Open a page: drop a picture, see what it is and where it occurs."""
     try:
         from ..web.desk import Desk
@@ -61,8 +57,13 @@ def serve(collection, classifier, votes, labels, features, port, host, no_browse
         ) from None
     if classifier is not None:
         classifier = load_classifier(classifier)
+    make_features(features, preset=preset)  # whatever is wrong is said now
     known = {Path(name).name: name for name in (features, *FEATURES)}
+
+    def make(model, name, color=None):
+        return make_model(model, name, color, preset if name == features else None)
+
     desk = Desk(
-        collection, make_model, known, classifier=classifier, votes=votes, labels=labels
+        collection, make, known, classifier=classifier, votes=votes, labels=labels
     )
     run(desk, host, port, browser=not no_browser, echo=echo)

@@ -86,6 +86,32 @@ def parse_condition(text):
     return name, value if operator == "=" else Range(f"{operator}{value}")
 
 
+def parse_conditions(texts):
+    """Turn conditions into what `Collection.where` takes: dict of lists.
+
+    Values of a column are alternatives, two bounds of it hold together.
+
+    Raises
+    ------
+    ValueError
+        If a text is not a condition.
+
+    Examples
+    --------
+    >>> parse_conditions(["hole=BH12", "hole=BH13"])
+    {'hole': ['BH12', 'BH13']}
+    """
+    where = {}
+    for text in texts:
+        name, value = parse_condition(text)
+        given = where.setdefault(name, [])
+        if isinstance(value, Range) and given and isinstance(given[-1], Range):
+            given[-1] = given[-1] & value
+        else:
+            given.append(value)
+    return where
+
+
 def conditions(where):
     """Write columns and their values as conditions: ``hole=BH9 or hole=BH12``."""
     told = []

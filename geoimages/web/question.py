@@ -2,10 +2,10 @@
 
 from dataclasses import asdict, dataclass
 
-from ..collection.selection import Range, parse_condition
+from ..collection.selection import parse_conditions
+from ..pictures.orientation import ORIENTATIONS
 from ..search import METRICS
 
-ORIENTATIONS = ("fixed", "rotations", "any")
 _MODELS = ("pairwise", "kmeans")
 _MOST = 200  # matches of one answer
 _LONGEST = 500  # characters of a value in the address
@@ -83,15 +83,7 @@ class Question:
 
     def conditions(self):
         """The conditions as `Collection.where` takes them: dict of lists."""
-        where = {}
-        for text in self.where:
-            name, value = parse_condition(text)
-            given = where.setdefault(name, [])
-            if isinstance(value, Range) and given and isinstance(given[-1], Range):
-                given[-1] = given[-1] & value  # both bounds hold
-            else:
-                given.append(value)
-        return where
+        return parse_conditions(self.where)
 
     def as_dict(self):
         """The settings that are not left to their defaults, for a record."""
