@@ -18,13 +18,14 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from ..collection.text import printable
+from ..pictures.orientation import ORIENTATIONS
 from ..pictures.reading import ImageReadError
 from ..search import METRICS
 from .answers import MEDIA, as_page, table_of, take_away
 from .desk import Replaced, pairs_with_rows
 from .photos import describe, region
 from .pictures import SIZES, encode
-from .question import ORIENTATIONS, Question
+from .question import Question
 from .safety import Guard
 from .tasks import Preparing
 
@@ -40,9 +41,10 @@ MOST_BYTES = 64 << 20  # of a picture that a visitor sends
 _MOST_JSON = 8 << 20
 _SECONDS = 60  # that sending may take
 _SECONDS_A_PART = 10
-_UPLOADS = 4  # held in memory at a time
+_UPLOADS = 4  # held in memory at a time, and as many messages
 _FOREVER = "private, max-age=31536000, immutable"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_LONGEST = 100  # characters of a name
 _MOST_LISTED = 500  # rows of the ledger, or pictures, in one answer
 
 
@@ -70,6 +72,7 @@ class Page:
         self.desk, self.most_bytes = desk, most_bytes
         self.seconds, self.seconds_a_part = seconds, seconds_a_part
         self._uploads = asyncio.Semaphore(_UPLOADS)
+        self._messages = asyncio.Semaphore(_UPLOADS)
         loader = jinja2.FileSystemLoader(HERE / "templates")
         self._templates = jinja2.Environment(loader=loader, autoescape=True)
 
@@ -107,8 +110,8 @@ class Page:
             Route("/healthz", self.healthz),
             *(Route(path, partial(self.view, name=name)) for path, name in views),
             Route("/static/{stamp}/{name}", self.static),
-            Route("/picture/{stamp}/{size:int}/{position:int}", self.picture),
-            Route("/photo/{stamp}/{size:int}/{position:int}", self.photo),
+            Route("/picture/{stamp}/{size}/{position}", self.picture),
+            Route("/photo/{stamp}/{size}/{position}", self.photo),
             *(Route(path, self._told(call)) for path, call in get),
             *(Route(path, self._told(call), methods=["POST"]) for path, call in post),
             *(
@@ -238,19 +241,19 @@ class Page:
 
     async def _drawn(self, request, count, draw):
         """What is drawn of the collection at a place and a size, to be kept for good."""
-        place, size = request.path_params["position"], request.path_params["size"]
+        asked = request.path_params
 
         def make():
             shelf = self.desk.shelf()
-            if size not in SIZES or request.path_params["stamp"] != shelf.version:
-                return None
-            if not 0 <= place < count(shelf):
+            size = _whole(asked["size"], 0, 0, SIZES[-1])
+            place = _whole(asked["position"], 0, 0, count(shelf) - 1)
+            if size not in SIZES or asked["stamp"] != shelf.version:
                 return None
             return draw(shelf, place, size)
 
         try:
             made = await run_in_threadpool(make)
-        except (Preparing, ValueError, OSError):
+        except (Preparing, ArithmeticError, ValueError, OSError):
             made = None
         if made is None:
             return PlainTextResponse("There is no such picture.\n", 404)
@@ -393,7 +396,7 @@ class Page:
 
         def write():
             shelf = self.desk.checked(about.get("version"))
-            places = [_place(i, shelf) for i in about.get("positions", [])]
+            places = _places(about, shelf)
             return table_of(shelf, shelf.rocks.keys[places].tolist())
 
         data = await run_in_threadpool(write)
@@ -424,7 +427,11 @@ class Page:
         names = self.desk.features
         known = [f"{kind}:{name}" for kind in ("pairwise", "kmeans") for name in names]
         pair = about.get("models")
-        if not isinstance(pair, list) or len(pair) != 2 or not set(pair) <= set(known):
+        if (
+            not isinstance(pair, list)
+            or len(pair) != 2
+            or any(name not in known for name in pair)
+        ):
             raise ValueError(f"Choose two of the models {', '.join(known)}.")
         if pair[0] == pair[1]:
             raise ValueError("Choose two different models.")
@@ -469,7 +476,7 @@ class Page:
         """Record a vote."""
         about = await self._json(request)
         names = ("trial", "voter", "choice")
-        if not all(isinstance(about.get(name), str) for name in names):
+        if not all(_is_text(about.get(name)) for name in names):
             raise ValueError("A vote needs a trial, a voter and a choice.")
         seconds = about.get("seconds")
 
@@ -526,12 +533,12 @@ class Page:
         """Label pictures."""
         about = await self._json(request)
         label, who = about.get("label"), about.get("who")
-        if not isinstance(label, str) or not isinstance(who, str):
+        if not isinstance(label, str) or not _is_text(who):
             raise ValueError("A label needs pictures, a class and a visitor.")
 
         def write():
             shelf = self.desk.checked(about.get("version"))
-            places = [_place(i, shelf) for i in about.get("positions", [])]
+            places = _places(about, shelf)
             self.desk.labels.put(shelf.rocks.keys[places].tolist(), label, who)
             return {"given": len(self.desk.labels.read())}
 
@@ -580,11 +587,12 @@ class Page:
             ) from None
 
     async def _json(self, request):
-        data = await self._body(request, _MOST_JSON)
-        try:
-            about = json.loads(data)
-        except (ValueError, RecursionError):
-            about = None
+        async with self._messages:
+            data = await self._body(request, _MOST_JSON)
+            try:
+                about = json.loads(data)
+            except (ValueError, RecursionError):
+                about = None
         if not isinstance(about, dict):
             raise ValueError("This is not what the page sends.")
         return about
@@ -603,12 +611,20 @@ def _whole(text, default, low, high):
     return value
 
 
-def _place(value, shelf):
-    """A position in the collection, or an error."""
-    n = len(shelf.rocks)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < n:
-        raise ValueError(f"{value!r} is not a position from 0 to {n - 1}.")
-    return value
+def _places(about, shelf):
+    """The positions in the collection that a message names, or an error."""
+    values, n = about.get("positions"), len(shelf.rocks)
+    if not isinstance(values, list) or not 0 < len(values) <= n:
+        raise ValueError(f"Choose 1 to {n} pictures.")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < n:
+            raise ValueError(f"{value!r} is not a position from 0 to {n - 1}.")
+    return values
+
+
+def _is_text(value):
+    """Whether a value is a line of text, as names of people and of trials are."""
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= _LONGEST
 
 
 def _finite(value):

@@ -393,7 +393,8 @@ def column_of(shelf, name):
     column = shelf.table[name]
     if column.dtype.kind in "iuf":
         values = column.to_numpy(float)
-        return {"values": [v if v == v else None for v in values.round(6).tolist()]}
+        values = np.where(np.isfinite(values), values.round(6), np.nan).tolist()
+        return {"values": [v if v == v else None for v in values]}
     return _coded(column)
 
 

@@ -47,11 +47,13 @@ class LabelFile:
         Raises
         ------
         ValueError
-            If the label is empty or too long.
+            If the label is empty, too long or not a line of text.
         """
         label = " ".join(label.split())
-        if not 0 < len(label) <= _LONGEST:
-            raise ValueError(f"A label has 1 to {_LONGEST} characters.")
+        if not 0 < len(label) <= _LONGEST or not label.isprintable():
+            raise ValueError(
+                f"A label has 1 to {_LONGEST} characters that can be read."
+            )
         with self._lock:
             labels = self.read()
             before = {key: labels.get(key) for key in keys}

@@ -19,21 +19,33 @@ _MOST_CONNECTIONS = 256
 
 
 class ImpatientProtocol(H11Protocol):
-    """HTTP/1.1 that hangs up on who opens a connection and asks nothing."""
+    """HTTP/1.1 that hangs up on who opens a connection, or begins to ask, and no more."""
 
-    seconds = _SECONDS_OF_HEADERS
+    seconds, _clock = _SECONDS_OF_HEADERS, None
 
     def connection_made(self, transport):
         super().connection_made(transport)
-        self._clock = self.loop.call_later(self.seconds, self._hang_up)
+        self._watch()
 
-    def _hang_up(self):
-        if self.cycle is None:
-            self.transport.close()
+    def data_received(self, data):
+        super().data_received(data)
+        self._watch()
 
     def connection_lost(self, exc):
-        self._clock.cancel()
+        self._stop()
         super().connection_lost(exc)
+
+    def _watch(self):
+        """Let the clock run while headers are awaited, the first or those that follow."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop()
+        elif self._clock is None:
+            self._clock = self.loop.call_later(self.seconds, self.transport.close)
+
+    def _stop(self):
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
 
 
 def listen(host, port):

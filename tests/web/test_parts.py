@@ -123,6 +123,6 @@ def test_labels_are_undone_by_who_gave_them(tmp_path):
     assert file.undo("ada") == ["a", "b"]
     assert file.undo("ada") == []
     assert file.read() == {}
-    for label in ("", " ", "x" * 101):
+    for label in ("", " ", "x" * 101, "\x1b[31m", "\ud800"):
         with pytest.raises(ValueError, match="1 to 100 characters"):
             file.put(["a"], label, "ada")

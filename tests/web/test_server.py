@@ -1,9 +1,9 @@
 """The page without a browser: its answers, and who gets none."""
 
+import contextlib
 import json
 import socket
 import struct
-import threading
 import time
 import zlib
 from io import BytesIO
@@ -12,8 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from geoimages import Collection, PairwiseModel, RockFeatures, make_rocks
+from geoimages import (
+    Collection,
+    ConvNetClassifier,
+    PairwiseModel,
+    RockFeatures,
+    make_rocks,
+    train_classifier,
+)
 from geoimages.cli import main
+from geoimages.collection.selection import Range
 from geoimages.web import safety, server
 from geoimages.workflows import ask, fit_keeping
 
@@ -199,6 +207,44 @@ def test_contradicting_copies_stand_side_by_side(serve):
     ] == (400)
 
 
+def test_labels_given_on_the_page_are_taken_by_etl_and_train(serve, made, tmp_path):
+    served = serve()
+    served.wait()
+    keys = served.desk.shelf().rocks.keys.tolist()
+    for label, positions in [("=tuff, grey", [3, 4, 5]), ("schist", [0])]:
+        body = {"positions": positions, "label": label, "who": "ada"}
+        served.get("/api/label", body=body)
+    table, path = served.desk.labels.path, tmp_path / "again.h5"
+    argv = ["etl", str(made / "rocks.zip"), "-o", str(path), "--metadata", str(table)]
+    assert main(argv) == 0
+    wanted = {keys[3]: "=tuff, grey", keys[5]: "=tuff, grey", keys[0]: "schist"}
+    with Collection(path) as rocks, Collection(made / "rocks.h5") as before:
+        given = dict(zip(rocks.keys.tolist(), rocks.labels.tolist(), strict=True))
+        assert {key: given[key] for key in wanted} == wanted
+        assert rocks.labels[6:].tolist() == before.labels[6:].tolist()
+        model = ConvNetClassifier(
+            hidden_layer_sizes=(4,), augment=None, expert_layer_sizes=None, max_epochs=1
+        )
+        model, _, _ = train_classifier(before, model, labels=table)
+    assert "=tuff, grey" in model.classes_
+
+
+def test_pictures_are_searched_by_ranges_of_depth(page, key):
+    columns = {column["name"]: column for column in page.get("/api/about")["columns"]}
+    assert columns["depth"] == {"name": "depth", "low": 0.0, "high": 30.5}
+    rocks = page.desk.shelf().rocks
+    for where, given in [
+        (["depth=5..8"], {"depth": Range("5..8")}),
+        (["depth>5", "hole=BH2"], {"depth": Range(">5"), "hole": "BH2"}),
+    ]:
+        got = page.get("/api/ask", key=key, k=60, where=where)
+        expected = rocks.keys[rocks.where(**given)].tolist()
+        found = {row["key"] for row in got["matches"]}
+        assert found == set(expected) - {key}
+    (row,) = page.get("/api/at", i="7")
+    assert row["about"]["depth"] == "3.5–4.5"
+
+
 def test_what_a_model_is_unsure_of_comes_first(page):
     queue = page.get("/api/to-label", n=60)["pictures"]
     assert {row["reason"] for row in queue} <= {"new", "uncertain"}
@@ -354,9 +400,9 @@ def hostile():
         crc = struct.pack(">I", zlib.crc32(kind + data))
         return struct.pack(">I", len(data)) + kind + data + crc
 
-    def bomb(side):
-        header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-        data = zlib.compress(bytes(1 << 20))
+    def bomb(side, bits=8, color=2, n_bytes=1 << 20):
+        header = struct.pack(">IIBBBBB", side, side, bits, color, 0, 0, 0)
+        data = zlib.compress(bytes(n_bytes))
         parts = chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
         return b"\x89PNG\r\n\x1a\n" + parts
 
@@ -378,6 +424,7 @@ def hostile():
         "flipped bits": png[:80] + bytes([png[80] ^ 255]) + png[81:],
         "bomb": bomb(30_000),
         "bomb below the cap": bomb(7_000),
+        "whole bomb": bomb(8_000, 1, 0, 8_000 * 1_001),
         "widest": bomb(2**31 - 1),
         "gif": b"GIF89a\xff\xff\xff\xff\xf7\x00\x00" + bytes(50),
         "tiff": b"II*\x00\x08\x00\x00\x00\xff\xff" + bytes(50),
@@ -414,6 +461,37 @@ def test_nothing_sent_is_written_and_no_path_is_told(page, key, tmp_path, monkey
     assert not any(b"secret-place" in content for content in told)
     assert sorted(path.name for path in page.desk.path.parent.iterdir()) == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_messages_that_no_page_sends_are_refused_in_one_sentence(serve, capfd):
+    served = serve()
+    version = served.get("/api/about")["version"]
+    digits = "9" * 5000  # which Python does not make a number of
+    for path in (f"64/{digits}", f"{digits}/0", "64/-1", "64/1.0"):
+        assert served.ask(f"/picture/{version}/{path}")[0] == 404
+    assert served.ask("/api/at", i=digits)[0] == 400
+    pair = ["pairwise:pixels", "pairwise:rock"]
+    served.get("/api/trials", body={"models": pair, "trials": 2})
+    name = served.get("/api/trial", voter="ada")["name"]
+    label = {"label": "a", "who": "b", "positions": [1]}
+    vote = {"trial": name, "voter": "ada", "choice": "left"}
+    for path, body in [
+        *(("/api/label", {**label, "positions": p}) for p in (5, None, [], "1", [[]])),
+        *(("/api/label", {**label, "who": w}) for w in (None, [1], "b" * 10**6)),
+        *(("/api/label", {**label, "label": t}) for t in ("\x1b[2J", "\ud800", 5)),
+        *(("/api/vote", {**vote, "voter": v}) for v in ("a" * 10**6, "\ud800", "a\nb")),
+        *(("/api/vote", {**vote, "seconds": s}) for s in ("x", -5, [1])),
+        ("/api/trials", {"models": [[], {}]}),
+    ]:
+        status, _, content = served.ask(path, body=body)
+        said = json.loads(content)["error"]
+        assert status == 400, (path, said)
+        assert "object" not in said  # of Python
+        assert "codec" not in said
+    assert served.ask("/api/label", body=b"[" * 100_000)[0] == 400
+    assert not served.desk.labels.path.exists()
+    assert served.desk.votes.table.empty
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_errors_inside_tell_no_path(serve, monkeypatch):
@@ -453,32 +531,31 @@ def test_large_uploads_are_cut_before_they_are_read(serve):
         assert b" 413 " in line.recv(1000)
 
 
+def upload_slowly(served, seconds):
+    """Send a byte each `seconds`, and return what is answered."""
+    with socket.create_connection(("127.0.0.1", served.port)) as line:
+        head = f"POST /api/ask HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"
+        line.sendall(f"{head}Content-Length: 1000\r\n\r\n".encode())
+        for _ in range(100):
+            line.sendall(b"x")
+            line.settimeout(seconds)
+            with contextlib.suppress(TimeoutError):
+                return line.recv(1000)
+    raise AssertionError("it was never cut")
+
+
 def test_slow_uploads_are_cut(serve):
-    served = serve(seconds=1.5, seconds_a_part=0.5)
-    served.wait()
-    head = f"POST /api/ask HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"
-    head = f"{head}Content-Length: 1000\r\n\r\n".encode()
-    with socket.create_connection(("127.0.0.1", served.port)) as line:
-        line.settimeout(20)
-        line.sendall(head + b"x")  # and nothing more
-        assert b" 408 " in line.recv(1000)
-    with socket.create_connection(("127.0.0.1", served.port)) as line:
-        line.settimeout(20)
-        line.sendall(head)
-        stop = threading.Event()
+    stalled = serve(seconds_a_part=0.5)
+    stalled.wait()
+    assert b" 408 " in upload_slowly(stalled, 20)
 
-        def drip():
-            while not stop.wait(0.1):
-                try:
-                    line.sendall(b"x")
-                except OSError:
-                    return
 
-        dripping = threading.Thread(target=drip)
-        dripping.start()
-        assert b" 408 " in line.recv(1000)
-        stop.set()
-        dripping.join()
+def test_uploads_without_end_are_cut(serve, monkeypatch):
+    # Who is sending is not hung up on.
+    monkeypatch.setattr(server.ImpatientProtocol, "seconds", 0.3)
+    dripping = serve(seconds=1.5)
+    dripping.wait()
+    assert b" 408 " in upload_slowly(dripping, 0.1)
 
 
 def test_who_asks_nothing_is_hung_up_on(serve, monkeypatch):
@@ -487,6 +564,16 @@ def test_who_asks_nothing_is_hung_up_on(serve, monkeypatch):
     with socket.create_connection(("127.0.0.1", served.port)) as line:
         line.settimeout(20)
         line.sendall(b"GET / HT")
+        assert line.recv(100) == b""
+    with socket.create_connection(("127.0.0.1", served.port)) as line:
+        line.settimeout(20)
+        line.sendall(
+            f"GET /x HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n\r\n".encode()
+        )
+        answer = line.recv(1000)
+        while not answer.endswith(b"Not Found"):
+            answer += line.recv(1000)
+        line.sendall(b"GET / HT")  # on a connection that is kept
         assert line.recv(100) == b""
 
 
