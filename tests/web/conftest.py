@@ -169,6 +169,21 @@ def browser():
 
 
 @pytest.fixture
+def faults():
+    """The serious faults that axe finds in a tab."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+
+    def find(tab):
+        return [
+            (fault["id"], fault["nodes"][0]["html"])
+            for fault in axe.run(tab).response["violations"]
+            if fault["impact"] in ("serious", "critical")
+        ]
+
+    return find
+
+
+@pytest.fixture
 def open_tab(browser):
     """Open tabs that ask nobody but this machine, and whose scripts do not fail."""
     contexts, wrong = [], []

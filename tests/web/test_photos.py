@@ -54,7 +54,8 @@ def test_a_part_is_found_in_its_photograph(trays, part, photo):
     assert max(Image.open(BytesIO(small)).size) <= 64
     for wrong in (f"{got['version']}/1024/1", f"{'0' * 16}/1024/0"):
         assert trays.ask(f"/photo/{wrong}", box="0,0,9,9")[0] == 404
-    assert trays.ask(f"/photo/{got['version']}/1024/0", box="a")[0] == 404
+    for box in ("a", f"{'9' * 400},0,1,1"):
+        assert trays.ask(f"/photo/{got['version']}/1024/0", box=box)[0] == 404
 
 
 def test_a_tile_is_not_found_where_it_was_cut(trays):
@@ -74,8 +75,8 @@ def test_other_collections_have_no_photographs(serve):
     assert served.get("/api/about")["photos"] == 0
 
 
-def test_places_are_shown_on_the_photograph(open_tab, trays, part):
-    tab = open_tab(trays.url)
+def test_places_are_shown_on_the_photograph(open_tab, faults, trays, part):
+    tab = open_tab(trays.url, viewport={"width": 360, "height": 740})
     tab.wait_for_selector("#samples img")
     tab.set_input_files("#file", part)
     tab.wait_for_selector("#locate:visible")
@@ -95,4 +96,14 @@ def test_places_are_shown_on_the_photograph(open_tab, trays, part):
       }
       return frame;
     }"""
+    assert tab.evaluate(drawn) > 50
+    assert not faults(tab)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+    tab.focus("#places .photo")
+    for _ in range(9):
+        tab.keyboard.press("ArrowRight")
+    tab.wait_for_timeout(300)
+    assert not tab.evaluate(drawn)  # it was moved out of sight
+    tab.keyboard.press("0")
+    tab.wait_for_timeout(300)
     assert tab.evaluate(drawn) > 50

@@ -127,7 +127,7 @@ FRONT = """async () => {
 }"""
 
 
-def test_the_widget_asks_selects_and_votes(open_tab, rocks, model, votes):
+def test_the_widget_asks_selects_and_votes(open_tab, faults, rocks, model, votes):
     explorer = rocks.explorer(model, votes=votes.path)
     said = []
     explorer.send = said.append
@@ -142,7 +142,8 @@ def test_the_widget_asks_selects_and_votes(open_tab, rocks, model, votes):
 
     tab = open_tab("about:blank")
     files = {"/widget.js": widget.module(), "/style.css": widget.style()}
-    html = "<link rel=stylesheet href=/style.css><div id=cell></div><h1>Outside</h1>"
+    html = "<html lang=en><title>Notebook</title><link rel=stylesheet href=/style.css>"
+    html += "<main><div id=cell></div><h1>Outside</h1></main>"
 
     def fulfill(route):
         path = "/" + route.request.url.partition("//")[2].partition("/")[2]
@@ -170,7 +171,10 @@ def test_the_widget_asks_selects_and_votes(open_tab, rocks, model, votes):
     tab.wait_for_selector(".matches .shares")
     assert explorer.query == rocks.keys[1]
     assert tab.locator(".matches a").count() == 6
+    assert not faults(tab)
     tab.click("text=Vote blindly")
+    tab.wait_for_selector("button:text-is('Right')")
+    assert not faults(tab)
     tab.click("button:text-is('Right')")
     tab.wait_for_timeout(300)
     assert votes.table["choice"].tolist() == ["right"]

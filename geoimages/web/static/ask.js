@@ -56,7 +56,7 @@ async function show() {
   const { signal } = pending;
   $("#matches").classList.add("waiting");
   try {
-    const got = await request(address("/api/ask", asked(question)), { body: question.key ? null : file, signal });
+    const got = await request(address("/api/ask", asked(question)), { body: question.key ? null : file, signal, doing: "Searching" });
     if (!signal.aborted) render(got, question, file);
   } catch (error) {
     showError(error);
@@ -67,6 +67,7 @@ async function show() {
 }
 
 function render(got, question, file) {
+  draft = null;
   const first = $("#answer").hidden || answer?.picture !== got.picture;
   answer = got;
   $("#start").hidden = true;
@@ -112,7 +113,8 @@ function classesOf(got) {
     if (!best) return [make("p", { class: "hint" }, "The collection has no labels.")];
     return [
       make("p", {}, make("strong", {}, best[0]), `: the label of ${best[1]} of the ${got.matches.length} matches.`),
-      make("p", { class: "hint" }, "For a probability, train a classifier (geoimages train) and start the page with --model."),
+      make("p", { class: "hint" }, "For a probability, train a classifier (", make("code", {}, "geoimages train"), ") and start the page with ",
+        make("code", {}, "--model"), "."),
     ];
   }
   const rows = got.classes.map(({ name, probability }) => {
@@ -237,6 +239,32 @@ function placeBox(box) {
   mark.style.height = `${(bottom - top) * area.height}px`;
 }
 
+// Moves a box by keys: arrows, plus and minus; Enter searches in it.
+let draft = null;
+function boxByKeys(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const kept = () => state().box?.split(",").map(Number);
+  const box = draft ?? kept() ?? [0.25, 0.25, 0.75, 0.75];
+  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], "+": [0, 0, 1], "=": [0, 0, 1], "-": [0, 0, -1] };
+  if (steps[event.key]) {
+    const [right, down, larger = 0] = steps[event.key].map((step) => 0.05 * step);
+    const shift = (low, high, by) => Math.min(1 - high, Math.max(-low, by));
+    const [x, y] = [shift(box[0], box[2], right), shift(box[1], box[3], down)];
+    const next = [box[0] + x - larger, box[1] + y - larger, box[2] + x + larger, box[3] + y + larger].map((side) => Math.min(1, Math.max(0, side)));
+    if (next[2] - next[0] > 0.05 && next[3] - next[1] > 0.05) draft = next;
+    else draft = box;
+    placeBox(draft);
+  } else if (event.key === "Enter") {
+    draft = null;
+    go({ box: box.map((value) => value.toFixed(3)).join(",") });
+  } else if (event.key === "Escape") {
+    draft = null;
+    placeBox(kept());
+  } else return;
+  event.preventDefault();
+  event.stopPropagation();
+}
+
 function drawBoxes() {
   const figure = $("#figure");
   let from = null;
@@ -261,6 +289,7 @@ function drawBoxes() {
     else go({ box: box.map((value) => value.toFixed(3)).join(",") });
   });
   figure.addEventListener("pointercancel", () => { from = null; placeBox(null); });
+  figure.onkeydown = (event) => boxByKeys(event);
   $("#whole").onclick = () => go({ box: null });
   window.addEventListener("resize", () => { if (answer) placeBox(state().box?.split(",").map(Number)); });
 }
@@ -346,7 +375,7 @@ function findByName() {
 async function takeAway(form) {
   const question = state();
   const body = question.key ? null : uploads.get(question.upload);
-  const blob = await request(address(`/api/ask.${form}`, asked(question)), { body, as: "blob" });
+  const blob = await request(address(`/api/ask.${form}`, asked(question)), { body, as: "blob", doing: "Preparing the file" });
   save(blob, `matches.${form}`);
 }
 
@@ -357,7 +386,7 @@ async function locate() {
     const question = state();
     const { key, box } = question;
     const body = key ? null : uploads.get(question.upload);
-    showPlaces($("#places"), await request(address("/api/locate", { key, box }), { body }));
+    showPlaces($("#places"), await request(address("/api/locate", { key, box }), { body, doing: "Searching the photographs" }));
   } finally {
     button.disabled = false;
   }
@@ -398,6 +427,7 @@ run(async () => {
     ...digits,
     o: () => $("#file").click(),
     n: () => go({ key: null, upload: null, box: null }),
+    b: () => $("#figure").focus(),
     s: () => { $("#steer").open = !$("#steer").open; $("#steer summary").focus(); },
     "/": () => $("#key").focus(),
     ArrowRight: () => move(1),

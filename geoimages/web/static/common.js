@@ -35,7 +35,7 @@ export function hideError() {
 }
 
 // Asks the server, and waits with progress for what is being prepared.
-export async function request(url, { body, json, signal, as = "json" } = {}) {
+export async function request(url, { body, json, signal, as = "json", doing = "Working" } = {}) {
   const options = { signal, method: body || json ? "POST" : "GET" };
   if (json) {
     options.body = JSON.stringify(json);
@@ -48,11 +48,15 @@ export async function request(url, { body, json, signal, as = "json" } = {}) {
   let said = false;
   for (;;) {
     let response;
+    const slow = setTimeout(() => { showProgress(doing); said = true; }, 1000);
     try {
       response = await fetch(url, options);
     } catch (error) {
-      if (error.name === "AbortError") throw error;
-      throw new Error("The page does not answer; is it still running where it was started?");
+      if (error.name !== "AbortError") throw new Error("The page does not answer; is it still running where it was started?");
+      if (said) hideProgress();
+      throw error;
+    } finally {
+      clearTimeout(slow);
     }
     if (response.status === 202) {
       const { preparing } = await response.json();

@@ -31,7 +31,7 @@ function show() {
   const row = queue[0];
   $("#work").hidden = !row;
   $("#done").hidden = Boolean(row);
-  $("#count").textContent = given ? `${count(given)} pictures labeled, in ${file}.` : "";
+  $("#count").textContent = given ? `${count(given)} ${given > 1 ? "pictures" : "picture"} labeled, in ${file}.` : "";
   for (const each of document.querySelectorAll(".file")) each.textContent = file;
   if (!row) return;
   const small = Math.max(...about.shape) <= SMALL;
@@ -97,9 +97,9 @@ async function skip() {
 
 run(async () => {
   about = await request("/api/about");
-  $("#why").textContent = about.classifier
-    ? "Pictures that the model finds new or is unsure of come first. Labels go to a file beside the collection, which itself is never changed."
-    : "Pictures without a label come first; with a model (--model) those it is unsure of. Labels go to a file beside the collection, which itself is never changed.";
+  $("#why").replaceChildren(...(about.classifier ? ["Pictures that the model finds new or is unsure of come first."]
+    : ["Pictures without a label come first; with a classifier (", make("code", {}, "--model"), ") those that it is unsure of."]),
+  " Labels go to a file beside the collection, which itself is never changed.");
   $("#skip").onclick = () => run(skip);
   $("#undo").onclick = () => run(undo);
   $("#other").onsubmit = (event) => {

@@ -30,8 +30,12 @@ async function select(positions) {
   selected = positions;
   const none = !positions.length;
   $("#chosen-tools").hidden = none;
-  $("#chosen-text").textContent = none ? "No points were selected."
-    : `${count(positions.length)} pictures${positions.length > MOST_LISTED ? `, the first ${MOST_LISTED} shown` : ""}. Click one to ask about it.`;
+  if (none) $("#chosen-text").replaceChildren("Nothing is selected. Draw a lasso around points, or press ", make("kbd", {}, "A"), " to take all that is in view.");
+  else {
+    const [n, one] = [positions.length, positions.length === 1];
+    const shown = n > MOST_LISTED ? `, the first ${MOST_LISTED} shown` : "";
+    $("#chosen-text").textContent = `${count(n)} ${one ? "picture" : "pictures"}${shown}. Click ${one ? "it" : "one"} to ask about it.`;
+  }
   const rows = none ? [] : await request(address("/api/at", { i: positions.slice(0, MOST_LISTED).join(",") }));
   if (selected === positions) {
     $("#list").replaceChildren(...rows.map((row) => {
@@ -77,7 +81,7 @@ async function label(event) {
   const name = $("#label").value.trim();
   if (!name || !selected.length) return;
   await request("/api/label", { json: { positions: selected, label: name, who, version: about.version } });
-  $("#chosen-text").textContent = `${count(selected.length)} pictures are now labeled ${name} in ${about.labels}; the collection is as it was.`;
+  $("#chosen-text").textContent = `${count(selected.length)} ${selected.length > 1 ? "pictures are" : "picture is"} now labeled ${name} in ${about.labels}; the collection is as it was.`;
   if ($("#by").value === "given labels") map.paint(await paint());
 }
 

@@ -48,6 +48,12 @@ export class Photo {
     this.fit([place.x, place.y, place.x + place.width, place.y + place.height], 3);
   }
 
+  move(right, down) {
+    this.x -= right / this.scale;
+    this.y -= down / this.scale;
+    this.moved();
+  }
+
   zoom(factor, left = this.width / 2, top = this.height / 2) {
     const scale = Math.min(16, Math.max(this.width / this.photo.width / 4, this.scale * factor));
     this.x += (left - this.width / 2) * (1 / this.scale - 1 / scale);
@@ -114,10 +120,8 @@ export class Photo {
     });
     this.canvas.addEventListener("pointermove", (event) => {
       if (!last) return;
-      this.x -= (event.clientX - last[0]) / this.scale;
-      this.y -= (event.clientY - last[1]) / this.scale;
+      this.move(event.clientX - last[0], event.clientY - last[1]);
       last = [event.clientX, event.clientY];
-      this.moved();
     });
     for (const end of ["pointerup", "pointercancel"]) this.canvas.addEventListener(end, () => { last = null; });
     this.canvas.addEventListener("wheel", (event) => {
@@ -132,7 +136,18 @@ export class Photo {
 export function showPlaces(element, { version, photos, places: all }) {
   const found = all.some((place) => place.found);
   const places = all.filter((place) => place.found || !found);
-  const frame = make("div", { class: "photo", role: "img", "aria-label": "The photograph with the places found" });
+  const frame = make("div", { class: "photo", tabindex: "0", role: "application",
+    "aria-label": "The photograph with the places found. Arrow keys move it, plus and minus zoom, 0 shows the whole." });
+  const keys = {
+    ArrowLeft: () => viewer.move(60, 0), ArrowRight: () => viewer.move(-60, 0), ArrowUp: () => viewer.move(0, 60), ArrowDown: () => viewer.move(0, -60),
+    "+": () => viewer.zoom(1.5), "=": () => viewer.zoom(1.5), "-": () => viewer.zoom(1 / 1.5), 0: () => viewer.whole(),
+  };
+  frame.onkeydown = (event) => {
+    if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+    keys[event.key]();
+    event.preventDefault();
+    event.stopPropagation();
+  };
   const buttons = places.map((place, i) => {
     const depth = place.depth_from == null ? "" : `, ${place.depth_from.toFixed(2)}–${place.depth_to.toFixed(2)} m`;
     const said = place.found ? "the same place" : "not the same";
