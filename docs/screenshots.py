@@ -3,6 +3,7 @@
 Run ``python docs/screenshots.py`` after a change of the page, and look at them.
 """
 
+import json
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,18 @@ import pandas as pd
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from geoimages import Collection, ConvNetClassifier, save, write_rocks
+from geoimages import (
+    Collection,
+    ConvNetClassifier,
+    PairwiseModel,
+    RockFeatures,
+    blind_trials,
+    make_rocks,
+    record_votes,
+    save,
+    write_rocks,
+)
+from geoimages.web import widget
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "_static" / "page"
@@ -49,6 +61,28 @@ def prepare(folder):
         image = Image.fromarray(np.rot90(images[labels == "gneiss"][7]))
     image.resize((640, 640), Image.Resampling.BICUBIC).save(folder / "photo.jpg")
     return path
+
+
+def prepare_tiles(folder):
+    """Tiles of three drawn photographs, and a rotated part of one of them."""
+    photos = folder / "photos"
+    photos.mkdir()
+    images, _ = make_rocks(6, image_shape=(480, 720, 3), random_state=4)
+    for i, image in enumerate(images[:3], 12):
+        Image.fromarray(image).save(photos / f"BH12_box_{i}.png")
+    part = Image.fromarray(np.rot90(images[1][120:320, 300:500]))
+    part.save(folder / "part.jpg", quality=90)
+    path = folder / "tiles.h5"
+    Collection.from_tiles(path, photos, size=96, keep_all=True).close()
+    return path
+
+
+def serve(path, *options):
+    """Start the page in a process of its own, and wait until it is ready."""
+    command = [sys.executable, "-m", "geoimages", "serve", str(path), "--no-browser"]
+    server = subprocess.Popen([*command, "--port", str(PORT), *map(str, options)])
+    wait()
+    return server
 
 
 def wait():
@@ -126,37 +160,122 @@ def walk(browser, scheme, size, folder, views):
     context.close()
 
 
+def find_place(browser, scheme, size, folder):
+    """Ask where a part of a photograph lies."""
+    width, height = size
+    context = browser.new_context(
+        color_scheme=scheme, viewport={"width": width, "height": height}
+    )
+    tab = context.new_page()
+    tab.goto(f"http://127.0.0.1:{PORT}")
+    tab.wait_for_selector("#samples img")
+    tab.set_input_files("#file", folder / "part.jpg")
+    tab.wait_for_selector("#locate:visible")
+    tab.click("#locate")
+    tab.wait_for_selector("#places canvas")
+    tab.click("text=Whole photograph")
+    tab.evaluate("document.querySelector('#photos').scrollIntoView()")
+    end = f"{'' if size == WIDE else '-narrow'}{'' if scheme == 'light' else '-dark'}"
+    take(tab, f"places{end}")
+    context.close()
+
+
+FRONT = """async () => {
+  const { default: explorer } = await import("/widget.js");
+  const listeners = {}, state = JSON.parse(await window.toPython("{}")).state;
+  state.points = new DataView(Float32Array.from(state.points).buffer);
+  const model = {
+    get: (name) => state[name],
+    on: (names, call) => { for (const name of names.split(" ")) listeners[name] = call; },
+    off: () => {},
+    send: async (content) => {
+      const { said, answer } = JSON.parse(await window.toPython(JSON.stringify(content)));
+      state.answer = answer;
+      if (content.kind === "open") listeners["change:answer"]();
+      listeners["msg:custom"](said);
+    },
+  };
+  explorer.render({ model, el: document.querySelector("#cell") });
+}"""
+
+
+def show_widget(browser, path, folder):
+    """The widget of a notebook: matches, and a blind trial."""
+    with Collection(path) as rocks:
+        models = {
+            "rock": PairwiseModel(5, features=RockFeatures()).fit(rocks),
+            "pixels": PairwiseModel(5).fit(rocks),
+        }
+        queries = rocks.keys[::20].tolist()
+        trials = blind_trials(models, queries, k=5, random_state=0)
+        votes = record_votes(folder / "notebook.votes", trials)
+        explorer, said = rocks.explorer(models["rock"], votes=votes.path), []
+        explorer.send = said.append
+
+        def to_python(text):
+            content = json.loads(text)
+            if content:
+                explorer._reply(explorer, content, [])
+                return json.dumps({"said": said[-1], "answer": explorer.answer})
+            state = {name: getattr(explorer, name) for name in ("column", "shape")}
+            points = np.frombuffer(explorer.points, "<f4").tolist()
+            state |= {"points": points, "trials": True, "answer": {}}
+            return json.dumps({"state": state})
+
+        tab = browser.new_page(viewport={"width": 1000, "height": 1040})
+        files = {"widget.js": widget.module(), "style.css": widget.style()}
+        html = "<link rel=stylesheet href=/style.css><div id=cell></div>"
+        kinds = {"widget.js": "text/javascript", "style.css": "text/css"}
+
+        def fulfill(route):
+            name = route.request.url.rpartition("/")[2]
+            route.fulfill(
+                body=files.get(name, html), content_type=kinds.get(name, "text/html")
+            )
+
+        tab.route("http://127.0.0.1:1/**", fulfill)
+        tab.expose_function("toPython", to_python)
+        tab.goto("http://127.0.0.1:1/")
+        tab.evaluate(FRONT)
+        for button, name in ((None, "widget"), ("text=Vote blindly", "widget-vote")):
+            if button:
+                tab.click(button)
+                tab.wait_for_selector(".trial img")
+            else:
+                box = tab.locator(".map").bounding_box()
+                tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + 190)
+                tab.wait_for_timeout(1500)
+            take(tab, name)
+        tab.close()
+
+
 def main():
     """Take all of them."""
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path = prepare(folder)
-        command = [
-            sys.executable,
-            "-m",
-            "geoimages",
-            "serve",
-            str(path),
-            "--no-browser",
-        ]
-        command += ["--model", str(folder / "model.skops"), "--port", str(PORT)]
-        server = subprocess.Popen(command)
-        try:
-            wait()
-            with sync_playwright() as playwright:
-                chromium = playwright.chromium.launch(
-                    executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-                )
-                every = ("collection", "map", "compare", "label")
-                walk(chromium, "light", WIDE, folder, every)
-                walk(chromium, "dark", WIDE, folder, every)
-                walk(chromium, "light", NARROW, folder, every)
-        finally:
-            server.terminate()
-            server.wait()
+        path, tiles = prepare(folder), prepare_tiles(folder)
+        looks = [("light", WIDE), ("dark", WIDE), ("light", NARROW)]
+        every = ("collection", "map", "compare", "label")
+        with sync_playwright() as playwright:
+            chromium = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+            )
+            for collection, options, go in (
+                (path, ["--model", folder / "model.skops"], walk),
+                (tiles, [], find_place),
+            ):
+                server = serve(collection, *options)
+                try:
+                    for scheme, size in looks:
+                        more = [every] if go is walk else []
+                        go(chromium, scheme, size, folder, *more)
+                finally:
+                    server.terminate()
+                    server.wait()
+            show_widget(chromium, path, folder)
     shutil.copy(OUT / "ask.jpg", ROOT / "images" / "page.jpg")
-    together("narrow", 7, NARROW)
+    together("narrow", 8, NARROW)
     together("dark", 2, (WIDE[0] // 2, WIDE[1] // 2))
 
 
