@@ -14,8 +14,10 @@ from .options import (
     LABEL_FROM,
     MAX_PIXELS,
     format_options,
+    jobs_options,
     metadata_option,
     output_option,
+    refuse_missing,
     shard_options,
 )
 from .printing import echo, print_table
@@ -39,7 +41,13 @@ def demo(output, source):
 
 @cli.command()
 @click.argument("source", type=click.Path())
-@output_option("The .h5 file.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    help="The .h5 file; rocks/ is a folder of shards.",
+)
 @click.option(
     "--size", nargs=2, type=int, metavar="H W", help="Bring all pictures to one size."
 )
@@ -67,6 +75,8 @@ def demo(output, source):
 @click.option(
     "--resume", is_flag=True, help="Continue a run that was killed where it stopped."
 )
+@shard_options
+@jobs_options
 def etl(
     source,
     output,
@@ -81,8 +91,14 @@ def etl(
     label_from,
     max_pixels,
     resume,
+    rows,
+    megabytes,
 ):
-    """Read a zip or folder of class folders into one .h5 file."""
+    """Read a zip or folder of class folders into one .h5 file, or into shards.
+
+    SOURCE may also be a text file with the path of a picture on each line, or an address
+    such as s3://bucket/rocks. Shards that are finished are never written again.
+    """
     from ..collection.journal import unfinished
 
     left = unfinished(output)
@@ -103,9 +119,12 @@ def etl(
         label_from=label_from,
         max_pixels=max_pixels,
         resume=resume,
+        rows=rows,
+        megabytes=megabytes,
     )
     with rocks:
         echo(rocks.summary())
+        refuse_missing(rocks)
 
 
 @cli.command()

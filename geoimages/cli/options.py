@@ -1,6 +1,7 @@
 """Options and output shared by several commands."""
 
 import contextlib
+import functools
 
 import click
 
@@ -127,6 +128,45 @@ COLOR = click.option(
     help="Weight of color against texture in the rock or pattern features: 0 is texture "
     "only, 1 color only.",
 )
+
+
+def jobs_options(command):
+    """Add --jobs and --dask, the workers of what is done shard by shard."""
+
+    @functools.wraps(command)
+    def working(*args, jobs, dask, **kwargs):
+        from ..collection.maps import workers
+
+        if jobs is not None and dask is not None:
+            raise click.UsageError(
+                "--jobs are processes of this machine, --dask others; give one of them."
+            )
+        with workers(jobs, dask):
+            return command(*args, **kwargs)
+
+    dask = click.option(
+        "--dask",
+        metavar="ADDRESS",
+        help="Share the shards of a folder among the workers of this Dask scheduler "
+        "(pip install 'geoimages[dask]').",
+    )
+    jobs = click.option(
+        "--jobs",
+        type=click.IntRange(min=1, max=1024),
+        metavar="N",
+        help="Share the shards of a folder among N processes.",
+    )
+    return jobs(dask(working))
+
+
+def refuse_missing(rocks):
+    """End with an error where shards of a collection are missing."""
+    if rocks.missing:
+        name, why = next(iter(rocks.missing.items()))
+        raise click.ClickException(
+            f"{len(rocks.missing):,} of the shards of {rocks.path} are missing, such as "
+            f"{name} ({why}); repeat the command, which goes on with those."
+        )
 
 
 def shard_options(command):

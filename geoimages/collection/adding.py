@@ -22,6 +22,7 @@ from .writing import (
     find_labels,
     read_to_size,
     refuse_to_overwrite,
+    rotated_copies,
 )
 
 _REFUSED = {"status": "refused"}
@@ -119,11 +120,12 @@ def write_added(
                 reasons[row["reason"]] += 1
                 continue
             known[entry.key] = row["sha256"]
+            copies = rotated_copies(entry.key, original) if rotated else ()
             rows += [i] * add_picture(
-                writer, image, entry.key, labels[i], row, n_before + i, original
+                writer, image, entry.key, labels[i], row, n_before + i, copies
             )
         for source in opened:
-            add_unlisted(writer, source)
+            add_unlisted(writer, source.unlisted)
         if not rows:
             why = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
             raise ValueError(

@@ -13,6 +13,7 @@ import numpy as np
 from ..files import NewerVersionError, atomic_path, check_version
 
 _FORMAT, _VERSION = "geoimages.features", 1
+_OF_ALL = "collection"
 _HEADER_BYTES = 1 << 16  # maximum, including the newline
 
 
@@ -33,7 +34,8 @@ class FeatureCache:
     Parameters
     ----------
     path : path-like
-        The collection; ``rocks.h5`` has ``rocks.h5.<key>.cache`` beside it.
+        The collection; ``rocks.h5`` has ``rocks.h5.<key>.cache`` beside it, a folder has
+        those of its shards, and ``collection.<key>.cache`` of what is about all.
     most_bytes : int
         Bytes that the files take together; what was used longest ago goes first.
 
@@ -49,13 +51,17 @@ class FeatureCache:
 
     def path_of(self, key):
         """Path of what is kept under a key."""
+        if self.path.is_dir():
+            return self.path / f"{_OF_ALL}.{key[:16]}.cache"
         return self.path.with_name(f"{self.path.name}.{key[:16]}.cache")
 
     def files(self):
         """List the files, least recently used first: list of Path."""
-        pattern = f"{glob.escape(self.path.name)}.{'[0-9a-f]' * 16}.cache"
+        of_all = self.path.is_dir()
+        name = "*" if of_all else glob.escape(self.path.name)
+        pattern = f"{name}.{'[0-9a-f]' * 16}.cache"
         found = []
-        for file in self.path.parent.glob(pattern):
+        for file in (self.path if of_all else self.path.parent).glob(pattern):
             with contextlib.suppress(OSError):  # another process may have removed it
                 found.append((file.stat().st_mtime, file))
         return [file for _, file in sorted(found)]

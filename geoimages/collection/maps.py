@@ -1,21 +1,27 @@
 """A map over shards, by joblib or Dask: what fails is tried again, then named."""
 
+import contextlib
 import errno
+import hashlib
 import os
 import platform
 from concurrent.futures.process import BrokenProcessPool
+from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import h5py
 import numpy as np
-from joblib import Parallel, delayed
-from joblib.externals.loky.cloudpickle_wrapper import dumps
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.cloudpickle_wrapper import dumps, loads
 from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 
-from ..files import OF_WRITING, listening, progress
+from ..files import OF_WRITING, atomic_path, listening, progress
 
 ATTEMPTS = 3
+_MOST_PARCEL_BYTES = 100_000
+_MOST_SECONDS = 10  # until a scheduler answers
 MOST_TASK_BYTES = 1_000_000
 _PACKAGES = ("geoimages", "numpy", "h5py", "pillow", "simplejpeg", "scikit-learn")
 
@@ -75,10 +81,106 @@ def _told(error):
     return " ".join(str(text).split()) or type(error).__name__
 
 
+class Parcel:
+    """A value that many tasks need, in a file where it is large.
+
+    Parameters
+    ----------
+    value : object
+        Such as a fitted transformer.
+    folder : Path
+        Where a file of it would lie, in reach of all workers.
+    """
+
+    def __init__(self, value, folder):
+        data, self.path = dumps(value), None
+        self.sha256 = hashlib.sha256(data).hexdigest()
+        self.data = data
+        if len(data) > _MOST_PARCEL_BYTES:
+            self.path = Path(os.path.abspath(folder)) / f".{self.sha256[:16]}.parcel"
+            with atomic_path(self.path) as temporary:
+                temporary.write_bytes(data)
+            self.data = None
+
+    def open(self):
+        """The value, on a worker; of a file only if it is what was sent."""
+        data = self.data
+        if self.path is not None:
+            data = self.path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != self.sha256:
+                raise ValueError(f"{self.path} is not what was sent.")
+        return loads(data)
+
+    def remove(self):
+        """Delete the file."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+_WORKERS = ContextVar("workers", default=None)
+
+
+@contextlib.contextmanager
+def workers(n_jobs=None, address=None):
+    """Have maps run on some workers, and nothing else that joblib does.
+
+    Parameters
+    ----------
+    n_jobs : int, optional
+        Number of processes on this machine; -1 is one for each core.
+    address : str, optional
+        Address of a Dask scheduler, such as ``tcp://10.0.0.1:8786``.
+
+    Raises
+    ------
+    ImportError
+        If dask or distributed is missing.
+    ConnectionError
+        If no scheduler answers, or it has no workers.
+    """
+    with contextlib.ExitStack() as stack:
+        how = None
+        if address is not None:
+            client = stack.enter_context(_connected(address))
+            how = {"backend": "dask", "client": client}
+        elif n_jobs not in (None, 1):
+            how = {"backend": "loky", "n_jobs": n_jobs, "inner_max_num_threads": 1}
+        token = _WORKERS.set(how)
+        stack.callback(_WORKERS.reset, token)
+        yield
+
+
+@contextlib.contextmanager
+def _connected(address):
+    """Connect to a Dask scheduler."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError(
+            f"Dask is needed ({error.name} is missing); pip install 'geoimages[dask]'."
+        ) from None
+    try:
+        client = Client(address, timeout=_MOST_SECONDS, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ConnectionError(
+            f"No Dask scheduler answers at {address} ({type(error).__name__}); start one "
+            "with 'dask scheduler', and workers with 'dask worker ADDRESS'."
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_MOST_SECONDS)
+        except TimeoutError:
+            raise ConnectionError(
+                f"The Dask scheduler at {address} has no workers; start some with 'dask "
+                f"worker {address}'."
+            ) from None
+        yield client
+
+
 def map_shards(function, tasks, *, desc, names=None, unit="shard"):
     """Call a function with each task, on the workers of the configured backend.
 
-    The backend is joblib's: one process by default, others by
+    The backend is that of `workers`, or joblib's: one process by default, others by
     ``joblib.parallel_config(n_jobs=8)`` or ``joblib.parallel_config("dask")`` with a
     `distributed.Client`. A task is computed on one thread, so that its result does not
     depend on where it is. One that fails, or whose worker dies, is tried three times,
@@ -122,9 +224,11 @@ def map_shards(function, tasks, *, desc, names=None, unit="shard"):
                 f"The task {names[i] if names else i} has {n_bytes:,} bytes, at most "
                 f"{MOST_TASK_BYTES:,} are sent; workers get paths."
             )
-    run = _Run(function, tasks)
-    with progress(total=len(tasks), desc=desc, unit=unit) as bar:
-        run.bar = bar
+    run, how = _Run(function, tasks), _WORKERS.get()
+    with contextlib.ExitStack() as stack:
+        if how is not None:
+            stack.enter_context(parallel_config(**how))
+        run.bar = stack.enter_context(progress(total=len(tasks), desc=desc, unit=unit))
         while run.waiting:
             run.round()
     return run.results, run.failed
@@ -208,12 +312,15 @@ class _Run:
             futures = {
                 client.submit(_guarded, *self._call(i), pure=False): i for i in chosen
             }
-            for future in as_completed(futures):
+            for future in as_completed(futures, loop=client.loop):
                 i = futures[future]
                 if future.status == "finished":
                     self._note(i, *future.result())
                 elif future.status == "error":
-                    self._note(i, _of_dask(future.exception()))
+                    failure = _of_dask(future.exception())
+                    if failure is _DIED:  # which Dask has tried several times
+                        self.attempts[i] = ATTEMPTS - 1
+                    self._note(i, failure)
                 else:
                     raise gone
                 future.release()
@@ -246,7 +353,8 @@ def _numbered(i, function, task, expected):
 
 def n_workers():
     """Number of workers that a map would have."""
-    backend, n_jobs = get_active_backend()
+    with parallel_config(**(_WORKERS.get() or {})):
+        backend, n_jobs = get_active_backend()
     client = getattr(backend, "client", None)
     if client is not None:
         return max(1, len(client.scheduler_info()["workers"]))

@@ -170,8 +170,9 @@ def write_shards(folder, manifest, write, tasks, *, before, desc):
         replace(manifest, shards=[a if is_ else b for a, b, is_ in entries]).write(
             folder
         )
+    at = Path(os.path.abspath(folder))  # workers may be elsewhere
     given = [
-        (folder / shard.name, shard.plan, entry if is_ else None, *task)
+        (at / shard.name, shard.plan, entry if is_ else None, *task)
         for shard, entry, is_, task in zip(
             manifest.shards, known, same, tasks, strict=True
         )

@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,12 @@ _BAD_ZIP = (
 _MOST_BYTES = 1 << 30  # of a member, unpacked
 _SAME_NAME = "duplicate-name", "a later member of the zip has the same name"
 _ENCRYPTED = 0x1  # a flag
+# What zipfile needs to read a member.
+_PLACE = (
+    *("orig_filename", "header_offset", "compress_size", "file_size", "CRC"),
+    *("compress_type", "flag_bits"),
+)
+_EMPTY_ZIP = b"PK\5\6" + bytes(18)
 _UTF8 = 0x800  # the flag of a name that is not in code page 437
 
 
@@ -242,8 +249,16 @@ class _Folder:
     """The files below a folder."""
 
     def __init__(self, root):
-        self.root, self.unlisted = root, []
+        self.root, self.unlisted = os.fspath(root), []
         self.entries = _entries(sorted(_files_below(root, self.unlisted)))
+
+    def address(self):
+        """What `reopen` needs to read from it again: values of JSON."""
+        return {"kind": "folder", "path": os.path.abspath(self.root)}
+
+    def place(self, entry):
+        """Where a file lies in it, for `reopen`."""
+        return None
 
     def read(self, entry):
         return read_regular(os.path.join(self.root, entry.path), _MOST_BYTES)
@@ -265,18 +280,68 @@ class Files(_Folder):
         self.entries = _entries(sorted({Path(path).as_posix() for path in paths}))
 
 
+class _List(_Folder):
+    """The files that a text file lists, a line each, in that order."""
+
+    def __init__(self, path):
+        self.root, self.unlisted = os.path.dirname(os.path.abspath(path)), []
+        text = read_regular(path, _MOST_BYTES).decode("utf-8-sig", "surrogateescape")
+        lines = (line.strip() for line in text.splitlines())
+        listed = [line for line in lines if line and not line.startswith("#")]
+        if os.sep != "/":
+            listed = [line.replace(os.sep, "/") for line in listed]
+        self.entries = _entries(dict.fromkeys(listed))
+        if not any(entry.is_picture for entry in self.entries):
+            raise ValueError(
+                f"{path} lists no picture; give a folder, a zip, or a text file with "
+                "the path of a picture on each line."
+            )
+
+    def read(self, entry):
+        if is_address(entry.path):
+            return Remote.read_address(entry.path)
+        return super().read(entry)
+
+    def stamp(self, entry):
+        return None if is_address(entry.path) else super().stamp(entry)
+
+
 class _Zip:
     """The files inside a zip, read in place."""
 
     def __init__(self, path):
+        self._path = path
         self._zip = open_zip(path)
-        self._file = open(path, "rb")  # noqa: SIM115 (closed with the zip)
+        self._file = _open_binary(path)
         self._members, self.unlisted = {}, []
         for member in members_of(self._zip):
             if member.filename in self._members:
                 self.unlisted.append(Unlisted(member.filename, *_SAME_NAME))
             self._members[member.filename] = member  # the last counts
         self.entries = _entries(sorted(self._members))
+
+    @classmethod
+    def at(cls, path, places):
+        """Open some members by their places, without reading the directory."""
+        zipped = cls.__new__(cls)
+        zipped._path, zipped.unlisted, zipped._members = path, [], {}
+        zipped._file = _open_binary(path)
+        zipped._zip = zipfile.ZipFile(BytesIO(_EMPTY_ZIP))
+        zipped._zip.fp = zipped._file
+        for name, place in places.items():
+            member = zipped._members[name] = zipfile.ZipInfo(name)
+            for attribute, value in zip(_PLACE, place, strict=True):
+                setattr(member, attribute, value)
+        return zipped
+
+    def address(self):
+        """What `reopen` needs to read from it again: values of JSON."""
+        path = self._path if is_address(self._path) else os.path.abspath(self._path)
+        return {"kind": "zip", "path": path}
+
+    def place(self, entry):
+        """Where a member lies in it, for `reopen`."""
+        return [getattr(self._members[entry.path], name) for name in _PLACE]
 
     def read(self, entry):
         member = self._members[entry.path]
@@ -350,6 +415,87 @@ def members_of(archive):
     return members
 
 
+def is_address(path):
+    """Whether a path is an address for fsspec, such as ``s3://bucket/rocks``."""
+    return isinstance(path, str) and re.match(r"[A-Za-z][\w+.-]+://", path) is not None
+
+
+def _file_system(address):
+    """The file system of an address and the path in it, or an error in one line."""
+    try:
+        import fsspec
+
+        return fsspec.core.url_to_fs(address)
+    except ImportError as error:
+        missing = error.name or str(error)
+        raise ImportError(
+            f"{address} needs fsspec and the backend of its kind ({missing} is missing); "
+            "pip install 'geoimages[dask]', and s3fs, gcsfs or adlfs."
+        ) from None
+    except ValueError as error:
+        raise ValueError(
+            f"{address} is no address that fsspec knows: {error}"
+        ) from None
+
+
+def _open_binary(path):
+    """Open a file for reading at any place, also one at an address."""
+    if not is_address(path):
+        return open(path, "rb")
+    system, inside = _file_system(path)
+    return system.open(inside, "rb")
+
+
+class Remote:
+    """The files below an address, by fsspec."""
+
+    def __init__(self, address):
+        self._address, self.unlisted = address.rstrip("/"), []
+        self._system, root = _file_system(address)
+        root = root.rstrip("/")
+        found = self._system.find(root, detail=True)
+        self._root = root
+        self._about = {
+            path.removeprefix(root).lstrip("/"): found[path] for path in found
+        }
+        self.entries = _entries(sorted(self._about))
+
+    @classmethod
+    def at(cls, address):
+        """Open it again, without listing it."""
+        remote = cls.__new__(cls)
+        remote._address, remote.unlisted, remote._about = address, [], {}
+        remote._system, root = _file_system(address)
+        remote._root = root.rstrip("/")
+        return remote
+
+    @staticmethod
+    def read_address(address):
+        """Read one file; an OSError where that cannot be done."""
+        system, path = _file_system(address)
+        return system.cat_file(path)
+
+    def address(self):
+        """What `reopen` needs to read from it again: values of JSON."""
+        return {"kind": "remote", "path": self._address}
+
+    def place(self, entry):
+        """Where a file lies in it, for `reopen`."""
+        return None
+
+    def read(self, entry):
+        return self._system.cat_file(f"{self._root}/{entry.path}")
+
+    def stamp(self, entry):
+        """Tell a file from an earlier one of that name, without reading it."""
+        about = self._about.get(entry.path, {})
+        known = [about.get(name) for name in ("size", "ETag", "etag", "mtime")]
+        return [value if isinstance(value, int) else str(value) for value in known]
+
+    def close(self):
+        pass
+
+
 def open_zip(path):
     """Open a zip and check that no member's path leaves it.
 
@@ -360,10 +506,10 @@ def open_zip(path):
     ValueError
         If the file is not a zip, or a member's path is absolute or contains ``..``.
     """
-    if Path(path).exists() and not Path(path).is_file():
+    if not is_address(path) and Path(path).exists() and not Path(path).is_file():
         raise ValueError(f"{path} is no file; give a folder or a valid zip.")
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(_open_binary(path) if is_address(path) else path)
     except FileNotFoundError:
         raise FileNotFoundError(f"No zip at {path}; give the path of one.") from None
     except _BAD_ZIP as error:
@@ -387,7 +533,9 @@ def open_source(source):
     Parameters
     ----------
     source : str or path-like
-        A folder or zip. A picture's folder is its class.
+        A folder or zip; a text file (``.txt``) with the path of a picture on each line;
+        or the address of a folder or zip, such as ``s3://bucket/rocks``, where fsspec
+        and its backend are installed. A picture's folder is its class.
 
     Yields
     ------
@@ -404,13 +552,46 @@ def open_source(source):
     ValueError
         If the file is no zip.
     """
+    opened = _open_source(source)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def _open_source(source):
+    if is_address(source):
+        if source.lower().endswith(".zip"):
+            return _Zip(source)
+        remote = Remote(source)
+        if not remote.entries:
+            raise FileNotFoundError(f"Nothing at {source}; give a folder or a zip.")
+        return remote
     source = Path(source)
     if not source.exists():
         raise FileNotFoundError(
             f"No such folder or zip: {source}; give one that holds pictures."
         )
-    opened = _Folder(source) if source.is_dir() else _Zip(source)
-    try:
-        yield opened
-    finally:
-        opened.close()
+    if source.suffix.lower() == ".txt" and source.is_file():
+        return _List(source)
+    return _Folder(source) if source.is_dir() else _Zip(os.fspath(source))
+
+
+def reopen(address, places):
+    """Open a source again on a worker, to read files that are known: as `open_source`.
+
+    Parameters
+    ----------
+    address : dict
+        Of the source.
+    places : dict of str
+        Place of each file, by its path.
+    """
+    kind, path = address["kind"], address["path"]
+    if kind == "zip":
+        return _Zip.at(path, places)
+    if kind == "remote":
+        return Remote.at(path)
+    opened = _List.__new__(_List)
+    opened.root, opened.unlisted = path, []
+    return opened

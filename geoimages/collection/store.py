@@ -18,12 +18,14 @@ from ..pictures.resizing import resize_image
 from ..pictures.validation import input_for
 from .adding import check_sources, write_added
 from .cache import FeatureCache
+from .describing import features_of_shards
 from .file import block_length
 from .html import collection_html
 from .lineage import lineage_of
+from .reading import write_source_shards
 from .selection import matching
 from .sharding import MEGABYTES, merge_collection, shard_collection
-from .shards import open_files
+from .shards import is_folder, open_files
 from .tables import LEDGER, labels_by_key
 from .tiles import write_tiles
 from .writing import write_arrays, write_source
@@ -164,6 +166,8 @@ class Collection:
         label_from=None,
         max_pixels=MAX_PIXELS,
         resume=False,
+        rows=None,
+        megabytes=MEGABYTES,
     ):
         """Read a folder or zip of pictures into a collection, in one pass.
 
@@ -173,9 +177,13 @@ class Collection:
         Parameters
         ----------
         path : str or path-like
-            The ``.h5`` file to write, atomically.
+            The ``.h5`` file to write, atomically; or, where it ends with a slash or is a
+            folder, the folder to write shards to, on the workers that joblib is
+            configured for (``joblib.parallel_config``).
         source : str or path-like
-            Folder or zip.
+            Folder or zip; a text file (``.txt``) with the path of a picture on each
+            line; or the address of a folder or zip for fsspec, such as
+            ``s3://bucket/rocks``.
         size : tuple of int, optional
             (height, width) in pixels to resize all pictures to. By default, the size
             of more than half of 100 files sampled from the source, and pictures of
@@ -232,21 +240,23 @@ class Collection:
         BlockingIOError
             If another process is writing `path`; the message says which one.
         """
-        write_source(
-            path,
-            source,
-            size=size,
-            fit=fit,
-            alpha=alpha,
-            rotate=rotate,
-            sample=sample,
-            random_state=random_state,
-            metadata=metadata,
-            label=label,
-            label_from=label_from,
-            max_pixels=max_pixels,
-            resume=resume,
-        )
+        request = {
+            "size": size,
+            "fit": fit,
+            "alpha": alpha,
+            "rotate": rotate,
+            "sample": sample,
+            "random_state": random_state,
+            "metadata": metadata,
+            "label": label,
+            "label_from": label_from,
+            "max_pixels": max_pixels,
+        }
+        if is_folder(path):
+            size_of = {"rows": rows, "megabytes": megabytes}
+            write_source_shards(path, source, **size_of, **request)
+        else:
+            write_source(path, source, resume=resume, **request)
         return cls(path)
 
     @classmethod
@@ -859,6 +869,8 @@ class Collection:
             "refused": dict(refused),
             "unmatched": self.unmatched,
         }
+        if self.path.is_dir():
+            about |= {"shards": len(self.files), "missing": self.missing}
         if as_dict:
             return about
         height, width, channels = self.image_shape
@@ -867,6 +879,7 @@ class Collection:
             f"{len(self):,} pictures of {height} × {width}{masked} in {self.path} "
             f"({about['bytes'] / 1e6:.1f} MB)"
         ]
+        lines += [f"missing: {name} ({why})" for name, why in self.missing.items()]
         lines += [f"  {name}: {n:,}" for name, n in sorted(about["classes"].items())]
         if "labels_from" in self._attributes:
             lines.append(f"  classes {self._attributes['labels_from']}")
@@ -960,6 +973,9 @@ class Collection:
     def features(self, transformer):
         """Transform all pictures in blocks, or return the cached result.
 
+        The shards of a folder are described on the workers that joblib is configured
+        for, and each result is cached beside its shard.
+
         The result is cached in a file beside the collection if it was opened with
         ``"r+"``; if the folder is not writable or the disk is full, ``cache.notes``
         says so. The cache key is derived from the transformer's class, parameters and
@@ -974,6 +990,8 @@ class Collection:
         -------
         rows : ndarray of shape (n, n_features_out)
         """
+        if self.path.is_dir():
+            return features_of_shards(self, transformer)
         digest = self.digest(transformer)
         rows = self.cache.read(digest, len(self)) if digest else None
         if rows is not None:

@@ -111,6 +111,9 @@ def write_column(group, name, values, named=None, **options):
     if named is not None:
         column.attrs["name"] = np.bytes_(named.encode())
     column.attrs["crc32"] = crc_of(values, named or name)
+    # Space is allotted here, not when the last reference to it goes, which is not ours
+    # where another thread (the profiler of Dask) looks at the stack.
+    column.flush()
 
 
 def as_text(value):
@@ -316,17 +319,20 @@ class Metadata:
         return table.set_axis([*_metadata_names(table.columns, taken)], axis=1)
 
 
+def plain_column(column):
+    """A column of metadata as it is kept: (n,) float64, or texts."""
+    is_number = pd.api.types.is_numeric_dtype(column)
+    if is_number and not pd.api.types.is_bool_dtype(column):
+        return column.to_numpy(np.float64, na_value=np.nan)
+    return column.astype(object).where(column.notna(), "").astype(str).tolist()
+
+
 def write_metadata(file, frame, unmatched):
     """Write the columns of metadata, and the names of rows that fit no picture."""
     group = file.create_group("metadata")
     for i, name in enumerate(frame.columns):
-        column = frame.iloc[:, i]
-        is_number = pd.api.types.is_numeric_dtype(column)
-        if is_number and not pd.api.types.is_bool_dtype(column):
-            values = column.to_numpy(np.float64, na_value=np.nan)
-        else:
-            texts = column.astype(object).where(column.notna(), "").astype(str)
-            values = _encoded(texts)
+        values = plain_column(frame.iloc[:, i])
+        values = _encoded(values) if isinstance(values, list) else values
         write_column(group, str(i), values, named=name)
     write_column(file, "unmatched", _encoded(unmatched))
 

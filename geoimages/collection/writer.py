@@ -105,7 +105,7 @@ class Writer:
         self.flush()
         file, start = _create_images(self.disk, (self.n, *self.image_shape))
         with file:
-            if start != self.start:
+            if self.n and start != self.start:  # without pictures they begin nowhere
                 raise RuntimeError(f"pictures at byte {self.start} instead of {start}")
             self.pictures.write(file, ("keys", "labels"))
             self.pictures.write(file.create_group("pictures"), PICTURES)
@@ -126,4 +126,5 @@ class Writer:
                 file.attrs[name] = np.bytes_(value.encode()) if is_text else value
             file.attrs["crc32"] = crc_of_attributes(attributes)
         self.disk.check()
-        seal(self.disk, [[start, start + self.n * self.n_bytes]])
+        left_out = [[start, start + self.n * self.n_bytes]] if self.n else []
+        seal(self.disk, left_out)

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 from collections import Counter
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,14 +28,20 @@ from .journal import (
 )
 from .lineage import ROTATIONS, lineage_of, split_tile
 from .sampling import sample_groups
-from .sources import UnreadableError, is_archive_name, labels_in_names, open_source
+from .sources import (
+    UnreadableError,
+    is_address,
+    is_archive_name,
+    labels_in_names,
+    open_source,
+)
 from .tables import LONGEST_NAME, Metadata, write_metadata
 from .writer import Writer
 
 _LOOKED_AT = 100  # files, to choose a size
 _MOST_ALIKE = 0.5  # a size of more than this share makes the others exceptions
 _LARGEST_SIDE = 224  # pixels; what features and pretrained networks work at
-_SKIPPED = {"status": "skipped", "reason": "not-sampled"}
+SKIPPED = {"status": "skipped", "reason": "not-sampled"}
 _REFUSED = {"status": "refused"}
 _NO_PICTURE = _REFUSED | {"reason": "not-a-picture", "detail": "by its name"}
 _ARCHIVE = _REFUSED | {
@@ -135,7 +142,7 @@ def _read_entry(source, entry, **options):
     except UnreadableError as error:
         return None, _REFUSED | {"reason": error.reason, "detail": str(error)}
     except (OSError, MemoryError) as error:
-        detail = f"{type(error).__name__}: {error}"
+        detail = " ".join(f"{type(error).__name__}: {error}".split())
         return None, _REFUSED | {"reason": "unreadable", "detail": detail}
     try:
         image, info = read_image(data, return_info=True, name=entry.path, **options)
@@ -201,7 +208,7 @@ def _choose(entries, labels, sample, random_state):
     return chosen, dict(zip(keys, lineage, strict=True))
 
 
-def _rotated_copies(key, original):
+def rotated_copies(key, original):
     """Yield the (turn, key) of copies that a picture lacks: none of a copy itself."""
     for turn in ROTATIONS if original[key] == key else ():
         if f"{key}.{turn}" not in original:
@@ -258,9 +265,8 @@ def find_labels(entries, table, label_from):
     return labels, said
 
 
-def add_picture(writer, image, key, label, row, ledger_row, original=None):
-    """Add a picture and, given the original of each key, the rotated copies it lacks."""
-    copies = [] if original is None else _rotated_copies(key, original)
+def add_picture(writer, image, key, label, row, ledger_row, copies=()):
+    """Add a picture and rotated copies of it, (degrees, key) each: how many."""
     copies = [(0, key), *copies]
     for turn, name in copies:
         writer.add(
@@ -275,9 +281,9 @@ def add_picture(writer, image, key, label, row, ledger_row, original=None):
     return len(copies)
 
 
-def add_unlisted(writer, source):
+def add_unlisted(writer, unlisted):
     """Add a row of the ledger for each file that a source does not list."""
-    for path, reason, detail in source.unlisted:
+    for path, reason, detail in unlisted:
         why = {"reason": reason, "detail": detail}
         writer.ledger.append({"path": path} | _REFUSED | why)
 
@@ -295,7 +301,7 @@ def _hash_of(metadata):
 def _request(source, metadata, sample, random_state, **options):
     """What a run is asked for, as a dict: a run asked for the same writes the same."""
     return {
-        "source": absolute(source),
+        "source": source if is_address(source) else absolute(source),
         "metadata": _hash_of(metadata),
         "sample": sample,
         "random_state": None if sample == 1 else random_state,
@@ -306,8 +312,8 @@ def _request(source, metadata, sample, random_state, **options):
     }
 
 
-def write_source(path, source, *, resume, **request):
-    """Write the pictures of a folder or zip; `Collection.create` has the parameters."""
+def check_request(path, source, request):
+    """Refuse options that are not known or contradict each other."""
     metadata, label = request["metadata"], request["label"]
     refuse_to_overwrite(path, source=source, metadata=metadata)
     if request["fit"] not in FITS:
@@ -321,6 +327,11 @@ def write_source(path, source, *, resume, **request):
         )
     if request["size"] is not None:
         request["size"] = check_size(request["size"])
+
+
+def write_source(path, source, *, resume, **request):
+    """Write a source to one file; `Collection.create` has the parameters."""
+    check_request(path, source, request)
     repeatable = is_repeatable(request["sample"], request["random_state"])
     if resume and not repeatable:
         raise ValueError(
@@ -335,13 +346,29 @@ def write_source(path, source, *, resume, **request):
         remove_journals(left)
 
 
-def _write_opened(
-    path,
-    temporary,
+@dataclass
+class Job:
+    """What a run is to make of the files of a source."""
+
+    labels: list
+    chosen: np.ndarray
+    original: dict
+    rotate: bool
+    table: Metadata | None
+    size: tuple
+    fit: str | None
+    options: dict
+    image_shape: tuple
+    attributes: dict
+
+    def copies(self, key):
+        """The rotated copies to add to a picture: list of (degrees, key)."""
+        return list(rotated_copies(key, self.original)) if self.rotate else []
+
+
+def make_job(
     opened,
     source,
-    resume,
-    request,
     *,
     size,
     fit,
@@ -354,7 +381,7 @@ def _write_opened(
     label_from,
     max_pixels,
 ):
-    """Write the pictures of an open source to an unfinished file."""
+    """Decide what to make of the files of an open source; at most some are read."""
     alpha = alpha or fit == "pad"
     options = {"alpha": alpha, "max_pixels": max_pixels}
     table = None if metadata is None else Metadata(metadata, label)
@@ -371,15 +398,37 @@ def _write_opened(
             f"Rotated copies of {size[0]} × {size[1]} pictures have another "
             "shape; give a square size."
         )
-    image_shape = (*size, 4 if alpha else 3)
-    fitted = fit if given or because else None
+    attributes = {
+        "source": Path(source).name,
+        "fit": fit,
+        "sized": given or bool(because),
+        "size_because": because,
+        "labels_from": labels_from,
+    }
+    return Job(
+        labels,
+        chosen,
+        original,
+        rotate,
+        table,
+        size,
+        fit if given or because else None,
+        options,
+        (*size, 4 if alpha else 3),
+        attributes,
+    )
+
+
+def _write_opened(path, temporary, opened, source, resume, request, **asked):
+    """Write the pictures of an open source to an unfinished file."""
+    job, entries = make_job(opened, source, **asked), opened.entries
     if request is not None:
-        request |= {"image_shape": image_shape, "resized": fitted}
+        request |= {"image_shape": job.image_shape, "resized": job.fit}
     with contextlib.ExitStack() as stack:
         recovered = None
         if resume:
-            recovered = stack.enter_context(Recovered(path, request, image_shape))
-        writer = Writer(stack.enter_context(QuietFile(temporary)), image_shape)
+            recovered = stack.enter_context(Recovered(path, request, job.image_shape))
+        writer = Writer(stack.enter_context(QuietFile(temporary)), job.image_shape)
         journal = None
         if request is not None:
             stack.callback(temporary.with_suffix(".journal").unlink, missing_ok=True)
@@ -388,18 +437,18 @@ def _write_opened(
         bar = progress(entries, desc="reading pictures", unit="file")
         try:
             for i, entry in enumerate(bar):
-                if not chosen[i]:
-                    writer.ledger.append({"path": entry.path} | _SKIPPED)
+                if not job.chosen[i]:
+                    writer.ledger.append({"path": entry.path} | SKIPPED)
                     continue
                 image, row, stamp = _read_or_find(
-                    opened, entry, recovered, size, fitted, **options
+                    opened, entry, recovered, job.size, job.fit, **job.options
                 )
                 writer.ledger.append(row)
                 number = writer.n
                 if image is not None:
-                    turned = original if rotate else None
+                    copies = job.copies(entry.key)
                     rows += [i] * add_picture(
-                        writer, image, entry.key, labels[i], row, i, turned
+                        writer, image, entry.key, job.labels[i], row, i, copies
                     )
                 if journal is not None:
                     journal.note(row, stamp, image, number)
@@ -407,7 +456,7 @@ def _write_opened(
             if resume:
                 journal.keep()
             raise
-        add_unlisted(writer, opened)
+        add_unlisted(writer, opened.unlisted)
         if not rows:
             raise ValueError(
                 f"None of the {len(entries)} files of {source} is a picture "
@@ -415,16 +464,9 @@ def _write_opened(
             )
 
         def write_table(file):
-            write_metadata(file, table.frame(rows), table.unmatched)
+            write_metadata(file, job.table.frame(rows), job.table.unmatched)
 
-        writer.finish(
-            None if table is None else write_table,
-            source=Path(source).name,
-            fit=fit,
-            sized=given or bool(because),
-            size_because=because,
-            labels_from=labels_from,
-        )
+        writer.finish(None if job.table is None else write_table, **job.attributes)
 
 
 def write_arrays(path, images, labels, keys):

@@ -1,0 +1,83 @@
+"""Features of a folder of shards: each described, and kept, by itself."""
+
+import os
+import tempfile
+
+import numpy as np
+
+from .cache import FeatureCache
+from .maps import Parcel, map_shards
+
+
+def _describe(path, parcel, most_bytes):
+    """Describe a shard: the key of what is kept, or None and the rows; and notes."""
+    from .store import Collection  # which imports this module
+
+    mode = "r" if most_bytes is None else "r+"
+    with Collection(path, mode, most_bytes or 0) as shard:
+        transformer = parcel.open()
+        digest = shard.digest(transformer)
+        rows = shard.features(transformer)
+        notes = [note for note in shard.cache.notes if not note.startswith("Kept")]
+        kept = digest is not None and shard.cache.path_of(digest).is_file()
+        return (digest if kept else None), (None if kept else rows), notes
+
+
+def described(collection, transformer):
+    """Describe each shard of a folder, or read what is kept of it.
+
+    Parameters
+    ----------
+    collection : Collection
+        A folder of shards.
+    transformer : transformer
+        Fitted.
+
+    Yields
+    ------
+    rows : ndarray of shape (n_of_shard, n_features_out)
+        In the order of the shards.
+    """
+    files, keeps = collection.files, collection.keeps
+    paths = [os.path.abspath(path) for path in files.paths]
+    counts = np.diff(files.starts)
+    most = collection.cache.most_bytes
+    # Each shard may keep its part.
+    shares = [int(most * count / counts.sum()) if keeps else None for count in counts]
+    chosen = np.flatnonzero(counts)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        writable = os.access(collection.path, os.W_OK)
+        parcel = Parcel(transformer, collection.path if writable else elsewhere)
+        try:
+            found, failed = map_shards(
+                _describe,
+                [(paths[i], parcel, shares[i]) for i in chosen],
+                desc="computing features",
+                names=[files.paths[i].name for i in chosen],
+            )
+        finally:
+            parcel.remove()
+    if failed:
+        i, why = next(iter(failed.items()))
+        raise ValueError(
+            f"{len(failed):,} of the shards of {collection.path} could not be described, "
+            f"such as {files.paths[chosen[i]].name} ({why}); what is finished is kept."
+        )
+    for i, (digest, rows, notes) in zip(chosen, found, strict=True):
+        collection.cache.notes += notes
+        if rows is None:
+            rows = FeatureCache(paths[i], most).read(digest, counts[i])
+        if rows is None:  # deleted meanwhile
+            raise ValueError(f"What was kept of {files.paths[i]} is gone; try again.")
+        yield rows
+
+
+def features_of_shards(collection, transformer):
+    """Join the features of all shards: (n, n_features_out)."""
+    out, start = None, 0
+    for rows in described(collection, transformer):
+        if out is None:
+            out = np.empty((len(collection), rows.shape[1]), rows.dtype)
+        out[start : start + len(rows)] = rows
+        start += len(rows)
+    return out
