@@ -4,7 +4,8 @@ import re
 import tomllib
 from pathlib import Path
 
-EXTRAS = ("faiss", "pretrained")  # what the package runs on, not what it is built with
+# What the package runs on, not what it is built with.
+EXTRAS = ("faiss", "parquet", "pretrained", "web")
 
 project = tomllib.loads(
     Path(__file__).parents[1].joinpath("pyproject.toml").read_text()
@@ -15,3 +16,5 @@ for extra in EXTRAS:
 for line in wanted:
     name, version = re.match(r"([\w.-]+)>=([\w.]+)", line).groups()
     print(f"{name}=={version}")
+# matplotlib 3.10.0 uses what later versions warn of, which notebooks would show.
+print("pyparsing<3.3")

@@ -21,7 +21,7 @@ from .collection.sources import open_source
 from .collection.splits import groups_of
 from .collection.splits import split as split_collection
 from .collection.store import Collection
-from .collection.text import original
+from .collection.text import originals
 from .core.holes import check_apart, hold_out_holes, holes_of, score_per_centimeter
 from .evaluate import (
     classification_report,
@@ -66,7 +66,7 @@ def _read_split(path):
     data = BytesIO(read_regular(path))
     table = pd.read_csv(data, dtype={"key": str}, keep_default_na=False)
     if "key" in table:
-        table["key"] = table["key"].map(original)
+        table["key"] = originals(table["key"])
     return table
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..files import read_regular
 from .checking import crc_of
-from .text import original
+from .text import originals
 
 TEXT = h5py.string_dtype("utf-8")
 LEDGER = {
@@ -348,7 +348,7 @@ def labels_by_key(labels):
             )
         data = BytesIO(read_regular(path))
         labels = pd.read_csv(data, dtype=str, keep_default_na=False)
-        labels = labels.map(original)
+        labels = labels.apply(originals)
     if isinstance(labels, pd.DataFrame):
         names = [name for name in ("key", "file") if name in labels]
         if not names or "label" not in labels:

@@ -89,6 +89,26 @@ def original(text):
     return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
 
 
+def originals(column):
+    r"""Return the texts of which `cell` made the cells of a column.
+
+    They are objects: pandas' own text, where pyarrow is installed, takes no halves of
+    surrogates.
+
+    Parameters
+    ----------
+    column : Series of str
+        A column of a CSV that this package wrote.
+
+    Returns
+    -------
+    texts : Series of object
+    """
+    import pandas as pd  # the command line starts without it
+
+    return pd.Series([*map(original, column)], column.index, object)
+
+
 def _is_number(text):
     try:
         return bool(float(text)) or True

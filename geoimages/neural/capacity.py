@@ -25,12 +25,14 @@ def grouped_folds(codes, groups, rng):
     n_groups = min(len(set(groups[codes == code])) for code in set(codes))
     if n_groups < 2:
         return []
-    folds = StratifiedGroupKFold(
-        min(_N_FOLDS, n_groups), shuffle=True, random_state=rng.randint(1 << 31)
-    )
-    folds = list(folds.split(codes, codes, groups))
-    whole = all(len(set(codes[inside])) == len(set(codes)) for inside, _ in folds)
-    return folds if whole else []
+    n_folds, seed = min(_N_FOLDS, n_groups), rng.randint(1 << 31)
+    for shuffled in ({"shuffle": True, "random_state": seed}, {}):
+        # Shuffled, scikit-learn before 1.7 does not balance the classes of groups.
+        folds = StratifiedGroupKFold(n_folds, **shuffled).split(codes, codes, groups)
+        folds = list(folds)
+        if all(len(set(codes[inside])) == len(set(codes)) for inside, _ in folds):
+            return folds
+    return []
 
 
 def join_siblings(rows, groups):

@@ -75,7 +75,9 @@ class Shelf:
     def rows(self, positions):
         """What the page shows of pictures: list of dict."""
         positions = [int(i) for i in positions]
-        about = self.table[self.shown].iloc[positions].to_dict("records")
+        table = self.table[self.shown].iloc[positions]
+        # pandas 2 has no records of a table without columns.
+        about = table.to_dict("records") if self.shown else [{}] * len(positions)
         keys, labels = self.rocks.keys, self.rocks.labels
         return [
             {
