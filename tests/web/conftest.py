@@ -6,12 +6,16 @@ import http.client
 import json
 import os
 import shutil
+import struct
 import threading
 import time
+import zlib
+from io import BytesIO
 from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("starlette", reason="pip install 'geoimages[web]'")
 
@@ -24,6 +28,12 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
     None,
 )
+
+
+def _as_file(image, kind="PNG"):
+    file = BytesIO()
+    Image.fromarray(image).save(file, kind)
+    return file.getvalue()
 
 
 class Served:
@@ -210,3 +220,53 @@ def open_tab(browser):
     for context in contexts:
         context.close()
     assert not wrong
+
+
+@pytest.fixture(scope="session")
+def as_file():
+    """Encode a picture: bytes of a PNG, or of another kind."""
+    return _as_file
+
+
+@pytest.fixture(scope="session")
+def hostile():
+    """Twenty files that no page should choke on."""
+    rng = np.random.default_rng(0)
+    png = _as_file(rng.integers(0, 255, (40, 40, 3), np.uint8))
+    jpeg = _as_file(rng.integers(0, 255, (40, 40, 3), np.uint8), "JPEG")
+
+    def chunk(kind, data):
+        crc = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + crc
+
+    def bomb(side, bits=8, color=2, n_bytes=1 << 20):
+        header = struct.pack(">IIBBBBB", side, side, bits, color, 0, 0, 0)
+        data = zlib.compress(bytes(n_bytes))
+        parts = chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+        return b"\x89PNG\r\n\x1a\n" + parts
+
+    transparent = np.zeros((20, 20, 4), np.uint8)
+    return {
+        "empty": b"",
+        "text": b"hello",
+        "html": b"<html><script>alert(1)</script>",
+        "svg": b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
+        "zip": b"PK\x03\x04" + bytes(100),
+        "pdf": b"%PDF-1.7\n" + bytes(100),
+        "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        "program": b"\x7fELF" + bytes(200),
+        "zeros": bytes(100_000),
+        "noise": rng.bytes(100_000),
+        "half a png": png[: len(png) // 2],
+        "half a jpeg": jpeg[: len(jpeg) // 2],
+        "a png with another": png[:60] + png[:60],
+        "flipped bits": png[:80] + bytes([png[80] ^ 255]) + png[81:],
+        "bomb": bomb(30_000),
+        "bomb below the cap": bomb(7_000),
+        "whole bomb": bomb(8_000, 1, 0, 8_000 * 1_001),
+        "widest": bomb(2**31 - 1),
+        "gif": b"GIF89a\xff\xff\xff\xff\xf7\x00\x00" + bytes(50),
+        "tiff": b"II*\x00\x08\x00\x00\x00\xff\xff" + bytes(50),
+        "webp": b"RIFF\xff\xff\xff\xffWEBPVP8 " + bytes(50),
+        "transparent": _as_file(transparent),
+    }

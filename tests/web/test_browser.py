@@ -158,6 +158,23 @@ def test_what_cannot_be_used_is_one_sentence_on_the_page(open_tab, page, tmp_pat
     assert tab.is_visible("#drop")
 
 
+def test_hostile_files_leave_the_page_as_it_was(open_tab, page, hostile, key):
+    tab = open_tab(page.url)
+    tab.wait_for_selector("#samples img")
+    for name, data in hostile.items():
+        if name in ("transparent", "empty"):  # a picture; and what no browser sends
+            continue
+        tab.evaluate("document.querySelector('#error').hidden = true")
+        file = {"name": "rock.jpg", "mimeType": "image/jpeg", "buffer": data}
+        tab.set_input_files("#file", file)
+        tab.wait_for_selector("#error:visible")
+        said = tab.inner_text("#error")
+        assert said.startswith("This file cannot be used: "), name
+        assert "\n" not in said
+    tab.goto(f"{page.url}/?key={key}")
+    assert answered(tab, key)
+
+
 def test_the_collection_is_shown(open_tab, page):
     tab = open_tab(f"{page.url}/collection")
     tab.wait_for_selector("#ledger table")
