@@ -76,7 +76,9 @@ class Trays:
 
     def run(self, *names):
         print(f"\n{self.__doc__}\n")
-        print("| trays | rows found (IoU > 0.9) | trays whole | IoU | depth within 2 cm |")
+        print(
+            "| trays | rows found (IoU > 0.9) | trays whole | IoU | depth within 2 cm |"
+        )
         print("|---|---|---|---|---|")
         kinds = {kind: (kind, None) for kind in TRAYS}
         if columns():

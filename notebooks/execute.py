@@ -30,6 +30,7 @@ NAMES = (
     "dev_kmeans_image_similarity",
     "train_predict_image_similarity",
     "compare_similarity_models",
+    "search_core_photographs",
 )
 ON_ARCHIVE = ("train_image_classification",)  # whose output here is that of the archive
 # Not the notebook's fault: matplotlib's font list built on first use, and deprecation
@@ -40,6 +41,7 @@ import matplotlib.font_manager
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", module="ipykernel")
 """
+_LARGE = 100_000  # bytes of a figure
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -106,10 +108,17 @@ def execute(notebook, folder, data=None):
 
 
 def _smaller(png):
-    """Re-encode a figure's PNG without its alpha channel, optimized."""
+    """Re-encode a figure's PNG without its alpha channel, optimized.
+
+    A large one, of photographs, keeps 256 colors.
+    """
     file = BytesIO()
     with Image.open(BytesIO(b64decode(png))) as image:
-        image.convert("RGB").save(file, "PNG", optimize=True)
+        image = image.convert("RGB")
+        image.save(file, "PNG", optimize=True)
+        if file.tell() > _LARGE:
+            file = BytesIO()
+            image.quantize(256).save(file, "PNG", optimize=True)
     return b64encode(file.getvalue()).decode()
 
 

@@ -7,10 +7,13 @@ from scipy import ndimage, optimize
 from skimage import feature
 
 from ..pictures.color import srgb_to_lab
+from ..pictures.perspective import straight_size
 from ..pictures.resizing import resize_image
 
 _LONG = 800  # pixels of the longer side, at which rows are looked for
 _SMALLEST = 48  # pixels of a photograph's shorter side
+_LONE = 5.0  # a photograph as many times as long as wide is one row
+_LEAST = 1.5  # times as long as wide are rows
 _BLOCKS = 48  # parts of a line, each averaged before lines are tried
 _EDGE = 1.0  # L* per pixel: what weaker edges are divided by
 _SLOPES = np.linspace(-0.14, 0.14, 21)  # of the middle line: up to 8 degrees
@@ -320,7 +323,8 @@ def find_rows(image):
     so that rows are of like widths, divided by walls of like widths, and change more
     along themselves than the walls do. A row ends where it stops to differ from the
     walls beside it. Rows may lie or stand, turned by up to 8 degrees, seen from an angle,
-    in uneven light, with gaps and blocks.
+    in uneven light, with gaps and blocks. A photograph five times as long as wide or
+    more is one row.
 
     Parameters
     ----------
@@ -351,6 +355,10 @@ def find_rows(image):
         )
     if min(image.shape[:2]) < _SMALLEST:
         return np.empty((0, 4, 2))
+    height, width = image.shape[:2]
+    if max(height, width) >= _LONE * min(height, width):
+        upper = np.array([[0, 0], [width, 0], [width, height], [0, height]], float)
+        return np.roll(upper, -1, axis=0)[None] if height > width else upper[None]
     lab, factor = _reduced(image)
     fits = [_lie(part) for part in (lab, np.rot90(lab))]
     upright = int(fits[1][3] > fits[0][3])
@@ -360,6 +368,9 @@ def find_rows(image):
     seen = np.ascontiguousarray(np.rot90(lab)) if upright else lab
     lines = _Lines(seen.shape[:2], slope, fan)
     corners = _corners(lines, rows, _ends(seen, lines, rows)) + 0.5
+    high, wide = np.mean([straight_size(row) for row in corners], axis=0)
+    if wide < _LEAST * high:
+        return np.empty((0, 4, 2))
     if upright:  # turn back; the first row is the left one
         corners = np.stack([lab.shape[1] - corners[..., 1], corners[..., 0]], axis=-1)
         corners = corners[::-1]

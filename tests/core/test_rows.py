@@ -29,7 +29,6 @@ def depth_error(found, true):
 @pytest.mark.parametrize(
     ("kind", "vertical", "seed"),
     [
-        ("wood", False, 1001),
         ("light plastic", True, 1002),
         ("dark plastic", False, 1003),
         ("colored plastic", False, 1004),
@@ -72,6 +71,15 @@ def test_what_lies_in_a_quadrilateral_is_seen_from_the_front():
     np.testing.assert_array_equal(part, image[20:40, 10:70])
     turned = straighten(image, np.roll(corners, -1, axis=0))
     np.testing.assert_array_equal(turned, np.rot90(part))
+
+
+def test_a_long_photograph_is_one_row():
+    column = (np.arange(600) % 256).astype(np.uint8)[:, None, None]
+    column = column.repeat(100, 1).repeat(3, 2)
+    (row,) = find_rows(column)
+    np.testing.assert_array_equal(straighten(column, row), np.rot90(column))
+    (row,) = find_rows(column.transpose(1, 0, 2).copy())
+    assert row.tolist() == [[0, 0], [600, 0], [600, 100], [0, 100]]
 
 
 @pytest.fixture

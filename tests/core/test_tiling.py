@@ -76,7 +76,8 @@ def test_a_part_is_located_on_the_photograph_and_in_depth(tiles, trays, name):
     corners = drawn[name].rows[1]
     x, y = mapped(np.linalg.inv(to_front(corners)), [0.4, 0.5]).astype(int) - 40
     crop = read_image(folder / name)[y : y + 80, x : x + 80]
-    best = locate(PairwiseModel(), tiles, crop, k=2).iloc[0]
+    matches = locate(PairwiseModel(), tiles, crop, k=2)
+    best = matches.iloc[0]
     assert best["photo"] == name
     assert best["found"]
     assert abs(best["x"] - x) < 6
@@ -84,7 +85,7 @@ def test_a_part_is_located_on_the_photograph_and_in_depth(tiles, trays, name):
     assert min(best["orientation"], 360 - best["orientation"]) < 3
     start = 0 if name == NAMES[0] else 3.5
     assert best["depth_from"] < start + 1.4 < best["depth_to"]
-    figure = Plots.boxes(locate(PairwiseModel(), tiles, crop, k=2), tiles, crop)
+    figure = Plots.boxes(matches, tiles, crop)
     shown = figure.axes[0] if figure.axes else figure.subfigs[0].axes[0]
     assert shown.get_xlim()[1] == drawn[name].image.shape[1]
 
