@@ -221,7 +221,12 @@ def read_box(path, box, max_pixels=MAX_PIXELS):
     ValueError
         If the box does not lie on the photograph.
     """
-    x, y, width, height = (int(value) for value in box)
+    try:
+        x, y, width, height = (int(value) for value in box)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"A box is (x, y, width, height) in pixels, got {box!r}."
+        ) from None
     photograph = open_photograph(path, max_pixels)
     try:
         right, bottom = x + width, y + height

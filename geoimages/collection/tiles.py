@@ -125,15 +125,18 @@ def list_photographs(photos):
     """
     if isinstance(photos, str | Path):
         photos = [photos]
-    found = []
+    found, unlisted = [], []
     for photo in map(Path, photos):
         if photo.is_dir():
-            names = sorted(filter(is_picture_name, _files_below(photo, [])))
+            names = sorted(filter(is_picture_name, _files_below(photo, unlisted)))
             found += [(photo / name, *picture_key(name)) for name in names]
         elif photo.exists():
             found.append((photo, photo.stem, ""))
         else:
             raise FileNotFoundError(f"No photograph at {photo}; give a file or folder.")
+    for name, reason, why in unlisted:
+        if reason == "unreadable":
+            raise ValueError(f"The folder {name or '.'} cannot be read: {why}.")
     if not found:
         raise ValueError("There is no photograph among what was given; give files.")
     taken = {}
@@ -203,7 +206,7 @@ def write_tiles(
         raise ValueError(
             f"stride={stride} must be a share of the tile's side, over 0 and up to 1."
         )
-    if not scales or scales[0] < 1 / 16 or scales[-1] > 64:
+    if not scales or not all(1 / 16 <= scale <= 64 for scale in scales):
         raise ValueError(f"scales={scales} must be 1/16 to 64, one or more.")
     found = list_photographs(photos)
     if not isinstance(mm_per_px, dict):

@@ -152,6 +152,7 @@ def test_sizes_in_centimeters(tmp_path, photo):
         ({"size": 500}, "None of the 1 photographs gave a tile"),
         ({"stride": 0}, "stride=0"),
         ({"scales": ()}, "scales="),
+        ({"scales": (1, float("nan"))}, "scales="),
         ({"mm_per_px": -1}, "mm_per_px=-1"),
     ],
 )
@@ -159,6 +160,17 @@ def test_bad_options_write_nothing(tmp_path, photo, options, message):
     with pytest.raises(ValueError, match=message):
         Collection.from_tiles(tmp_path / "t.h5", photo, **options)
     assert [path.name for path in tmp_path.iterdir()] == ["BH1.png"]
+
+
+def test_photographs_of_a_folder(tmp_path, photo):
+    folder = tmp_path / "photos" / "BH1"
+    folder.mkdir(parents=True)
+    photo.rename(folder / "box1.png")
+    (folder / "notes.txt").write_text("no photograph")
+    (folder / "gone.png").symlink_to(folder / "nothing.png")
+    with Collection.from_tiles(tmp_path / "t.h5", folder.parent, size=32) as tiles:
+        assert set(tiles.table["photo"]) == {"box1.png"}
+        assert set(tiles.labels) == {"BH1"}
 
 
 def test_photographs_of_one_name_are_refused(tmp_path, photo):
@@ -193,6 +205,9 @@ def test_read_box(photo, tmp_path):
     assert len(sha256) == 64
     with pytest.raises(ValueError, match="does not lie on BH1.png, which is 200 × 160"):
         read_box(photo, (180, 0, 30, 10))
+    for box in ((0, 0, 10), ("a", 0, 1, 1), (0, 0, float("nan"), 5)):
+        with pytest.raises(ValueError, match="A box is"):
+            read_box(photo, box)
     with pytest.raises(ImageReadError, match="missing"):
         read_box(tmp_path / "none.png", (0, 0, 1, 1))
 
