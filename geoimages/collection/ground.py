@@ -2,7 +2,7 @@
 
 import numpy as np
 from scipy import ndimage
-from skimage import measure, morphology
+from skimage import morphology
 
 from ..pictures.color import srgb_to_lab
 
@@ -10,20 +10,28 @@ BLACK = 12.0  # L* below which smooth ground is a gap or background
 WHITE = 92.0  # L* above which smooth, colorless ground is paper, label or background
 PALE = 6.0  # CIELAB chroma up to which it is colorless
 TRAY = 22.0  # chroma from which smooth ground is wood, cardboard or plastic
+SKY = -6.0  # b* below which smooth, light ground is sky
 PLASTIC = 55.0  # chroma that no rock has
 SMOOTH = 2.5  # standard deviation of L* among neighbors up to which ground is smooth
+FLAT = 0.8  # the same, of the sky; hazy mountains are as blue
 NEAR = 8.0  # distance in a* and b* up to which ground is of the color of a known tray
 SHADES = (1.2, 1.0, 0.8, 0.6)  # of the tray's color, in light and shadow
+_BAND = 1 << 20  # pixels looked at together
 _SIDE = 5  # pixels of the overview, of a neighborhood
 
 
 def rock_mask(image, detail=24, tray=None):
-    """Tell rock from gaps, trays, paper and labels by their color and texture.
+    """Tell rock from gaps, trays, paper, labels and sky by their color and texture.
 
     The rule: a neighborhood is *not* rock if it is smooth (its L* deviates by less than
     2.5) and black (L* < 12), white without color (L* > 92, chroma < 6) or of the color
-    of a tray (chroma > 22), or if its chroma is over 55, smooth or not. Specks and
-    holes smaller than a quarter of `detail` squared take what surrounds them.
+    of a tray (chroma > 22); if it is sky, which deviates by less than 0.8 and is blue
+    (L* > 40, b* < −6); or if its chroma is over 55, smooth or not. Specks and holes
+    smaller than a quarter of `detail` squared take what surrounds them.
+
+    The rule is of color and grain alone, and rather keeps ground than loses rock: gray
+    plastic, clouds, plants and what is out of focus stay. A dark opaque mineral that
+    fills a tile of a thin section is taken for a gap.
 
     Parameters
     ----------
@@ -49,31 +57,49 @@ def rock_mask(image, detail=24, tray=None):
     >>> rock_mask(photograph)[:, ::24].mean(axis=0).tolist()
     [0.0, 0.0, 1.0, 1.0]
     """
+    reach = 2 * _SIDE  # pixels that a pixel's own color and texture depend on
+    mask = _in_bands(lambda part: ~_ground(part, tray), image, reach)
+    # What is smaller than a quarter of a tile reaches no farther than its area.
+    reach = detail**2 // 4 + 1
+    mask = _in_bands(lambda part: _fill(part, detail), mask, reach)
+    return _in_bands(lambda part: ~_fill(~part, detail), mask, reach)
+
+
+def _in_bands(function, image, reach):
+    """Apply a function that looks `reach` rows far to bands of rows: (h, w) bool."""
+    mask = np.empty(image.shape[:2], bool)
+    rows = max(64, reach, _BAND // max(1, image.shape[1]))
+    for top in range(0, len(image), rows):
+        first = max(0, top - reach)
+        part = function(image[first : top + rows + reach])
+        mask[top : top + rows] = part[top - first :][:rows]
+    return mask
+
+
+def _ground(image, tray=None):
+    """What is not rock by its color and texture: (h, w, 3) uint8 -> (h, w) bool."""
     lab = srgb_to_lab(image[None])[0]
     lightness = ndimage.uniform_filter(lab[..., 0], _SIDE)
     energy = ndimage.uniform_filter(lab[..., 0] ** 2, _SIDE) - lightness**2
-    smooth = energy < SMOOTH**2
     a, b = (ndimage.uniform_filter(lab[..., i], _SIDE) for i in (1, 2))
     chroma = np.hypot(a, b)
     colored = chroma > TRAY
     if tray is not None:
         shades = [np.hypot(a - s * tray[0], b - s * tray[1]) for s in SHADES]
         colored &= np.minimum.reduce(shades) < NEAR
-    other = smooth & (
-        (lightness < BLACK) | ((lightness > WHITE) & (chroma < PALE)) | colored
-    )
+    other = (lightness < BLACK) | ((lightness > WHITE) & (chroma < PALE)) | colored
+    other &= energy < SMOOTH**2
+    other |= (energy < FLAT**2) & (b < SKY) & (lightness > 40)
     other |= chroma > PLASTIC
     # Neighborhoods that straddle an edge are not smooth, so what is not rock is thinner
     # than it looks by half of one.
-    other = morphology.dilation(
-        morphology.opening(other, morphology.disk(2)), morphology.disk(_SIDE // 2)
-    )
-    return _fill(_fill(~other, detail), detail, holes=True)
+    other = morphology.opening(other, morphology.disk(2))
+    return morphology.dilation(other, morphology.disk(_SIDE // 2))
 
 
-def _fill(mask, detail, holes=False):
-    """Give areas smaller than a quarter of a tile to their surroundings."""
-    parts = measure.label(~mask if holes else mask, connectivity=1)
+def _fill(mask, detail):
+    """Take away areas smaller than a quarter of a tile: (h, w) bool."""
+    parts, _ = ndimage.label(mask)
     small = np.bincount(parts.ravel()) < detail**2 / 4
     small[0] = False
-    return mask ^ small[parts]
+    return mask & ~small[parts]

@@ -99,7 +99,9 @@ def overview(photograph, factor):
 
 def rock_shares(mask, factor, windows):
     """Share of each window that a mask of an overview calls rock: (n,)."""
-    sums = np.pad(np.cumsum(np.cumsum(mask, 0), 1), ((1, 0), (1, 0)))
+    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int32)
+    np.cumsum(mask, axis=0, out=sums[1:, 1:])
+    np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
     boxes = np.array(
         [(w.top, w.left, w.top + w.side, w.left + w.side) for w in windows]
     )

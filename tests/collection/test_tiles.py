@@ -130,6 +130,27 @@ def test_rock_is_not_taken_for_ground(color):
     assert rock_mask(np.clip(color + grain, 0, 255).astype(np.uint8)).mean() > 0.95
 
 
+def test_sky_is_ground_and_blue_rock_is_not():
+    grain = np.random.default_rng(0).normal(0, 1, (96, 96, 1))
+    sky = np.clip((120, 160, 215) + 0.2 * grain, 0, 255).astype(np.uint8)
+    rock = np.clip((110, 115, 130) + 12 * grain, 0, 255).astype(np.uint8)
+    assert rock_mask(sky).mean() < 0.05
+    assert rock_mask(rock).mean() > 0.95
+
+
+def test_ground_in_bands_is_the_ground_as_a_whole(monkeypatch):
+    rng = np.random.default_rng(0)
+    patches = rng.choice([4, 120, 250], (60, 40), p=[0.2, 0.6, 0.2])
+    image = patches.repeat(10, 0).repeat(10, 1)[..., None] + rng.integers(
+        0, 3, (600, 400, 3)
+    )
+    image = image.astype(np.uint8)
+    whole = rock_mask(image, 16)
+    assert 0.1 < whole.mean() < 0.9
+    monkeypatch.setattr(ground, "_BAND", 1)
+    np.testing.assert_array_equal(rock_mask(image, 16), whole)
+
+
 def test_sizes_in_centimeters(tmp_path, photo):
     table = pd.DataFrame({"file": ["BH1"], "hole": ["BH1"], "mm_per_px": [0.5]})
     made = Collection.from_tiles(
