@@ -25,6 +25,7 @@ _GRID = 32  # points along the longer side, at which colors are compared
 _SAMPLES = 2  # along each side of a point
 _NOISE = 0.5  # (L* units)^2: what rounding leaves on a flat picture
 _LOCAL = 2.0  # points, of the Gaussian of a local mean
+_FILL = 12  # levels from black and white, of what fills the corners of turned pictures
 _COVER = 0.5  # of the candidate that must lie on known pixels
 _SHORTLIST = 40  # tiles whose pose is tried
 _TRIED, _REFINED = 40, 12  # places, beyond those asked for
@@ -226,7 +227,7 @@ def stored_keypoints(tiles, mosaics):
     kept = tiles.cache.read(digest)
     if kept is None or kept.dtype != np.uint8 or kept.shape[1] != 4 + 16 + 128:
         parts = [
-            keypoints.describe_bands(mosaic.read, mosaic.shape[0]) for mosaic in mosaics
+            keypoints.describe_bands(mosaic.read, *mosaic.shape) for mosaic in mosaics
         ]
         owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         rows = Keypoints.joined(parts).packed()
@@ -285,13 +286,17 @@ def _detail(values, weight):
 class _Probe:
     """A candidate at the resolution at which it is compared, and its comparison."""
 
-    def __init__(self, image):
+    def __init__(self, image, shown=None):
         self.shape = image.shape[:2]
         self.reduction = max(1.0, max(self.shape) / _GRID)
         high, wide = (max(1, round(side / self.reduction)) for side in self.shape)
         self.size = high, wide
         small = averages.average_to(image[None], high, wide)[0]
         self.lab = srgb_to_lab(small)[0].reshape(-1, 3).astype(float)
+        self.shown = np.ones(high * wide, bool)
+        if shown is not None:
+            share = averages.average_to(shown[None, ..., None] * 1.0, high, wide)[0]
+            self.shown = share.ravel() > 0.99
         # The samples of a point lie in a row, so that they are averaged at once.
         y, x, down, right = np.mgrid[:high, :wide, :_SAMPLES, :_SAMPLES].reshape(4, -1)
         x = (x + (right + 0.5) / _SAMPLES) * self.shape[1] / wide - self.shape[1] / 2
@@ -341,14 +346,15 @@ class _Probe:
         ]
         shape = -1, _SAMPLES**2
         colors = [values.reshape(shape).mean(axis=1) for values in colors]
-        return np.stack(colors, axis=1), inside.reshape(shape).all(axis=1)
+        inside = inside.reshape(shape).all(axis=1) & self.shown
+        return np.stack(colors, axis=1), inside
 
     def distance(self, patch, pose):
         """1 less the correlation of what is left of lightness without its local mean,
         in units of its local deviation: an edge alone is like any other edge.
         """
         colors, known = self._sample(patch, pose, 1)
-        if known.mean() < _COVER:
+        if known.sum() < max(16, _COVER * self.shown.sum()):
             return 2.0
         weight = known.reshape(self.size).astype(float)
         own, other = (
@@ -424,26 +430,41 @@ def _shared(a, b):
     return max(0.0, wide) * max(0.0, high) / min(a[2] * a[3], b[2] * b[3])
 
 
-def _by_keypoints(image, mosaics, stored, owner, mirrored):
+def _shown(picture):
+    """Where a candidate is picture: not where a corner is filled with black or white, as
+    turning a picture leaves it: (h, w) bool, or None where it is everywhere.
+    """
+    filled = np.zeros(picture.shape[:2], bool)
+    for full in ((picture <= _FILL).all(axis=2), (picture >= 255 - _FILL).all(axis=2)):
+        parts, _ = ndimage.label(full)
+        corners = np.unique(parts[[0, 0, -1, -1], [0, -1, 0, -1]])
+        filled |= np.isin(parts, corners[corners > 0])
+    if not 0.01 < filled.mean() < 0.75:
+        return None
+    # Compression and resampling soften the edge.
+    return ~ndimage.binary_dilation(filled, iterations=3)
+
+
+def _by_keypoints(picture, shown, mosaics, stored, owner):
     """Places that keypoints vote for: list of `_Answer`."""
-    candidate = keypoints.describe_candidate(image)
-    if not len(candidate) or not len(stored):
+    shape = picture.shape[:2]
+    plain = keypoints.describe_candidate(picture, shown)
+    if not len(plain) or not len(stored):
         return []
-    nearest, _ = keypoints.match(candidate, stored)
-    known = nearest >= 0
-    photo = np.where(known, owner[np.maximum(nearest, 0)], -1)
+    both = plain, keypoints.mirror(plain, shape[1])
+    nearest, _ = keypoints.match(Keypoints.joined(both), stored)
     answers = []
-    for i in np.unique(photo[known]):
-        mosaic = mosaics[i]
-        zooms = [zoom * mosaic.factor for zoom in ZOOMS]
-        poses = keypoints.vote(
-            candidate,
-            image.shape[:2],
-            stored,
-            np.where(photo == i, nearest, -1),
-            zooms,
-        )
-        answers += [_Answer(mosaic, pose, mirrored) for pose in poses]
+    for mirrored, (candidate, near) in enumerate(
+        zip(both, np.split(nearest, 2), strict=True)
+    ):
+        known = near >= 0
+        photo = np.where(known, owner[np.maximum(near, 0)], -1)
+        for i in np.unique(photo[known]):
+            mosaic = mosaics[i]
+            zooms = [zoom * mosaic.factor for zoom in ZOOMS]
+            own = np.where(photo == i, near, -1)
+            poses = keypoints.vote(candidate, shape, stored, own, zooms)
+            answers += [_Answer(mosaic, pose, bool(mirrored)) for pose in poses]
     return answers
 
 
@@ -548,8 +569,12 @@ def locate(model, tiles, picture, k=5, *, left_out=None):
             "A picture must have shape (height, width, 3), got an array of shape "
             f"{picture.shape}."
         )
-    picture = to_uint8(picture)
-    picture = on_white(picture) if picture.shape[2] == 4 else picture
+    if picture.dtype.kind == "f" and not np.isfinite(picture).all():
+        raise ValueError("The picture holds NaN or infinity; replace these pixels.")
+    picture, shown = to_uint8(picture), None
+    if picture.shape[2] == 4:
+        shown, picture = picture[..., 3] > 127, on_white(picture)
+        shown = None if shown.all() else shown
     if min(picture.shape[:2]) < 16:
         raise ValueError(
             f"A picture of {picture.shape[1]} × {picture.shape[0]} px is too small to be "
@@ -557,11 +582,13 @@ def locate(model, tiles, picture, k=5, *, left_out=None):
         )
     mosaics = mosaics_of(tiles)
     stored, owner = stored_keypoints(tiles, mosaics)
-    probes, answers = {}, []
+    shown = _shown(picture) if shown is None else shown
+    probes = {}
     for mirrored in (False, True):
-        image = np.ascontiguousarray(picture[:, ::-1] if mirrored else picture)
-        probes[mirrored] = _Probe(image)
-        answers += _by_keypoints(image, mosaics, stored, owner, mirrored)
+        part = slice(None, None, -1 if mirrored else 1)
+        inside = None if shown is None else shown[:, part]
+        probes[mirrored] = _Probe(np.ascontiguousarray(picture[:, part]), inside)
+    answers = _by_keypoints(picture, shown, mosaics, stored, owner)
     answers = _scored(answers, probes, k)
     if not answers or not answers[0].found:
         others = _by_tiles(_fitted(model, tiles), tiles, picture, mosaics, k)

@@ -158,11 +158,25 @@ def test_keypoints_are_kept_beside_the_tiles(tiles):
     [
         (np.zeros((8, 40, 3), np.uint8), "40 × 8 px is too small"),
         (np.zeros((40, 40), np.uint8), "shape"),
+        (np.full((40, 40, 3), np.nan), "NaN"),
     ],
 )
 def test_bad_pictures(tiles, picture, message):
     with pytest.raises(ValueError, match=message):
         locate(MODEL, tiles, picture)
+
+
+@pytest.mark.parametrize("fill", [0, 255, None])
+def test_corners_of_a_turned_picture_do_not_count(tiles, fill):
+    turned = Image.fromarray(cut(1, 200, 180, 130)).convert("RGBA").rotate(35)
+    if fill is not None:
+        ground = Image.new("RGB", turned.size, (fill,) * 3)
+        ground.paste(turned, mask=turned.getchannel("A"))
+        turned = ground
+    first = locate(MODEL, tiles, np.asarray(turned), k=1).iloc[0]
+    assert first["found"]
+    assert first["verification"] < 0.15
+    assert overlap(first, 200, 180, 130) > 0.9
 
 
 def test_a_flat_picture_is_not_found(tiles):
