@@ -22,6 +22,7 @@ from .describing import features_of_shards
 from .file import block_length
 from .html import collection_html
 from .lineage import lineage_of
+from .overlap import shared_features
 from .reading import write_source_shards
 from .selection import matching
 from .sharding import MEGABYTES, merge_collection, shard_collection
@@ -976,6 +977,9 @@ class Collection:
         The shards of a folder are described on the workers that joblib is configured
         for, and each result is cached beside its shard.
 
+        Overlapping tiles of photographs are described together where the transformer
+        can do so (``shares_tiles``); others one by one.
+
         The result is cached in a file beside the collection if it was opened with
         ``"r+"``; if the folder is not writable or the disk is full, ``cache.notes``
         says so. The cache key is derived from the transformer's class, parameters and
@@ -996,19 +1000,23 @@ class Collection:
         rows = self.cache.read(digest, len(self)) if digest else None
         if rows is not None:
             return rows
-        bar = progress(
-            range(0, len(self), self._block), desc="computing features", unit="block"
-        )
-        rows = np.concatenate(
-            [
-                np.asarray(
-                    transformer.transform(
-                        input_for(transformer, self[start : start + self._block])
+        rows = shared_features(self, transformer)
+        if rows is None:
+            bar = progress(
+                range(0, len(self), self._block),
+                desc="computing features",
+                unit="block",
+            )
+            rows = np.concatenate(
+                [
+                    np.asarray(
+                        transformer.transform(
+                            input_for(transformer, self[start : start + self._block])
+                        )
                     )
-                )
-                for start in bar
-            ]
-        )
+                    for start in bar
+                ]
+            )
         if digest and self._keeps:
             self.cache.write(digest, rows, repr(transformer))
         return rows

@@ -10,7 +10,6 @@ from PIL import Image
 
 from ..files import QuietFile, atomic_path, locked, progress
 from ..pictures.reading import ImageReadError
-from ..pictures.resizing import resize_image
 from .ground import rock_mask
 from .lineage import tile_key
 from .photographs import open_photograph
@@ -78,11 +77,27 @@ def _starts(length, side, step):
 
 
 def read_windows(photograph, windows, side):
-    """Read windows in bands of rows: yields a (side, side, 3) uint8 for each."""
-    for window in windows:
-        rows = photograph.rows(window.top, window.top + window.side)
-        part = rows[:, window.left : window.left + window.side]
-        yield resize_image(part, (side, side))
+    """Read windows in bands of rows: yields a (side, side, 3) uint8 for each.
+
+    Windows of other sizes are cut from the photograph as if it were resized as a whole,
+    so that neighbors show the same pixels.
+    """
+    # Rows that bicubic interpolation reaches beyond a window, the same for all scales:
+    # rows are read with ascending tops.
+    reach = int(max((2 * window.side / side for window in windows), default=0)) + 2
+    for top, left, large, _ in windows:
+        first, low = max(0, top - reach), max(0, left - reach)
+        last = min(photograph.height, top + large + reach)
+        rows = photograph.rows(first, last)
+        if large == side:
+            yield rows[top - first :][:side, left : left + side]
+            continue
+        part = np.ascontiguousarray(rows[:, low : left + large + reach])
+        box = left - low, top - first, left - low + large, top - first + large
+        image = Image.fromarray(part).resize(
+            (side, side), Image.Resampling.BICUBIC, box
+        )
+        yield np.asarray(image)
 
 
 def overview(photograph, factor):

@@ -78,6 +78,7 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
     """
 
     takes_pictures = True  # not only flat rows: see `pictures.validation.input_for`
+    shares_tiles = False  # whether overlapping tiles are described at once
 
     def __init__(self, *, working_side=128, image_shape=None, n_jobs=None):
         self.working_side = working_side
@@ -200,6 +201,62 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
         rgb, mask = averages.at_most(rgb, self.working_side, mask)
         rgb, mask = kernels.at_least(rgb, mask=mask)
         return rgb, color.srgb_to_lab(rgb), mask
+
+    def tile_step(self, side):
+        """Return what steps between overlapping tiles must be multiples of.
+
+        Features whose columns come from sums (``shares_tiles``) describe overlapping
+        tiles of a photograph at once: what concerns single pixels or patches is
+        computed once, and added up for each tile. Patches then lie on one grid.
+
+        Parameters
+        ----------
+        side : int
+            Side of the tiles, in pixels.
+
+        Returns
+        -------
+        step : int or None
+            In pixels; None if tiles of this side are described one by one.
+        """
+        factor = max(1, side // self.working_side)
+        exact = side <= self.working_side or side == factor * self.working_side
+        if not (self.shares_tiles and exact and side >= kernels.MINIMUM_SIDE):
+            return None
+        return factor * self._grid()
+
+    def _grid(self):
+        """Pixels of the working size to whose multiples tiles are bound."""
+        return 1
+
+    def describe_tiles(self, image, corners, side):
+        """Describe overlapping tiles of one image, as `transform` does one by one.
+
+        Parameters
+        ----------
+        image : ndarray of shape (height, width, 3), uint8
+            What the tiles are cut from.
+        corners : ndarray of shape (m, 2), int
+            (y, x) of each tile, multiples of `tile_step`.
+        side : int
+            Of the tiles, in pixels.
+
+        Returns
+        -------
+        features : ndarray of shape (m, n_features_out), float32
+        """
+        factor = max(1, side // self.working_side)
+        if factor > 1:
+            image = image[tuple(slice(n // factor * factor) for n in image.shape[:2])]
+            high, wide = (n // factor for n in image.shape[:2])
+            image = averages.average_to(image[None], high, wide)[0][0]
+        lab = color.srgb_to_lab(image[None])[0]
+        tops, lefts = np.asarray(corners).T // factor
+        return self._finish(self._tile_columns(lab, tops, lefts, side // factor))
+
+    def _tile_columns(self, lab, tops, lefts, side):
+        """Columns of tiles of one image: (h, w, 3), (m,) twice -> {name: (m, k)}."""
+        raise NotImplementedError
 
     def _sample_patches(self, images, n_patches, rng):
         """Draw about `n_patches` patches on rock, by `_patches`: -> (m, k)."""

@@ -152,6 +152,8 @@ class HOGFeatures(PictureFeatures):
     (6, 54)
     """
 
+    shares_tiles = True
+
     def __init__(
         self, cells=4, bins=8, *, working_side=128, image_shape=None, n_jobs=None
     ):
@@ -171,3 +173,11 @@ class HOGFeatures(PictureFeatures):
     def _columns(self, rgb, lab, mask):
         lightness = np.ascontiguousarray(lab[..., 0])
         return {"hog": kernels.hog(lightness, self.cells, self.bins, mask)}
+
+    def _tile_columns(self, lab, tops, lefts, side):
+        lightness = np.ascontiguousarray(lab[..., 0])
+        return {
+            "hog": kernels.window_hog(
+                lightness, self.cells, self.bins, tops, lefts, side
+            )
+        }

@@ -75,6 +75,8 @@ class ConvFeatures(PictureFeatures):
     (60, 24)
     """
 
+    shares_tiles = True
+
     def __init__(
         self,
         n_filters=48,
@@ -182,5 +184,24 @@ class ConvFeatures(PictureFeatures):
                 self.stride,
                 self.threshold,
                 mask=mask,
+            )
+        }
+
+    def _grid(self):
+        return self.stride
+
+    def _tile_columns(self, lab, tops, lefts, side):
+        weights = self.filters_.reshape(len(self.filters_), -1).T
+        return {
+            "conv": kernels.window_responses(
+                lab,
+                np.ascontiguousarray(weights),
+                self.offsets_,
+                self.patch_size,
+                self.stride,
+                self.threshold,
+                tops,
+                lefts,
+                side,
             )
         }

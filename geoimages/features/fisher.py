@@ -11,6 +11,7 @@ from . import kernels
 from .base import PictureFeatures
 
 _TONE_WEIGHT = 0.5
+_SCALES = 1, 2, 4  # pixels
 _TONE = 4  # values per patch removed by normalization: mean color, contrast
 
 
@@ -81,6 +82,8 @@ class FisherFeatures(PictureFeatures):
     >>> FisherFeatures(n_components=8).fit_transform(images).shape
     (60, 512)
     """
+
+    shares_tiles = True
 
     def __init__(
         self,
@@ -162,7 +165,7 @@ class FisherFeatures(PictureFeatures):
     def _patches(self, lab, mask):
         """Patches of all scales, (n, m, k), and whether they lie on rock, (n, m)."""
         patches, inside = [], []
-        for scale in (1, 2, 4):
+        for scale in _SCALES:
             if scale > 1:
                 lab, mask = kernels.halve_colors(lab, mask)
             if min(lab.shape[1:3]) < self.patch_size:
@@ -181,3 +184,25 @@ class FisherFeatures(PictureFeatures):
                 rows, inside, self.weights_, self.means_, self.precisions_
             )
         }
+
+    def _grid(self):
+        return _SCALES[-1] * self.stride
+
+    def _tile_columns(self, lab, tops, lefts, side):
+        mixture = self.weights_, self.means_, self.precisions_
+        size, stride, total, places = self.patch_size, self.stride, 0, 0
+        images = lab[None]
+        for scale in _SCALES:
+            if scale > 1:
+                images, _ = kernels.halve_colors(images)
+            if side // scale < size:
+                break
+            length = (side // scale - size) // stride + 1
+            rows = kernels.normal_patches(images, size, stride)[0]
+            rows = rows @ self.projection_ - self.center_
+            rows = rows.reshape((images.shape[1] - size) // stride + 1, -1, len(rows.T))
+            corners = (at // (scale * stride) for at in (tops, lefts))
+            total = total + kernels.window_moments(rows, *corners, length, *mixture)
+            places += length**2
+        zeroth, first, second = np.split(total / places, [1, 1 + len(rows.T)], axis=2)
+        return {"fisher": kernels.gradients_of_moments(zeroth, first, second, *mixture)}

@@ -1,5 +1,7 @@
 """Base class of weighted feature blocks: standardized columns, and the tone."""
 
+import math
+
 import numpy as np
 
 from ..pictures.validation import input_for
@@ -95,6 +97,22 @@ class WeightedFeatures(PictureFeatures):
             known = columns.get("color_quantile_lab")
             columns["tone"] = kernels.tone_statistics(lab, mask, known)
         return columns
+
+    @property
+    def shares_tiles(self):
+        """Whether overlapping tiles are described at once: all blocks in use can be."""
+        blocks = getattr(self, "blocks_", {}).values()
+        return self.tone == 0 and all(block.shares_tiles for block in blocks)
+
+    def _grid(self):
+        return math.lcm(*(block._grid() for block in self.blocks_.values()))
+
+    def _tile_columns(self, lab, tops, lefts, side):
+        return {
+            part if part.startswith(name) else f"{name}_{part}": values
+            for name, block in self.blocks_.items()
+            for part, values in block._tile_columns(lab, tops, lefts, side).items()
+        }
 
     def _standardize(self, rows):
         rows = (rows - self.mean_) * self.inverse_deviation_

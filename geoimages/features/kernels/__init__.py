@@ -14,8 +14,13 @@ from .distributions import (
     quantiles,
     soft_histogram,
 )
-from .fisher import fisher_vectors, halve_colors
-from .hog import hog
+from .fisher import (
+    fisher_vectors,
+    gradients_of_moments,
+    halve_colors,
+    window_moments,
+)
+from .hog import hog, window_hog
 from .patches import (
     PATCH_FLOOR,
     extract_patches,
@@ -26,6 +31,7 @@ from .patches import (
     patches_inside,
     pooled_responses,
     whitening,
+    window_responses,
 )
 from .planes import (
     MINIMUM_SIDE,
@@ -66,6 +72,7 @@ __all__ = [
     "fisher_vectors",
     "fold_filters",
     "gradients",
+    "gradients_of_moments",
     "halve",
     "halve_colors",
     "hog",
@@ -84,4 +91,7 @@ __all__ = [
     "texture_statistics",
     "tone_statistics",
     "whitening",
+    "window_hog",
+    "window_moments",
+    "window_responses",
 ]

@@ -9,6 +9,7 @@ References
 import numpy as np
 
 from .planes import halve
+from .windows import window_products
 
 
 def halve_colors(images, mask=None):
@@ -19,6 +20,37 @@ def halve_colors(images, mask=None):
     return np.stack([plane for plane, _ in planes], axis=3), planes[0][1]
 
 
+def posteriors(rows, weights, means, precisions):
+    """Posteriors of a mixture of Gaussians: (..., d), (k,), (k, d) twice -> (..., k)."""
+    # log N(x) but for the terms that all Gaussians share
+    bias = (
+        np.log(weights) + (np.log(precisions) - means * means * precisions).sum(1) / 2
+    )
+    posterior = rows @ (means * precisions).T
+    posterior -= (rows * rows) @ (precisions.T / 2)
+    posterior += bias
+    posterior -= posterior.max(axis=-1, keepdims=True)
+    np.exp(posterior, out=posterior)
+    posterior /= posterior.sum(axis=-1, keepdims=True)
+    return posterior
+
+
+def gradients_of_moments(zeroth, first, second, weights, means, precisions):
+    """Fisher vectors of means of q, q x and q x^2: (n, k, 1), (n, k, d) twice -> (n, 2 k
+    d) float32. Signed square roots and a length of 1 make them comparable.
+    """
+    by_mean = (first - means * zeroth) * np.sqrt(precisions)
+    by_deviation = (
+        second - 2 * means * first + means**2 * zeroth
+    ) * precisions - zeroth
+    by_deviation *= np.float32(np.sqrt(0.5))
+    out = np.stack([by_mean, by_deviation], axis=1) / np.sqrt(weights)[:, None]
+    out = out.reshape(len(zeroth), -1)
+    out = np.sign(out) * np.sqrt(np.abs(out))
+    length = np.linalg.norm(out, axis=1, keepdims=True)
+    return (out / np.maximum(length, np.float32(1e-12))).astype(np.float32, copy=False)
+
+
 def fisher_vectors(rows, inside, weights, means, precisions):
     """Improved Fisher vectors [1]_ of m rows a picture: (n, m, d), (n, m) bool, (k,),
     (k, d) twice -> (n, 2 k d).
@@ -26,30 +58,26 @@ def fisher_vectors(rows, inside, weights, means, precisions):
     With the posteriors q of a mixture of Gaussians, the gradients by mean and deviation
     are the averages of ``q (x - mean) / deviation / sqrt(weight)`` and of ``q ((x -
     mean)^2 / variance - 1) / sqrt(2 weight)``. Both follow from the sums of q, q x and
-    q x^2. Signed square roots and a length of 1 make them comparable.
+    q x^2.
     """
-    n, squares = len(rows), rows * rows
-    # log N(x) but for the terms that all Gaussians share
-    bias = (
-        np.log(weights) + (np.log(precisions) - means * means * precisions).sum(1) / 2
-    )
-    posterior = rows @ (means * precisions).T
-    posterior -= squares @ (precisions.T / 2)
-    posterior += bias
-    posterior -= posterior.max(axis=2, keepdims=True)
-    np.exp(posterior, out=posterior)
+    posterior = posteriors(rows, weights, means, precisions)
     share = inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
-    posterior *= (share / posterior.sum(axis=2)).astype(rows.dtype)[..., None]
-    posterior = posterior.transpose(0, 2, 1)
+    # Square roots of sums near 0 would show the rounding of float32.
+    posterior = (posterior * share[..., None]).transpose(0, 2, 1)
+    rows = rows.astype(np.float64)
     zeroth = posterior.sum(axis=2)[..., None]
-    first, second = posterior @ rows, posterior @ squares
-    by_mean = (first - means * zeroth) * np.sqrt(precisions)
-    by_deviation = (
-        second - 2 * means * first + means**2 * zeroth
-    ) * precisions - zeroth
-    by_deviation *= np.float32(np.sqrt(0.5))
-    out = np.stack([by_mean, by_deviation], axis=1) / np.sqrt(weights)[:, None]
-    out = out.reshape(n, -1)
-    out = np.sign(out) * np.sqrt(np.abs(out))
-    length = np.linalg.norm(out, axis=1, keepdims=True)
-    return out / np.maximum(length, np.float32(1e-12))
+    moments = posterior @ rows, posterior @ (rows * rows)
+    return gradients_of_moments(zeroth, *moments, weights, means, precisions)
+
+
+def window_moments(rows, tops, lefts, length, weights, means, precisions):
+    """Sums of q, q x and q x^2 over windows of patches: (r, c, d), corners -> (m, k, 2
+    d + 1).
+    """
+    posterior = posteriors(rows, weights, means, precisions).astype(np.float64)
+    rows = rows.astype(np.float64)
+    one = np.ones((*rows.shape[:2], 1))
+    rows = np.concatenate([one, rows, rows * rows], axis=2)
+    return window_products(
+        posterior.astype(np.float64), rows, tops, lefts, length, length
+    )

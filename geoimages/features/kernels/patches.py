@@ -9,6 +9,8 @@ References
 
 import numpy as np
 
+from .windows import window_sums
+
 PATCH_FLOOR = 10.0  # (L* units)^2, added to a patch's variance: flat ones stay flat
 
 
@@ -64,51 +66,70 @@ def fold_filters(centroids, mean, zca):
     )
 
 
-def pooled_responses(
-    images,
-    weights,
-    offsets,
-    size,
-    stride=2,
-    threshold=0.5,
-    floor=PATCH_FLOOR,
-    mask=None,
+def responses(
+    images, weights, offsets, size, stride=2, threshold=0.5, floor=PATCH_FLOOR
 ):
-    """Soft-thresholded responses [1]_ pooled over the picture: (n, h, w, c) -> (n, 3
-    k).
-
-    The mean of either sign and the root of the joint second moment, as fourth-root-like
-    compressed numbers. With a mask only patches that are all rock count, and a picture
-    without any is 0.
+    """Soft-thresholded responses of patches to filters [1]_: (n, h, w, c) -> (n, rows *
+    columns, k).
     """
-    n, count, d = len(images), len(offsets), size * size * images.shape[3]
+    count, d = len(offsets), size * size * images.shape[3]
     # Products are taken picture by picture: a row is the same in any batch.
     patches = extract_patches(images, size, stride)
     flat, places = patches.reshape(-1, d), patches.shape[1]
-    mean = (patches @ np.full(d, 1 / d, np.float32)).ravel()
+    # Row by row, so that its rounding, which counts, is the same in any picture.
+    mean = np.einsum("ij->i", flat) / np.float32(d)
     variance = np.einsum("ij,ij->i", flat, flat) / np.float32(d) - mean * mean
     response = (patches @ weights).reshape(-1, count)
     response *= (1 / np.sqrt(np.maximum(variance, 0) + np.float32(floor)))[:, None]
     response -= offsets
+    # r beyond +-threshold, shrunk by it: positive part minus negative part
+    active = response - np.clip(response, -np.float32(threshold), np.float32(threshold))
+    return active.reshape(len(images), places, count)
+
+
+def pooled(positive, negative, power):
+    """Columns of means of positive and negative responses and of their squares: 3 x (n,
+    k) -> (n, 3 k), as fourth-root-like compressed numbers.
+    """
+    return np.hstack([np.sqrt(positive), np.sqrt(negative), np.sqrt(np.sqrt(power))])
+
+
+def pooled_responses(images, weights, offsets, size, stride, threshold, mask=None):
+    """Responses [1]_ pooled over the picture: (n, h, w, c) -> (n, 3 k).
+
+    With a mask only patches that are all rock count, and a picture without any is 0.
+    """
+    n = len(images)
+    active = responses(images, weights, offsets, size, stride, threshold)
+    places = active.shape[1]
     if mask is None:
         share = np.full((n, 1, places), 1 / places, np.float32)
     else:
-        inside = patches_inside(mask, patches, size, stride)
+        inside = extract_patches(mask[..., None], size, stride).all(axis=2)
         share = (inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)).astype(
             np.float32
         )[:, None]
-    # r beyond +-threshold, shrunk by it: positive part minus negative part
-    active = response - np.clip(response, -np.float32(threshold), np.float32(threshold))
-    active = active.reshape(n, places, count)
-    signed = (share @ active)[:, 0]
-    total = (share @ np.abs(active))[:, 0]
+    positive = (share @ np.maximum(active, 0))[:, 0]
+    negative = (share @ np.maximum(-active, 0))[:, 0]
     np.multiply(active, active, out=active)
-    power = (share @ active)[:, 0]
-    positive, negative = (
-        np.maximum(total + signed, 0) / 2,
-        np.maximum(total - signed, 0) / 2,
-    )
-    return np.hstack([np.sqrt(positive), np.sqrt(negative), np.sqrt(np.sqrt(power))])
+    return pooled(positive, negative, (share @ active)[:, 0])
+
+
+def window_responses(
+    image, weights, offsets, size, stride, threshold, tops, lefts, side
+):
+    """`pooled_responses` of windows of one picture, whose steps are multiples of
+    `stride`: (h, w, c), (m,) twice -> (m, 3 k).
+    """
+    active = responses(image[None], weights, offsets, size, stride, threshold)[0]
+    rows, columns = ((n - size) // stride + 1 for n in image.shape[:2])
+    active = active.reshape(rows, columns, -1)
+    positive = np.maximum(active, 0)
+    parts = np.concatenate([positive, positive - active, active * active], axis=2)
+    length = (side - size) // stride + 1
+    sums = window_sums(parts, tops // stride, lefts // stride, length, length)
+    means = (sums / length**2).astype(np.float32)
+    return pooled(*np.split(means, 3, axis=1))
 
 
 def patch_means(images, size, stride):
