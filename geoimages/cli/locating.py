@@ -149,13 +149,19 @@ def rows(photos, again, max_pixels, plot, form):
     help="With --core: columns hole, from, to, label: the classes of tiles by depth.",
 )
 @click.option("--mm-per-px", type=float, metavar="MM", help="Scale of all photographs.")
+@click.option(
+    "--scale-bar",
+    nargs=2,
+    metavar="LENGTH PX",
+    help="The same by a scale bar: its length, such as 10cm, and its pixels.",
+)
 @MAX_PIXELS
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False),
     help="Draw what of the first photograph is taken for rock.",
 )
-def tile(photos, output, plot, core, depths, beds, **options):
+def tile(photos, output, plot, core, depths, beds, scale_bar, **options):
     """Cut large photographs into a collection of tiles.
 
     With --core, rows of trays are found, or read from the file beside the photograph that
@@ -163,6 +169,10 @@ def tile(photos, output, plot, core, depths, beds, **options):
     """
     if (depths or beds) and not core:
         raise click.UsageError("--depths and --beds go with --core.")
+    if scale_bar:
+        if options["mm_per_px"] is not None:
+            raise click.UsageError("give --mm-per-px or --scale-bar, not both.")
+        options["mm_per_px"] = gi.collection.tiles.scale_of_bar(*scale_bar)
     if core:
         made = gi.tile_core(output, list(photos), depths, beds=beds, **options)
     else:

@@ -52,6 +52,24 @@ def parse_length(size):
     return float(match[1]), _MILLIMETERS.get(unit)
 
 
+def scale_of_bar(length, pixels):
+    """Return the millimeters per pixel that a scale bar tells: "10cm", 412 -> 0.2427.
+
+    Raises
+    ------
+    ValueError
+        If the length has no unit, or the pixels are no number above 0.
+    """
+    number, unit = parse_length(length)
+    count, other = parse_length(pixels)
+    if unit is None or other is not None:
+        raise ValueError(
+            f"A scale bar is a length and its pixels, such as 10cm 412; got {length} "
+            f"{pixels}."
+        )
+    return number * unit / count
+
+
 def windows_of(height, width, side, stride, scales):
     """Windows that cover a photograph, from top to bottom: list of `Window`.
 

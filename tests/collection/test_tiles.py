@@ -13,6 +13,7 @@ from geoimages import (
     read_image,
     split,
 )
+from geoimages.cli import main
 from geoimages.collection import ground, photographs
 from geoimages.collection.ground import rock_mask
 from geoimages.collection.tiles import windows_of
@@ -167,6 +168,18 @@ def test_sizes_in_centimeters(tmp_path, photo):
     with pytest.raises(ValueError, match="The scale of BH1.png is not known"):
         Collection.from_tiles(tmp_path / "u.h5", photo, size="2cm")
     assert not (tmp_path / "u.h5").exists()
+
+
+def test_sizes_by_a_scale_bar(tmp_path, photo, capsys):
+    out = str(tmp_path / "t.h5")
+    asked = ["tile", str(photo), "-o", out, "--size", "2cm", "--scale-bar"]
+    assert main([*asked, "5cm", "100"]) == 0
+    with Collection(out) as tiles:
+        assert tiles.image_shape == (40, 40, 3)
+    capsys.readouterr()
+    for wrong in (["100", "5cm"], ["5cm", "0"], ["5cm", "40", "--mm-per-px", "1"]):
+        assert main([*asked, *wrong]) != 0
+        assert len(capsys.readouterr().err.strip().splitlines()) <= 3
 
 
 @pytest.mark.parametrize(
