@@ -8,9 +8,11 @@ import pandas as pd
 from scipy import ndimage, optimize
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..features import keypoints
+from ..features.base import PictureFeatures, spread
 from ..features.keypoints import Keypoints, Pose
 from ..pictures import averages
 from ..pictures.color import srgb_to_lab
@@ -27,6 +29,7 @@ _NOISE = 0.5  # (L* units)^2: what rounding leaves on a flat picture
 _LOCAL = 2.0  # points, of the Gaussian of a local mean
 _FILL = 12  # levels from black and white, of what fills the corners of turned pictures
 _COVER = 0.5  # of the candidate that must lie on known pixels
+_LEARNED = 1000  # tiles that the features of a model not fitted learn from
 _SHORTLIST = 40  # tiles whose pose is tried
 _TRIED, _REFINED = 40, 12  # places, beyond those asked for
 _APART = 0.4  # of the smaller of two boxes, from which they are one answer
@@ -634,4 +637,10 @@ def _fitted(model, tiles):
             return model
     except NotFittedError:
         pass
-    return clone(model).set_params(image_shape=tiles.image_shape).fit(tiles)
+    model = clone(model).set_params(image_shape=tiles.image_shape)
+    if isinstance(model.features, PictureFeatures) and len(tiles) > _LEARNED:
+        # What the features learn is learned again by every process: from a part.
+        features = clone(model.features).set_params(image_shape=tiles.image_shape)
+        features.fit(tiles[spread(len(tiles), _LEARNED)])
+        model.set_params(features=FrozenEstimator(features))
+    return model.fit(tiles)

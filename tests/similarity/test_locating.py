@@ -166,6 +166,22 @@ def test_bad_pictures(tiles, picture, message):
         locate(MODEL, tiles, picture)
 
 
+def test_features_learn_from_a_part_of_many_tiles(tiles, monkeypatch):
+    from geoimages.similarity import locating
+
+    learned = []
+
+    class Counted(ColorFeatures):
+        def fit(self, X, y=None):
+            learned.append(len(X))
+            return super().fit(X, y)
+
+    monkeypatch.setattr(locating, "_LEARNED", 30)
+    model = PairwiseModel(features=Counted())
+    assert not locate(model, tiles, cut(3, 200, 180, 120), k=1)["found"].any()
+    assert learned == [30]
+
+
 @pytest.mark.parametrize("fill", [0, 255, None])
 def test_corners_of_a_turned_picture_do_not_count(tiles, fill):
     turned = Image.fromarray(cut(1, 200, 180, 130)).convert("RGBA").rotate(35)
