@@ -20,6 +20,7 @@ from .writing import refuse_to_overwrite
 
 ROCK_SHARE = 0.5  # of a tile, that keeps it
 OVERVIEW = 24  # pixels of an overview for the side of the smallest tile
+_BAND = 1 << 20  # pixels read at once for an overview
 _LONGEST = 4096  # pixels of a tile's side
 _LARGEST_TILE = 224  # pixels, of a tile whose size is a length
 _LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(px|mm|cm|m)?\s*", re.IGNORECASE)
@@ -120,7 +121,7 @@ def read_windows(photograph, windows, side):
 
 def overview(photograph, factor):
     """Average a photograph down by a whole factor: (h // factor, w // factor, 3)."""
-    rows = max(factor, (1 << 20) // photograph.width // factor * factor)
+    rows = max(factor, _BAND // photograph.width // factor * factor)
     parts = []
     for top in range(0, photograph.height // factor * factor, rows):
         band = photograph.rows(top, min(top + rows, photograph.height))

@@ -1,5 +1,7 @@
 """Tiles of large photographs: windows, reading in parts, what is rock, lineage."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from geoimages import (
 )
 from geoimages.cli import main
 from geoimages.collection import ground, photographs
+from geoimages.collection import tiles as tiles_module
 from geoimages.collection.ground import rock_mask
 from geoimages.collection.tiles import windows_of
 
@@ -98,6 +101,23 @@ def test_tiled_tiff_in_parts(tmp_path, monkeypatch, byteorder, dtype):
     assert not hasattr(photograph, "pixels")
     np.testing.assert_array_equal(photograph.rows(0, 150), noise(150, 170))
     photograph.close()
+
+
+def test_memory_hardly_grows_with_a_tiff_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(photographs, "_WHOLE", 0)
+    monkeypatch.setattr(ground, "_BAND", 1)
+    monkeypatch.setattr(tiles_module, "_BAND", 1)
+    heights, peaks = (1500, 4500), []
+    for height in heights:
+        path = tmp_path / f"{height}.tif"
+        Image.fromarray(noise(height, 200)).save(
+            path, compression="tiff_deflate", strip_size=38_400
+        )
+        tracemalloc.start()
+        Collection.from_tiles(tmp_path / "t.h5", path, stride=1, scales=1).close()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 0.4 * (heights[1] - heights[0]) * 200 * 3
 
 
 def test_damaged_part_refuses_the_photograph(tmp_path, monkeypatch, photo):
