@@ -219,9 +219,10 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
         step : int or None
             In pixels; None if tiles of this side are described one by one.
         """
+        if not self.shares_tiles or side < kernels.MINIMUM_SIDE:
+            return None
         factor = max(1, side // self.working_side)
-        exact = side <= self.working_side or side == factor * self.working_side
-        if not (self.shares_tiles and exact and side >= kernels.MINIMUM_SIDE):
+        if side > self.working_side and side != factor * self.working_side:
             return None
         return factor * self._grid()
 
