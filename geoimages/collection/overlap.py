@@ -35,10 +35,11 @@ def shared_features(tiles, transformer):
     step = getattr(transformer, "tile_step", lambda side: None)(side)
     if step is None or tiles.image_shape[2] != 3 or not len(tiles):
         return None
-    if not set(tiles.table.columns) >= _NAMES:
+    table = tiles.table
+    if not set(table.columns) >= _NAMES:
         return None
     rows, alone = None, np.ones(len(tiles), bool)
-    blocks = list(_blocks(tiles.table, side, step))
+    blocks = list(_blocks(table, side, step))
     for positions, corners in progress(blocks, desc="describing", unit="block"):
         image, same = _assembled(tiles[positions], corners, side)
         if not same.any():

@@ -74,9 +74,10 @@ def window_hog(plane, cells, bins, tops, lefts, side):
     # Edges of a window's cells, on pixels that have neighbors in it.
     cell = np.arange(1, side - 1) * cells // side
     first = np.searchsorted(cell, np.arange(cells + 1))
-    count = np.empty((len(tops), cells, cells, bins))
-    for i, j in np.ndindex(cells, cells):
-        high, wide = first[i + 1] - first[i], first[j + 1] - first[j]
-        corners = tops + first[i], lefts + first[j]
-        count[:, i, j] = window_sums(shares, *corners, high, wide)
+    i, j = np.divmod(np.arange(cells * cells), cells)
+    edges = (
+        (at[:, None] + first[n]).ravel()
+        for at, n in ((tops, i), (tops, i + 1), (lefts, j), (lefts, j + 1))
+    )
+    count = window_sums(shares, *edges)
     return _normalized(count.reshape(len(tops), -1), np.float32((side - 2) ** 2))

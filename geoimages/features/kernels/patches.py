@@ -124,10 +124,14 @@ def window_responses(
     active = responses(image[None], weights, offsets, size, stride, threshold)[0]
     rows, columns = ((n - size) // stride + 1 for n in image.shape[:2])
     active = active.reshape(rows, columns, -1)
-    positive = np.maximum(active, 0)
-    parts = np.concatenate([positive, positive - active, active * active], axis=2)
+    parts = np.empty((rows, columns, 3, active.shape[2]), np.float32)
+    np.maximum(active, 0, out=parts[:, :, 0])
+    np.subtract(parts[:, :, 0], active, out=parts[:, :, 1])
+    np.multiply(active, active, out=parts[:, :, 2])
+    parts = parts.reshape(rows, columns, -1)
     length = (side - size) // stride + 1
-    sums = window_sums(parts, tops // stride, lefts // stride, length, length)
+    tops, lefts = tops // stride, lefts // stride
+    sums = window_sums(parts, tops, tops + length, lefts, lefts + length)
     means = (sums / length**2).astype(np.float32)
     return pooled(*np.split(means, 3, axis=1))
 

@@ -5,41 +5,46 @@ import itertools
 import numpy as np
 
 
-def cells_of(starts, length):
+def cells_of(starts, ends):
     """Edges of the cells along a side into which windows divide each other: (n + 1,),
     and the first and last edge of each window: (m,) twice.
     """
-    edges = np.unique(np.concatenate([starts, starts + length]))
-    return (
-        edges,
-        np.searchsorted(edges, starts),
-        np.searchsorted(edges, starts + length),
-    )
+    edges = np.unique(np.concatenate([starts, ends]))
+    return edges, np.searchsorted(edges, starts), np.searchsorted(edges, ends)
 
 
 def sums_of_cells(sums, down, across):
-    """Sums of windows from those of cells: (r, c, ...), `cells_of` twice -> (m, ...)."""
-    total = np.zeros((sums.shape[0] + 1, sums.shape[1] + 1, *sums.shape[2:]))
-    np.cumsum(sums, axis=0, out=total[1:, 1:])
-    np.cumsum(total[1:, 1:], axis=1, out=total[1:, 1:])
-    (_, top, bottom), (_, left, right) = down, across
-    inside = total[bottom, right]
-    inside -= total[top, right]
-    inside -= total[bottom, left]
-    inside += total[top, left]
-    return inside
+    """Sums of windows from those of cells: (r, c, k), `cells_of` twice -> (m, k)."""
+    rows, row = np.unique(np.column_stack(down[1:]), axis=0, return_inverse=True)
+    columns, column = np.unique(
+        np.column_stack(across[1:]), axis=0, return_inverse=True
+    )
+    bands = np.stack([sums[top:bottom].sum(axis=0) for top, bottom in rows])
+    out = np.empty((row.size, sums.shape[2]))
+    for i, (left, right) in enumerate(columns):
+        these = np.flatnonzero(column.ravel() == i)
+        out[these] = bands[row.ravel()[these], left:right].sum(axis=1)
+    return out
 
 
-def window_sums(planes, tops, lefts, high, wide):
-    """Sums of windows (high, wide) at corners: (h, w, k), (m,) twice -> (m, k).
+def window_sums(planes, tops, bottoms, lefts, rights):
+    """Sums of windows: (h, w, k), four of (m,) -> (m, k) float64.
 
     Each value is added up once, however many windows hold it.
     """
-    down, across = cells_of(tops, high), cells_of(lefts, wide)
-    rows, columns = down[0], across[0]
-    inner = planes[rows[0] : rows[-1], columns[0] : columns[-1]]
-    sums = np.add.reduceat(inner, rows[:-1] - rows[0], axis=0, dtype=np.float64)
-    sums = np.add.reduceat(sums, columns[:-1] - columns[0], axis=1)
+    down, across = cells_of(tops, bottoms), cells_of(lefts, rights)
+    left, right = across[0][[0, -1]]
+    # Slices are added as a whole, which takes a sixth of the time of reduceat.
+    rows = np.stack(
+        [
+            planes[a:b, left:right].sum(axis=0, dtype=np.float64)
+            for a, b in itertools.pairwise(down[0])
+        ]
+    )
+    sums = np.stack(
+        [rows[:, a:b].sum(axis=1) for a, b in itertools.pairwise(across[0] - left)],
+        axis=1,
+    )
     return sums_of_cells(sums, down, across)
 
 
@@ -47,11 +52,18 @@ def window_products(first, second, tops, lefts, high, wide):
     """Sums over windows of products of two rows: (h, w, j), (h, w, k), corners -> (m,
     j, k).
     """
-    down, across = cells_of(tops, high), cells_of(lefts, wide)
+    down, across = cells_of(tops, tops + high), cells_of(lefts, lefts + wide)
     shape = first.shape[2], second.shape[2]
-    sums = np.zeros((len(down[0]) - 1, len(across[0]) - 1, *shape))
+    starts, widths = across[0][:-1], np.diff(across[0])
+    sums = np.zeros((len(down[0]) - 1, len(starts), *shape))
     for i, (a, b) in enumerate(itertools.pairwise(down[0])):
-        for j, (c, d) in enumerate(itertools.pairwise(across[0])):
-            one = first[a:b, c:d].reshape(-1, shape[0])
-            sums[i, j] = one.T @ second[a:b, c:d].reshape(-1, shape[1])
-    return sums_of_cells(sums, down, across)
+        for width in np.unique(widths):  # cells of one size are multiplied together
+            these = np.flatnonzero(widths == width)
+            places = starts[these, None] + np.arange(width)
+            one, two = (
+                part[a:b, places].transpose(1, 0, 2, 3).reshape(len(these), -1, n)
+                for part, n in zip((first, second), shape, strict=True)
+            )
+            sums[i, these] = one.transpose(0, 2, 1) @ two
+    sums = sums_of_cells(sums.reshape(*sums.shape[:2], -1), down, across)
+    return sums.reshape(-1, *shape)
