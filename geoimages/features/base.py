@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..files import progress
 from ..pictures import averages, color
+from ..pictures.ground import mask_ground
 from ..pictures.validation import check_describable, check_images, is_collection
 from . import kernels
 
@@ -197,7 +198,7 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
 
     def _prepare(self, images):
         """Downsample a chunk to the working size: (n, h, w, c) -> sRGB, CIELAB, mask."""
-        rgb, mask = split_mask(images)
+        rgb, mask = split_mask(mask_ground(images))
         rgb, mask = averages.at_most(rgb, self.working_side, mask)
         rgb, mask = kernels.at_least(rgb, mask=mask)
         return rgb, color.srgb_to_lab(rgb), mask

@@ -8,6 +8,7 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from ..files import progress
+from ..pictures.ground import mask_ground
 from ..pictures.resizing import resize_image
 from ..pictures.validation import check_images, is_collection
 from .base import PictureFeatures, check_masks, split_mask
@@ -45,7 +46,7 @@ def _prepare(images, size, rule):
     """
     if images.dtype != np.uint8:
         images = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
-    rgb, mask = split_mask(images)
+    rgb, mask = split_mask(mask_ground(images))
     out = np.empty((len(rgb), *size, 3), np.float32)
     rock = np.ones((len(rgb), *size), bool)
     for i, picture in enumerate(rgb):

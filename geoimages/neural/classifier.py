@@ -15,7 +15,8 @@ from ..features.kernels import chunk_length
 from ..files import progress
 from ..pictures import averages
 from ..pictures.augmentation import Augmentation
-from ..pictures.scaling import as_uint8
+from ..pictures.ground import mask_ground
+from ..pictures.scaling import as_uint8, on_white
 from ..pictures.validation import (
     check_describable,
     check_images,
@@ -674,7 +675,10 @@ class ConvNetClassifier(Network):
             # Enough for means and deviations; large pictures take longer.
             most = int(np.clip(6_000_000 // _pixels(images), 150, 2000))
             few = rng.permutation(len(images))[:most]
-            sample = np.concatenate([images[few], augment.apply(images[few], rng)])
+            augmented = augment.apply(mask_ground(images[few]), rng)
+            if augmented.shape[3] > images.shape[3]:
+                augmented = on_white(augmented)  # as the others are
+            sample = np.concatenate([images[few], augmented])
             y = np.concatenate([codes[few], codes[few]])
         self.features_.fit(input_for(self.features_, sample), y)
 
@@ -743,6 +747,8 @@ class ConvNetClassifier(Network):
             side = self.features_.working_side
             images = small if side == _SIDE else _smaller(images, side)
         n_copies = self._n_copies(images)
+        if cropped:
+            images = mask_ground(images)  # white in any light
         for copy in progress(range(n_copies), desc="augmenting", unit="copy"):
             if cropped and (copy % 2 or shares is _CROPS_OF_LARGE):
                 rows.append(self._describe_crops(images, rng, shares, augment))

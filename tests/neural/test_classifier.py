@@ -23,6 +23,7 @@ from geoimages import (
     make_rocks,
 )
 from geoimages.neural.training import hold_out
+from geoimages.pictures.ground import mask_ground
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +218,21 @@ def test_crops_of_a_small_cut_out_hold_rock():
     model = clone(PLAIN).set_params(augment="default", n_copies=1)
     proba = model.fit(cut_outs, labels).predict_proba(cut_outs)
     assert np.isfinite(proba).all()
+
+
+def test_ground_stays_ground_in_copies(augmented):
+    # Augmented it would not be white, and look like rock.
+    white, _ = make_rocks(6, image_shape=(64, 64, 3), random_state=0)
+    white[:, [*range(8), *range(56, 64)]] = 255
+    white[:, :, [*range(8), *range(56, 64)]] = 255
+    rows = augmented._describe(white)
+    copies = [
+        augmented._add_copies(
+            rows, images, images, Augmentation(), np.random.RandomState(0)
+        )[0]
+        for images in (white, mask_ground(white))
+    ]
+    np.testing.assert_allclose(*copies, atol=1e-3)
 
 
 def test_copies_are_held_out_together():
