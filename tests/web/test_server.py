@@ -481,12 +481,12 @@ def test_large_uploads_are_cut_before_they_are_read(serve):
         assert b" 413 " in line.recv(1000)
 
 
-def upload_slowly(served, seconds):
+def upload_slowly(served, seconds, n_bytes):
     """Send a byte each `seconds`, and return what is answered."""
     with socket.create_connection(("127.0.0.1", served.port)) as line:
         head = f"POST /api/ask HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"
         line.sendall(f"{head}Content-Length: 1000\r\n\r\n".encode())
-        for _ in range(100):
+        for _ in range(n_bytes):
             line.sendall(b"x")
             line.settimeout(seconds)
             with contextlib.suppress(TimeoutError):
@@ -497,7 +497,7 @@ def upload_slowly(served, seconds):
 def test_slow_uploads_are_cut(serve):
     stalled = serve(seconds_a_part=0.5)
     stalled.wait()
-    assert b" 408 " in upload_slowly(stalled, 20)
+    assert b" 408 " in upload_slowly(stalled, 20, 1)
 
 
 def test_uploads_without_end_are_cut(serve, monkeypatch):
@@ -505,12 +505,15 @@ def test_uploads_without_end_are_cut(serve, monkeypatch):
     monkeypatch.setattr(server.ImpatientProtocol, "seconds", 0.3)
     dripping = serve(seconds=1.5)
     dripping.wait()
-    assert b" 408 " in upload_slowly(dripping, 0.1)
+    assert b" 408 " in upload_slowly(dripping, 0.1, 100)
 
 
 def test_who_asks_nothing_is_hung_up_on(serve, monkeypatch):
     monkeypatch.setattr(server.ImpatientProtocol, "seconds", 0.3)
     served = serve()
+    with socket.create_connection(("127.0.0.1", served.port)) as line:
+        line.settimeout(20)
+        assert line.recv(100) == b""  # who says nothing
     with socket.create_connection(("127.0.0.1", served.port)) as line:
         line.settimeout(20)
         line.sendall(b"GET / HT")
