@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..files import read_regular
 from .checking import crc_of
-from .text import originals
+from .text import original, originals
 
 TEXT = h5py.string_dtype("utf-8")
 LEDGER = {
