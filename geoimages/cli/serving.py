@@ -34,7 +34,11 @@ from .shorthands import FEATURES, make_features, make_model
 )
 @features_options("rock")
 @click.option(
-    "--port", type=int, default=8765, show_default=True, help="0: a free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="0: a free one.",
 )
 @click.option(
     "--host",

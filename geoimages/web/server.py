@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import secrets
 import socket
 import threading
@@ -57,9 +58,10 @@ def listen(host, port):
         listener.bind((host, port))
     except OSError as error:
         listener.close()
+        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
         raise OSError(
             f"The page cannot listen on {host}, port {port} ({error.strerror}); choose "
-            "another one with --port."
+            f"another {'port with --port' if taken else 'address with --host'}."
         ) from None
     listener.listen(128)
     return listener

@@ -567,7 +567,11 @@ def test_what_keeps_the_page_from_opening_is_one_line(made, capsys, tmp_path):
         port = str(taken.getsockname()[1])
         path = str(made / "rocks.h5")
         assert main(["serve", path, "--no-browser", "--port", port]) == 2
-    assert "choose another one with --port" in capsys.readouterr().err
+    assert "choose another port with --port" in capsys.readouterr().err
+    assert main(["serve", path, "--no-browser", "--host", "1.2.3.4.5"]) == 2
+    assert "choose another address with --host" in capsys.readouterr().err
+    assert main(["serve", path, "--no-browser", "--port", "99999"]) == 2
+    assert "0<=x<=65535" in capsys.readouterr().err
 
 
 def test_without_the_extra_one_line_names_it(made, monkeypatch, capsys):
