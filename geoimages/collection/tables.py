@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..files import read_regular
 from .checking import crc_of
-from .text import original, originals
+from .text import originals
 
 TEXT = h5py.string_dtype("utf-8")
 LEDGER = {
@@ -208,7 +208,7 @@ def read_table(path, what="metadata"):
         raise ValueError(f"The {what} {path} cannot be read ({why}).") from None
     if len(table.columns) > _MOST_COLUMNS:
         return table  # which `Metadata` refuses
-    table = table.map(original, na_action="ignore")
+    table = table.apply(originals)
     for name in table.columns:
         if name not in (*_FILE_COLUMNS, "label"):
             table[name] = _as_numbers(table[name], "," if separator == ";" else ".")

@@ -98,7 +98,7 @@ def originals(column):
     Parameters
     ----------
     column : Series of str
-        A column of a CSV that this package wrote.
+        A column of a CSV that this package wrote. What is missing stays so.
 
     Returns
     -------
@@ -106,7 +106,8 @@ def originals(column):
     """
     import pandas as pd  # the command line starts without it
 
-    return pd.Series([*map(original, column)], column.index, object)
+    texts = [original(text) if isinstance(text, str) else text for text in column]
+    return pd.Series(texts, column.index, object)
 
 
 def _is_number(text):
