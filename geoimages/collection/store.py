@@ -224,6 +224,9 @@ class Collection:
             have not changed since, are not read again. The result is the same, byte for
             byte. Without such a run, reading starts at the first file. An interrupted
             run with ``resume=True`` can be continued, too.
+        rows, megabytes : int, optional
+            Where `path` is a folder: pictures of a shard, or megabytes of its pixels, by
+            default 250, as in `shard`.
 
         Returns
         -------

@@ -233,10 +233,12 @@ def tile_core(
     size : int or str, default=96
         Side of a tile in pixels of the photograph, or a length such as ``"5cm"``: the
         scale follows from the depths.
-    stride, scales, keep_all, metadata, label, mm_per_px, max_pixels
-        As in `Collection.from_tiles`; photographs of trays are decoded whole.
+    stride, scales, keep_all, metadata, label, mm_per_px
+        As in `Collection.from_tiles`.
     again : bool, default=False
         Whether to find rows even where there is a file of them, which is replaced.
+    max_pixels : int, default=178_956_970
+        Photographs of trays are decoded whole; larger ones are refused unread.
 
     Returns
     -------
