@@ -22,6 +22,7 @@ _COARSE = 3  # pixels that are averaged before all slopes are tried
 _PEAKS = 36  # lines that are tried as sides of rows
 _NARROW, _WIDE = 0.03, 0.6  # of the photograph: width of a row
 _WALL = 0.8  # of a row's width: thickest wall between two rows
+_SEEN, _CLEAR = 0.4, 0.7  # contrast of an end beyond blocks: of each row, above walls
 _COST = 0.35  # evidence that a row must exceed
 
 
@@ -252,7 +253,31 @@ def _ends(lab, lines, rows):
         tried = np.where(middle, tried, -np.inf)
         at = np.unravel_index(np.argmax(tried), tried.shape)
         best.append((tried[at], x0[at[1]], leans[at[0]]))
+        # Blocks like the tray at the ends of all rows: the edge beyond them.
+        reach = (-1, 1)[side] * np.arange(0.012 * width, 0.08 * width)
+        x, lean = x0[at[1]], leans[at[0]]
+        beyond = (_CLEAR, x, lean)
+        for step in (-0.01, -0.005, 0, 0.005, 0.01):
+            (of_rows, of_walls), _ = _profiles(
+                contrast, lines, (inner, walls), x + reach, lean + step
+            )
+            clear = of_rows.mean(axis=0) - of_walls.max(axis=0)
+            clear = np.where(of_rows.min(axis=0) > _SEEN, clear, 0)
+            far = int(clear.argmax())
+            beyond = max(beyond, (clear[far], x + reach[far], lean + step))
+        best[side] = (best[side][0], *beyond[1:])
     return best
+
+
+def _profiles(stacked, lines, bands, x0, lean):
+    """Contrast (n, m) and color (3, n, m) of each band along lines of some lean."""
+    sides, means = [], []
+    for band in bands:
+        x, y = lines.crossing(band[..., None], x0, lean)
+        at = _sampled(stacked, x, y).mean(axis=2)
+        sides.append(np.sqrt((at[:3] ** 2).sum(axis=0)))
+        means.append(at[3:])
+    return sides, means
 
 
 def _end(stacked, lines, bands, x0, lean, near):
@@ -261,12 +286,7 @@ def _end(stacked, lines, bands, x0, lean, near):
     There is an edge on rows that is none on walls, and beyond it no row differs in color
     from the walls.
     """
-    sides, means = [], []
-    for band in bands:
-        x, y = lines.crossing(band[..., None], x0, lean)
-        at = _sampled(stacked, x, y).mean(axis=2)
-        sides.append(np.sqrt((at[:3] ** 2).sum(axis=0)))
-        means.append(at[3:])
+    sides, means = _profiles(stacked, lines, bands, x0, lean)
     apart = [
         np.sqrt(((means[0] - means[1][:, part]) ** 2).sum(axis=0))
         for part in (slice(None, -1), slice(1, None))
