@@ -79,5 +79,5 @@ def window_hog(plane, cells, bins, tops, lefts, side):
         (at[:, None] + first[n]).ravel()
         for at, n in ((tops, i), (tops, i + 1), (lefts, j), (lefts, j + 1))
     )
-    count = window_sums(shares, *edges)
+    count = window_sums(lambda a, b: shares[a:b].sum(axis=0), *edges)
     return _normalized(count.reshape(len(tops), -1), np.float32((side - 2) ** 2))

@@ -121,17 +121,18 @@ def window_responses(
     """`pooled_responses` of windows of one picture, whose steps are multiples of
     `stride`: (h, w, c), (m,) twice -> (m, 3 k).
     """
-    active = responses(image[None], weights, offsets, size, stride, threshold)[0]
-    rows, columns = ((n - size) // stride + 1 for n in image.shape[:2])
-    active = active.reshape(rows, columns, -1)
-    parts = np.empty((rows, columns, 3, active.shape[2]), np.float32)
-    np.maximum(active, 0, out=parts[:, :, 0])
-    np.subtract(parts[:, :, 0], active, out=parts[:, :, 1])
-    np.multiply(active, active, out=parts[:, :, 2])
-    parts = parts.reshape(rows, columns, -1)
-    length = (side - size) // stride + 1
+    length, count = (side - size) // stride + 1, len(offsets)
+
+    def strip(top, bottom):
+        part = image[None, top * stride : (bottom - 1) * stride + size]
+        active = responses(part, weights, offsets, size, stride, threshold)
+        active = active.reshape(bottom - top, -1, count)
+        positive = np.maximum(active, 0)
+        signs = positive.sum(axis=0), (positive - active).sum(axis=0)
+        return np.hstack([*signs, np.einsum("ijk,ijk->jk", active, active)])
+
     tops, lefts = tops // stride, lefts // stride
-    sums = window_sums(parts, tops, tops + length, lefts, lefts + length)
+    sums = window_sums(strip, tops, tops + length, lefts, lefts + length)
     means = (sums / length**2).astype(np.float32)
     return pooled(*np.split(means, 3, axis=1))
 
