@@ -192,17 +192,22 @@ class FisherFeatures(PictureFeatures):
         mixture = self.weights_, self.means_, self.precisions_
         size, stride, total, places = self.patch_size, self.stride, 0, 0
         images = lab[None]
+
+        def strip(top, bottom):
+            part = images[:, top * stride : (bottom - 1) * stride + size]
+            rows = kernels.normal_patches(part, size, stride)[0]
+            rows = rows @ self.projection_ - self.center_
+            return rows.reshape(bottom - top, -1, rows.shape[1])
+
         for scale in _SCALES:
             if scale > 1:
                 images, _ = kernels.halve_colors(images)
             if side // scale < size:
                 break
             length = (side // scale - size) // stride + 1
-            rows = kernels.normal_patches(images, size, stride)[0]
-            rows = rows @ self.projection_ - self.center_
-            rows = rows.reshape((images.shape[1] - size) // stride + 1, -1, len(rows.T))
             corners = (at // (scale * stride) for at in (tops, lefts))
-            total = total + kernels.window_moments(rows, *corners, length, *mixture)
+            total = total + kernels.window_moments(strip, *corners, length, *mixture)
             places += length**2
-        zeroth, first, second = np.split(total / places, [1, 1 + len(rows.T)], axis=2)
+        edges = [1, 1 + len(self.center_)]
+        zeroth, first, second = np.split(total / places, edges, axis=2)
         return {"fisher": kernels.gradients_of_moments(zeroth, first, second, *mixture)}

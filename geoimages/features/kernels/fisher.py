@@ -70,14 +70,19 @@ def fisher_vectors(rows, inside, weights, means, precisions):
     return gradients_of_moments(zeroth, *moments, weights, means, precisions)
 
 
-def window_moments(rows, tops, lefts, length, weights, means, precisions):
-    """Sums of q, q x and q x^2 over windows of patches: (r, c, d), corners -> (m, k, 2
-    d + 1).
+def window_moments(strip, tops, lefts, length, weights, means, precisions):
+    """Sums of q, q x and q x^2 over windows of patches: (m,) twice -> (m, k, 2 d + 1).
+
+    ``strip(top, bottom)`` gives the patches of these rows, (h, w, d).
     """
-    posterior = posteriors(rows, weights, means, precisions).astype(np.float64)
-    rows = rows.astype(np.float64)
-    one = np.ones((*rows.shape[:2], 1))
-    rows = np.concatenate([one, rows, rows * rows], axis=2)
-    return window_products(
-        posterior.astype(np.float64), rows, tops, lefts, length, length
-    )
+
+    def factors(top, bottom):
+        rows = strip(top, bottom)
+        posterior = posteriors(rows, weights, means, precisions).astype(np.float64)
+        moments = np.empty((*rows.shape[:2], 2 * rows.shape[2] + 1))
+        moments[..., 0] = 1
+        moments[..., 1 : rows.shape[2] + 1] = rows
+        moments[..., rows.shape[2] + 1 :] = np.square(rows, dtype=np.float64)
+        return posterior, moments
+
+    return window_products(factors, tops, lefts, length, length)

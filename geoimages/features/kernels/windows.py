@@ -19,7 +19,9 @@ def sums_of_cells(sums, down, across):
     columns, column = np.unique(
         np.column_stack(across[1:]), axis=0, return_inverse=True
     )
-    bands = np.stack([sums[top:bottom].sum(axis=0) for top, bottom in rows])
+    bands = np.empty((len(rows), *sums.shape[1:]))
+    for i, (top, bottom) in enumerate(rows):
+        sums[top:bottom].sum(axis=0, out=bands[i])
     out = np.empty((row.size, sums.shape[2]))
     for i, (left, right) in enumerate(columns):
         these = np.flatnonzero(column.ravel() == i)
@@ -43,22 +45,26 @@ def window_sums(strip, tops, bottoms, lefts, rights):
     return sums_of_cells(np.stack(sums, axis=1), down, across)
 
 
-def window_products(first, second, tops, lefts, high, wide):
-    """Sums over windows of products of two rows: (h, w, j), (h, w, k), corners -> (m,
-    j, k).
+def window_products(strip, tops, lefts, high, wide):
+    """Sums over windows of products of two rows: (m,) twice -> (m, j, k) float64.
+
+    ``strip(top, bottom)`` gives both for these rows, (h, w, j) and (h, w, k).
     """
     down, across = cells_of(tops, tops + high), cells_of(lefts, lefts + wide)
-    shape = first.shape[2], second.shape[2]
     starts, widths = across[0][:-1], np.diff(across[0])
-    sums = np.zeros((len(down[0]) - 1, len(starts), *shape))
-    for i, (a, b) in enumerate(itertools.pairwise(down[0])):
+    sums = None
+    for i, (top, bottom) in enumerate(itertools.pairwise(down[0])):
+        parts = strip(top, bottom)
+        shape = [part.shape[2] for part in parts]
+        if sums is None:
+            sums = np.empty((len(down[0]) - 1, len(starts), *shape))
         for width in np.unique(widths):  # cells of one size are multiplied together
             these = np.flatnonzero(widths == width)
             places = starts[these, None] + np.arange(width)
             one, two = (
-                part[a:b, places].transpose(1, 0, 2, 3).reshape(len(these), -1, n)
-                for part, n in zip((first, second), shape, strict=True)
+                part[:, places].transpose(1, 0, 2, 3).reshape(len(these), -1, n)
+                for part, n in zip(parts, shape, strict=True)
             )
             sums[i, these] = one.transpose(0, 2, 1) @ two
-    sums = sums_of_cells(sums.reshape(*sums.shape[:2], -1), down, across)
-    return sums.reshape(-1, *shape)
+    sums = sums.reshape(*sums.shape[:2], -1)
+    return sums_of_cells(sums, down, across).reshape(-1, *shape)
