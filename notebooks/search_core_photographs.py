@@ -83,17 +83,18 @@ print(f"{len(tiles):,} tiles, {len(part)} of them of half a meter of {hole}")
 
 # %%
 corners = rows[photos[0].name][1][1]
-x, y = (corners.mean(axis=0) - 50).astype(int)
-crop, _ = read_box(photos[0], (x, y, 100, 70))
+side = int(0.8 * np.linalg.norm(corners[3] - corners[0]))
+x, y = (corners.mean(axis=0) - side / 2).astype(int)
+crop, _ = read_box(photos[0], (x, y, side, side))
 crop = np.rot90(crop)
 matches = locate(PairwiseModel(), tiles, crop, k=2)
 print(matches[["photo", "depth_from", "depth_to", "similarity", "found"]])
-Plots.boxes(matches, tiles, crop, figsize=(8, 2.2))
+Plots.boxes(matches[:1], tiles, crop, figsize=(9, 2.8))
 
 # %% [markdown]
-# **What the figure shows.** The first answer is the place that the crop was cut from,
-# with its depth and the angle by which the crop was turned. The second is dotted:
-# nothing else counts as the same place.
+# **What the figure shows.** The first answer, the place that the crop was cut from, with
+# its depth and the angle by which the crop was turned. The second of the table is not
+# found: nothing else counts as the same place.
 #
 # ## Rock of the same kind, down the hole
 #

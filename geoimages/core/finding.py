@@ -23,6 +23,7 @@ _PEAKS = 36  # lines that are tried as sides of rows
 _NARROW, _WIDE = 0.03, 0.6  # of the photograph: width of a row
 _WALL = 0.8  # of a row's width: thickest wall between two rows
 _SEEN, _CLEAR = 0.4, 0.7  # contrast of an end beyond blocks: of each row, above walls
+_BEYOND = 0.02  # of the photograph's side, by which a corner may lie outside
 _COST = 0.35  # evidence that a row must exceed
 
 
@@ -335,6 +336,13 @@ def _reduced(image):
     )
 
 
+def _on_photograph(corners, shape):
+    """Rows of which nothing lies beyond the photograph, as ground beside a tray does."""
+    size = np.array(shape[1::-1])
+    beyond = np.maximum(-corners, corners - size).max(axis=1) > _BEYOND * size
+    return corners[~beyond.any(axis=1)]
+
+
 def find_rows(image):
     """Find the rows of core on the photograph of a tray.
 
@@ -388,6 +396,9 @@ def find_rows(image):
     seen = np.ascontiguousarray(np.rot90(lab)) if upright else lab
     lines = _Lines(seen.shape[:2], slope, fan)
     corners = _corners(lines, rows, _ends(seen, lines, rows)) + 0.5
+    corners = _on_photograph(corners, seen.shape)
+    if not len(corners):
+        return np.empty((0, 4, 2))
     high, wide = np.mean([straight_size(row) for row in corners], axis=0)
     if wide < _LEAST * high:
         return np.empty((0, 4, 2))

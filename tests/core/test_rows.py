@@ -8,6 +8,7 @@ from PIL import Image
 from skimage.draw import polygon2mask
 
 from geoimages import find_rows, make_tray, tray_rows
+from geoimages.core.finding import _on_photograph
 from geoimages.core.rows import check_rows, path_of_rows
 from geoimages.pictures.perspective import mapped, straighten, to_front
 
@@ -71,6 +72,11 @@ def test_what_lies_in_a_quadrilateral_is_seen_from_the_front():
     np.testing.assert_array_equal(part, image[20:40, 10:70])
     turned = straighten(image, np.roll(corners, -1, axis=0))
     np.testing.assert_array_equal(turned, np.rot90(part))
+
+
+def test_ground_beside_the_tray_is_no_row():
+    corners = np.array([[[20, -30], [180, -10], [180, 10], [20, -5]], ROW], float)
+    assert _on_photograph(corners, (100, 200)).tolist() == [ROW]
 
 
 def test_a_long_photograph_is_one_row():
