@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 METADATA := pyproject.toml setup.py
 
-.PHONY: demo serve test test-oldest fuzz faults lint docs bench notebooks clean
+.PHONY: demo serve test test-oldest fuzz faults scale lint docs bench notebooks clean
 
 demo: $(VENV)/.core
 	$(BIN)/geoimages demo --output demo
@@ -31,6 +31,10 @@ lint: $(VENV)/.dev
 # Kill, starve and forbid whatever writes, at every write: minutes.
 faults: $(VENV)/.dev
 	$(BIN)/python tests/faults
+
+# Tiles over two worker processes, one of them killed: the answers of one? Minutes.
+scale: $(VENV)/.dev
+	$(BIN)/python tests/scale
 
 docs: $(VENV)/.docs
 	rm -rf docs/_build docs/api docs/gallery

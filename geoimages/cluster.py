@@ -9,7 +9,16 @@ from .search.clustering import Clustering, inertia_of
 from .search.ivf import check_algorithm, choose_algorithm
 from .search.metrics import check_metric
 from .similarity.base import check_count
+from .similarity.sharded import ShardedInvertedFile, ShardedSearch
+from .similarity.sharded_clusters import ShardedClustering, write_lists
 from .similarity.updating import UpdatableModel
+
+_MOST_GATHERED = 1 << 30  # bytes of the rows of a folder that are clustered in memory
+
+
+def _is_small(engine):
+    """Whether rows that lie in several files are few enough to be read at once."""
+    return engine.rows.size * engine.rows.itemsize <= _MOST_GATHERED
 
 
 class KMeansModel(UpdatableModel):
@@ -206,18 +215,24 @@ class KMeansModel(UpdatableModel):
     def _index(self, rows, n_clusters):
         """Store the rows by cluster."""
         exact = self._exact_search(rows)
-        stored, rank = exact.rows, exact.rank
+        if _is_small(exact):
+            exact = exact.gathered()
         self.labels_, self.cluster_centers_, self.inertia_ = self._clustering(
-            stored
+            exact
         ).fit(n_clusters, self.random_state)
-        self.search_ = InvertedFile(
-            stored,
-            rank,
-            self.labels_,
-            self.cluster_centers_,
-            self.metric_params,
-            self.dist_metric,
-        )
+        if isinstance(exact, ShardedSearch):
+            metric = check_metric(self.dist_metric)
+            paths = write_lists(exact.paths, self.cluster_centers_, None, metric)
+            self.search_ = exact.by_lists(paths, metric)
+        else:
+            self.search_ = InvertedFile(
+                exact.rows,
+                exact.rank,
+                self.labels_,
+                self.cluster_centers_,
+                self.metric_params,
+                self.dist_metric,
+            )
         self.mean_list_size_ = self.search_.mean_list_size
         self._measure_recall()
 
@@ -250,11 +265,13 @@ class KMeansModel(UpdatableModel):
         self.clusters_searched_ = self.search_.nprobe = searched
         self.recall_ = float(self.recall_curve_[searched - 1])
 
-    def _clustering(self, rows):
+    def _clustering(self, engine):
+        if isinstance(engine, ShardedSearch | ShardedInvertedFile):
+            return ShardedClustering(engine.paths, self.n_init)
         pictures = self._compares_pixels and self.pooling == "auto"
         height, width, channels = self.image_shape_
         shape = (height, width, 3 if channels == 4 else channels)
-        return Clustering(rows, shape if pictures else None, self.n_init)
+        return Clustering(engine.rows, shape if pictures else None, self.n_init)
 
     def predict(
         self,
@@ -343,5 +360,5 @@ class KMeansModel(UpdatableModel):
                 f"clusters holds {max(clusters)}, but only {len(self.keys_)} "
                 "pictures are stored."
             )
-        clustering = self._clustering(self.search_.rows)
+        clustering = self._clustering(self.search_)
         return clustering.inertias(clusters, self.random_state)

@@ -5,6 +5,8 @@ from .search.clustering import partition
 from .search.faiss_factory import check_faiss
 from .search.ivf import check_algorithm, choose_algorithm
 from .search.metrics import check_metric
+from .similarity.sharded import ShardedSearch
+from .similarity.sharded_clusters import partition_files
 from .similarity.updating import UpdatableModel
 
 
@@ -186,9 +188,14 @@ class PairwiseModel(UpdatableModel):
         target = 1 if self.recall_target is None else self.recall_target
         if self.algorithm_ == "faiss":
             self.search_ = FaissSearch(
-                self.search_, metric, self.faiss_factory, self.random_state
+                self.search_.gathered(), metric, self.faiss_factory, self.random_state
             )
             self.recall_ = self.search_.tune(target, self.k_candidates, metric)
+        elif isinstance(self.search_, ShardedSearch):
+            paths = partition_files(
+                self.search_.paths, metric, random_state=self.random_state
+            )
+            self.search_ = self.search_.by_lists(paths, metric)
         else:
             rows, rank = self.search_.rows[:], self.search_.rank
             self.search_ = InvertedFile(
@@ -199,6 +206,7 @@ class PairwiseModel(UpdatableModel):
                 metric,
                 metric,
             )
+        if self.algorithm_ == "partitioned":
             self.recall_curve_ = self.search_.tune(target, self.k_candidates, metric)
             searched = self.search_.nprobe
             self.recall_ = float(self.recall_curve_[searched - 1])

@@ -358,4 +358,5 @@ def n_workers():
     client = getattr(backend, "client", None)
     if client is not None:
         return max(1, len(client.scheduler_info()["workers"]))
+    n_jobs = n_jobs or 1  # None where nothing is configured
     return max(1, n_jobs if n_jobs > 0 else (os.cpu_count() or 1) + 1 + n_jobs)

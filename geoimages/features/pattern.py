@@ -212,10 +212,13 @@ class PatternFeatures(WeightedFeatures):
             self.whitening_["tone"] = np.diag(scale).astype(np.float32)
 
     def _apply_weights(self, rows):
+        n = len(rows)
+        if n == 1:  # rounded as one of many: BLAS multiplies a single row otherwise
+            rows = np.repeat(rows, 2, axis=0)
         for name, matrix in self.whitening_.items():
             own = self.block_of_ == name
             rows[:, own] = rows[:, own] @ matrix
-        return rows
+        return rows[:n]
 
     def _changes(self, images):
         """Differences of standardized columns between views and their picture."""

@@ -18,7 +18,7 @@ _ENOUGH = 20_000  # of them show as well which start ends best
 _EXACT_SUMS = 65_536  # times 255 stays below 2**24, whole in single precision
 _SUMMED_BYTES = 1 << 23
 _BLOCK_BYTES = 1 << 26
-_PER_CLUSTER = 25  # rows of each cluster that `partition` learns from
+PER_CLUSTER = 25  # rows of each cluster that `partition` learns from
 _ROUNDS = 10  # its steps of Lloyd's algorithm: more help little
 _LARGE = 40  # exponent: sums of squares of smaller values fit single precision
 
@@ -127,19 +127,22 @@ def partition(rows, metric, n_clusters=None, random_state=None):
     if n_clusters is None:
         n_clusters = round(2 * len(rows) ** 0.5)
     n_clusters = min(max(n_clusters, 1), len(rows))
-    drawn = draw(rows, _PER_CLUSTER * n_clusters, rng)
-    kmeans = KMeans(
-        n_clusters, init="random", n_init=1, max_iter=_ROUNDS, random_state=rng
-    )
-    some = directions(rows[drawn], metric)
-    exponent = exponent_of(some)
-    _fit(kmeans, np.ldexp(some, -exponent).astype(np.float32, copy=False))
-    centers = kmeans.cluster_centers_
-    if exponent:
-        centers = np.ldexp(centers.astype(np.float64), exponent)
+    drawn = draw(rows, PER_CLUSTER * n_clusters, rng)
+    centers = fit_partition(directions(rows[drawn], metric), n_clusters, rng)
     labels = nearest_centers(rows, metric, centers)
     used, labels = np.unique(labels, return_inverse=True)
     return labels, centers[used]
+
+
+def fit_partition(some, n_clusters, rng):
+    """Centers for `partition`, learned from the directions of some rows: (c, d)."""
+    kmeans = KMeans(
+        n_clusters, init="random", n_init=1, max_iter=_ROUNDS, random_state=rng
+    )
+    exponent = exponent_of(some)
+    _fit(kmeans, np.ldexp(some, -exponent).astype(np.float32, copy=False))
+    centers = kmeans.cluster_centers_
+    return np.ldexp(centers.astype(np.float64), exponent) if exponent else centers
 
 
 def nearest_centers(rows, metric, centers):
@@ -180,6 +183,11 @@ def _fit(kmeans, rows):
 
 def draw(rows, most, rng):
     """Positions of some rows, chosen and ordered by a random hash of their bytes."""
+    return np.argsort(hashes_of(rows, rng), kind="stable")[:most]
+
+
+def hashes_of(rows, rng):
+    """A random hash of the bytes of each row: (n, d) -> (n,) uint64."""
     words = -(-rows.dtype.itemsize * rows.shape[1] // 8)
     factors = rng.randint(1 << 32, size=(2, words), dtype=np.uint64)
     factors = (factors[0] << np.uint64(32)) | factors[1] | np.uint64(1)
@@ -191,7 +199,7 @@ def draw(rows, most, rng):
         whole = np.zeros((len(block), 8 * words), np.uint8)
         whole[:, : rows.dtype.itemsize * rows.shape[1]] = block.view(np.uint8)
         hashed[start : start + step] = (whole.view(np.uint64) * factors).sum(axis=1)
-    return np.argsort(hashed, kind="stable")[:most]
+    return hashed
 
 
 def pool(rows, image_shape, side=POOLED_SIDE):

@@ -280,7 +280,7 @@ class ExactSearch(Stored):
         slices = [slice(0, len(self))] if within is None else within
         slices = [piece for piece in slices if piece.stop > piece.start]
         prepared = prepared or self.prepared_for(metric)
-        scan = _Search(self, prepared, k, slices, n_orientations, n_jobs)
+        scan = Scan(self, prepared, k, slices, n_orientations, n_jobs)
         step = scan.candidates_at_once()
         n_candidates, found = len(queries) // n_orientations, []
         for start in range(0, n_candidates, step):
@@ -291,7 +291,7 @@ class ExactSearch(Stored):
         return found
 
 
-class _Search:
+class Scan:
     """One search of some slices of the rows of an engine."""
 
     def __init__(self, engine, prepared, k, slices, n_orientations, n_jobs):
@@ -332,16 +332,37 @@ class _Search:
 
     def _compute_top_k(self, queries, excluded):
         """Yield for each candidate its distances to the rows in doubt, and those."""
+        for i, positions in enumerate(self._each_in_doubt(queries, excluded)):
+            yield self._compute(queries[self._orientations(i)], [positions]), positions
+
+    def _each_in_doubt(self, queries, excluded):
+        """Yield what `in_doubt` has for each candidate, for as many as fit at a time."""
         in_doubt = self.in_doubt(queries, excluded)
         if in_doubt is None:
             # Where very many rows tie, memory holds them for fewer candidates only.
             half = len(excluded) // 2
             queries_half = half * self.n_orientations
-            yield from self._compute_top_k(queries[:queries_half], excluded[:half])
-            yield from self._compute_top_k(queries[queries_half:], excluded[half:])
+            yield from self._each_in_doubt(queries[:queries_half], excluded[:half])
+            yield from self._each_in_doubt(queries[queries_half:], excluded[half:])
             return
-        for i, positions in enumerate(in_doubt):
-            yield self._compute(queries[self._orientations(i)], [positions]), positions
+        yield from in_doubt
+
+    def all_in_doubt(self, queries, excluded):
+        """Positions, ascending, that can be among the top k of any number of candidates.
+
+        What of several parts of the rows is in doubt, `settle` decides.
+        """
+        found, step = [], self.candidates_at_once()
+        for start in range(0, len(excluded), step):
+            block = slice(
+                start * self.n_orientations, (start + step) * self.n_orientations
+            )
+            found += self._each_in_doubt(queries[block], excluded[start : start + step])
+        return found
+
+    def settle(self, queries, positions):
+        """The answer for one candidate, whose k nearest are among some positions."""
+        return self._select(self._compute(queries, [positions]), positions)
 
     def in_doubt(self, queries, excluded):
         """Positions, ascending, that can be among each candidate's k nearest.

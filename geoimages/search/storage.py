@@ -77,6 +77,7 @@ def save_index(engine, path):
         raise FileExistsError(
             f"{path} exists and is not an index; choose another name, or remove it."
         )
+    engine = engine.gathered()
     values, arrays = engine.arrays()
     names = {dtype: name for name, dtype in _DTYPES.items()}
     header, sums, stop = {}, {}, 0

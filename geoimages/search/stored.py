@@ -14,6 +14,10 @@ class Stored:
     arrays, and a class method ``from_arrays(values, arrays)``, which checks them.
     """
 
+    def gathered(self):
+        """Return the engine with its rows in memory, where they lie in several files."""
+        return self
+
     def __getstate__(self):
         values, arrays = self.arrays()
         return {"values": values, "arrays": arrays}

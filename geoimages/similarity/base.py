@@ -1,6 +1,8 @@
 """Base of the similarity models: stored rows, and the path from candidate to match."""
 
 import numbers
+import warnings
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,8 @@ from .explanation import block_shares, blocks_of
 from .keys import check_keys, keys_of, positions_of, rank_keys
 from .ranking import Matches, ranked_table
 from .rows import check_features, check_rows, feature_rows, pixel_rows
+from .sharded import Sharded, ShardedSearch
+from .sharding import is_sharded, to_learn_from, write_index
 
 _BLOCK_QUERIES = 2048  # transformed and ranked together
 _MOST_READ = 1 << 30  # bytes of pixels; larger collections stay in their file
@@ -49,6 +53,7 @@ class SimilarityModel(BaseEstimator):
 
     _deduplicates_rotations = False  # whether its engine takes `RotatedRows`
     boxes_ = None  # of models saved before there were tiles
+    missing_ = {}  # noqa: RUF012 (of models saved before there were shards)
 
     def fit(self, X, y=None):
         """Store the pictures to search.
@@ -84,6 +89,12 @@ class SimilarityModel(BaseEstimator):
         white, for third-party features, for clustering or a faiss index, for seuclidean
         and mahalanobis, and when the model is saved, copied, sent to another process or
         updated.
+
+        The rows of a folder of shards stay in files, one for each shard: beside the
+        shards if the collection is open with ``"r+"``, else in a temporary folder. They
+        are computed, clustered and searched by the workers of
+        `joblib.parallel_config`, with the answers of a single file. Features learn from
+        1 GiB of its pixels at most.
         """
         self._index(self._learn(X, y))
         return self
@@ -106,6 +117,9 @@ class SimilarityModel(BaseEstimator):
         self._check_parameters()
         if y is None and is_collection(X) and len(X.classes):
             y = X.labels
+        self.missing_ = dict(getattr(X, "missing", {}))
+        if is_sharded(X):
+            return self._learn_shards(X, y)
         images = self._check(X, reset=True)
         if y is not None:
             check_consistent_length(images, y)
@@ -127,6 +141,33 @@ class SimilarityModel(BaseEstimator):
             return check_rows(X.features(self.features_), self.features_, len(images))
         return feature_rows(self.features_, images)
 
+    def _learn_shards(self, collection, y):
+        """Check a folder of shards, and return its rows, which stay in files."""
+        if y is not None:
+            check_consistent_length(collection.keys, y)
+            y = np.asarray(y)
+        self._check(collection[:1], reset=True)
+        self._set_keys(check_keys(keys_of(collection)))
+        self.y_, self.n_rebuilds_ = y, 0
+        self.pictures_ = self.thumbnails_ = None
+        features = None
+        if not self._compares_pixels:
+            check_features(self.features)
+            features = self.features_ = clone(self.features)
+            some = to_learn_from(collection)
+            labels = None if y is None else y[some]
+            features.fit(input_for(features, collection[some]), labels)
+            self.pictures_ = collection
+            if self.rerank == "auto" and hasattr(features, "verify"):
+                self.thumbnails_ = np.concatenate(
+                    [
+                        features.thumbnails(collection[start:stop])
+                        for start, stop in pairwise(collection.files.starts.tolist())
+                    ]
+                )
+        paths, held = write_index(collection, features, self.dist_metric)
+        return ShardedSearch(paths, self.search_rank_, self.metric_params, held=held)
+
     @property
     def _compares_pixels(self):
         return self.features is None or (
@@ -147,17 +188,21 @@ class SimilarityModel(BaseEstimator):
 
     def _exact_search(self, rows):
         """The engine that compares all rows."""
+        if isinstance(rows, ShardedSearch):
+            return rows
         if self._compares_pixels and self._deduplicates_rotations:
             rows = deduplicate_rotations(as_uint8(rows), self.image_shape_)
         shape = self.image_shape_ if self._compares_pixels else None
         return ExactSearch(rows, self.search_rank_, self.metric_params, shape)
 
     def __getstate__(self):
-        """Exclude an open collection from what is saved, copied or sent."""
+        """Exclude open collections and files from what is saved, copied or sent."""
         state = super().__getstate__()
         if is_collection(state.get("pictures_")):
             needed = self.orientation != "fixed" and self.thumbnails_ is None
             state["pictures_"] = state["pictures_"][:] if needed else None
+        if isinstance(state.get("search_"), Sharded):
+            state["search_"] = state["search_"].gathered()
         return state
 
     def predict(
@@ -231,7 +276,20 @@ class SimilarityModel(BaseEstimator):
         found = self._rank(
             candidates, k, hidden, metric, orientation, explain, **options
         )
-        return ranked_table(found, self.keys_, candidates.names)
+        table = ranked_table(found, self.keys_, candidates.names)
+        if self.missing_:
+            table.attrs["missing"] = dict(self.missing_)
+        return table
+
+    def _tell_missing(self):
+        """Warn that shards of the fitted collection are missing."""
+        if self.missing_:
+            name, why = next(iter(self.missing_.items()))
+            warnings.warn(
+                f"The answer is incomplete: {len(self.missing_):,} shards of the "
+                f"collection are missing, such as {name} ({why}).",
+                stacklevel=4,
+            )
 
     def _read(self, X):
         """Return the `Candidates` that X stands for."""
@@ -256,6 +314,7 @@ class SimilarityModel(BaseEstimator):
 
         `hidden` are positions that each must not find, or None.
         """
+        self._tell_missing()
         metric = check_metric(self.dist_metric if metric is None else metric)
         orientation = self.orientation if orientation is None else orientation
         orientations = check_orientation(orientation, self.image_shape_)

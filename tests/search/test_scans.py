@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist
 from geoimages import PairwiseModel, make_rocks
 from geoimages.search import METRICS, ExactSearch, exact, integers
 from geoimages.search.block_means import BlockMeans, block_side
-from geoimages.search.exact import _Search
+from geoimages.search.exact import Scan
 from geoimages.search.quantized import QuantizedRows
 from geoimages.search.rotated import RotatedRows, deduplicate_rotations
 from geoimages.search.scans import Block, blocks_of
@@ -47,7 +47,7 @@ def assert_same(found, wanted):
 def by_all(engine, queries, k, metric, within=None, exclude=None, n_orientations=1):
     """What comes of computing every distance exactly."""
     prepared, slices = engine.prepared_for(metric), within or [slice(0, len(engine))]
-    search = _Search(engine, prepared, k, slices, n_orientations, None)
+    search = Scan(engine, prepared, k, slices, n_orientations, None)
     search.at_once = True
     return list(
         search.find(queries, exclude or [()] * (len(queries) // n_orientations))
@@ -57,7 +57,7 @@ def by_all(engine, queries, k, metric, within=None, exclude=None, n_orientations
 def in_doubt(engine, queries, k, metric):
     """The rows that a scan leaves to be computed exactly, for each query."""
     prepared = engine.prepared_for(metric)
-    search = _Search(engine, prepared, k, [slice(0, len(engine))], 1, None)
+    search = Scan(engine, prepared, k, [slice(0, len(engine))], 1, None)
     return search.in_doubt(queries, [()] * len(queries))
 
 
@@ -171,13 +171,13 @@ def test_where_all_rows_are_as_near_few_candidates_are_asked_at_once(
     rows[:, 0] = 1
     monkeypatch.setattr(exact, "_MOST_KEPT", 100_000)  # some 500 MB otherwise
     engine = ExactSearch(rows, np.arange(30_000)[::-1], metric="euclidean")
-    asked, in_doubt = [], _Search.in_doubt
+    asked, in_doubt = [], Scan.in_doubt
 
     def spy(self, queries, excluded):
         asked.append(len(queries))
         return in_doubt(self, queries, excluded)
 
-    monkeypatch.setattr(_Search, "in_doubt", spy)
+    monkeypatch.setattr(Scan, "in_doubt", spy)
     found = engine.search(rows[:20], 7, "euclidean", n_orientations=2, n_jobs=n_jobs)
     assert min(asked) < max(asked)
     assert_same(found, by_all(engine, rows[:20], 7, "euclidean", n_orientations=2))

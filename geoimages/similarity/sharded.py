@@ -1,0 +1,470 @@
+"""Search of rows that lie in several files, one for each shard of a collection."""
+
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ..collection.maps import MOST_TASK_BYTES, map_shards, n_workers
+from ..pictures.scaling import as_uint8
+from ..search.exact import ExactSearch, Scan
+from ..search.ivf import InvertedFile
+from ..search.metrics import check_metric
+from ..search.prepared import PRODUCT_METRICS
+from ..search.storage import load_index
+
+_MOST_SENT = MOST_TASK_BYTES // 2  # bytes of queries in a task
+_TASKS_PER_WORKER = 4  # so that a slow one does not keep the others waiting
+_OPENED = 8  # groups of files that a worker keeps mapped
+
+
+class ShardedRows:
+    """Rows of several arrays, mostly memory-mapped, read as one of shape (n, d).
+
+    Parameters
+    ----------
+    parts : list of ndarray of shape (m, d)
+        uint8, or floats. Bytes beside floats are read as k/255.
+    """
+
+    def __init__(self, parts):
+        self.parts = parts
+        self.starts = np.cumsum([0, *map(len, parts)])
+        self.shape = int(self.starts[-1]), parts[0].shape[1]
+        self.size = self.shape[0] * self.shape[1]
+        dtypes = {part.dtype for part in parts}
+        self.dtype = max(dtypes, key=lambda dtype: (dtype.kind == "f", dtype.itemsize))
+        self.mixed = len(dtypes) > 1
+        self.itemsize, self.base = self.dtype.itemsize, parts[0]
+
+    def __len__(self):
+        return self.shape[0]
+
+    @property
+    def slices(self):
+        """The rows of each part: list of slice."""
+        starts = self.starts.tolist()
+        return [slice(*ends) for ends in pairwise(starts)]
+
+    def _in_dtype(self, rows):
+        if rows.dtype == np.uint8 != self.dtype:
+            return (rows / 255).astype(self.dtype)
+        return rows.astype(self.dtype, copy=False)
+
+    def __getitem__(self, item):
+        """Read rows by a slice, positions or a mask."""
+        if not isinstance(item, slice):
+            return self._take(np.arange(len(self))[item])
+        start, stop, step = item.indices(len(self))
+        if step != 1:
+            return self._take(np.arange(start, stop, step))
+        first = max(int(np.searchsorted(self.starts, start, "right")) - 1, 0)
+        pieces = []
+        for part, begin in zip(self.parts[first:], self.starts[first:], strict=False):
+            if begin >= stop:
+                break
+            pieces.append(np.asarray(part)[max(start - begin, 0) : stop - begin])
+        if len(pieces) == 1:
+            return self._in_dtype(pieces[0])
+        out = np.empty((max(stop - start, 0), self.shape[1]), self.dtype)
+        end = 0
+        for piece in pieces:
+            begin, end = end, end + len(piece)
+            out[begin:end] = self._in_dtype(piece)
+        return out
+
+    def _take(self, positions):
+        if positions.ndim == 0:
+            return self[int(positions) : int(positions) + 1][0]
+        out = np.empty((len(positions), self.shape[1]), self.dtype)
+        which = np.searchsorted(self.starts, positions, "right") - 1
+        for i in np.unique(which):
+            chosen = np.flatnonzero(which == i)
+            rows = np.asarray(self.parts[i])[positions[chosen] - self.starts[i]]
+            out[chosen] = self._in_dtype(rows)
+        return out
+
+    def __array__(self, dtype=None, copy=None):
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+
+def _known(engines, rows):
+    """What the files hold of all rows for a metric: (metric or None, arrays)."""
+    prepared = [engine._prepared for engine in engines]
+    metrics = {about and about.metric for about in prepared}
+    if len(metrics) > 1 or None in metrics or rows.mixed:
+        return None, {}
+    (metric,) = metrics
+    if metric not in PRODUCT_METRICS:
+        return metric, {}
+    return metric, {
+        "norms": np.concatenate([about.norms for about in prepared], axis=1)
+    }
+
+
+class Sharded:
+    """Mixin of an engine of several files, which workers can search a part of each."""
+
+    def _tasks(self, n_candidates, n_bytes):
+        """Which files and which candidates the tasks search: list of (slice, slice)."""
+        n_tasks = min(len(self.paths), _TASKS_PER_WORKER * n_workers())
+        ends = np.linspace(0, len(self.paths), n_tasks + 1).astype(int).tolist()
+        step = max(1, _MOST_SENT // max(1, n_bytes))
+        return [
+            (slice(*files), slice(start, start + step))
+            for files in pairwise(ends)
+            for start in range(0, n_candidates, step)
+        ]
+
+    def _is_shared(self, prepared, k, n_orientations, queries):
+        """Whether workers, of which there are some, are worth being asked."""
+        params = sum(np.asarray(value).nbytes for value in prepared.params.values())
+        sent = queries[:n_orientations].nbytes + params
+        few = 20 * k > len(self.rows)
+        return n_workers() > 1 and len(self.paths) > 1 and sent < _MOST_SENT and not few
+
+    def _search_by_workers(
+        self, queries, k, prepared, exclude, n_orientations, probed=None
+    ):
+        """Let workers name what can be among the top k, and compute that exactly.
+
+        `exclude` are places, as are those in the answer; `probed` the clusters that each
+        candidate searches.
+        """
+        metric, m = prepared.metric, len(queries) // n_orientations
+        sent = queries[:n_orientations].nbytes + (
+            0 if probed is None else max(clusters.nbytes for clusters in probed)
+        )
+        shares, tasks = self._tasks(m, sent), []
+        starts = self.rows.starts
+        for files, some in shares:
+            begin, end = starts[files.start], starts[files.stop]
+            hidden = None
+            if exclude is not None:
+                hidden = [
+                    out[(out >= begin) & (out < end)] - begin
+                    for out in map(np.asarray, exclude[some])
+                ]
+            asked = queries[some.start * n_orientations : some.stop * n_orientations]
+            clusters = None if probed is None else probed[some]
+            tasks.append(
+                (
+                    tuple(map(str, self.paths[files])),
+                    *(asked, k, metric, prepared.params, hidden, n_orientations),
+                    clusters,
+                )
+            )
+        names = [Path(task[0][0]).name for task in tasks]
+        found, failed = map_shards(
+            _in_doubt_in, tasks, desc="searching", names=names, unit="part"
+        )
+        if failed:
+            i, why = next(iter(failed.items()))
+            raise ValueError(
+                f"{len(failed):,} parts of the index could not be searched, such as that "
+                f"from {names[i]} on ({why}); fit the model again."
+            )
+        places = [[] for _ in range(m)]
+        for (files, some), part in zip(shares, found, strict=True):
+            for i, near in zip(range(some.start, m), part, strict=False):
+                places[i].append(near + starts[files.start])
+        scan = Scan(self._engine, prepared, k, self.rows.slices, n_orientations, None)
+        return [
+            scan.settle(
+                queries[i * n_orientations : (i + 1) * n_orientations],
+                np.concatenate(near),
+            )
+            for i, near in enumerate(places)
+        ]
+
+
+class ShardedSearch(Sharded, ExactSearch):
+    """Exact search of the rows in several files.
+
+    The answer is that of `ExactSearch` of all rows together, bit for bit: each shard
+    names what can be among the top k, and the distances to that are computed and
+    ordered together.
+
+    Parameters
+    ----------
+    paths : list of Path
+        Files that `save_index` wrote of an `ExactSearch`, one for each shard.
+    rank : ndarray of shape (n,), int
+        Rank of each row's key among all.
+    metric_params : dict, optional
+        Keywords of `scipy.spatial.distance.cdist`.
+    metric : str, optional
+        The distance to prepare for.
+    held : object, optional
+        What is to live as long as the engine, such as a temporary folder.
+    """
+
+    def __init__(self, paths, rank, metric_params=None, metric=None, held=None):
+        engines = [load_index(path, verify=False) for path in paths]
+        super().__init__(
+            ShardedRows([engine.rows for engine in engines]), rank, metric_params
+        )
+        self.paths, self._held = list(paths), held
+        self._know(*_known(engines, self.rows), metric)
+
+    def _know(self, known_metric, known, metric):
+        self._known = {known_metric: known}
+        if metric is not None:
+            self._prepared = self._prepare(check_metric(metric))
+            self._prepared.compute()
+
+    def _prepare(self, metric, quantize=False, known=()):
+        return super()._prepare(metric, False, self._known.get(metric, {}))
+
+    @property
+    def _engine(self):
+        return self
+
+    def prepared(self, metric, quantize=True):
+        """Return an engine of the same rows, prepared for a metric."""
+        engine = type(self).__new__(type(self))
+        engine.__dict__.update(self.__dict__)
+        engine._prepared = engine._prepare(check_metric(metric)).compute()
+        return engine
+
+    def with_params(self, metric_params):
+        """Return an engine of the same rows with other parameters of the distance."""
+        engine = type(self).__new__(type(self))
+        engine.__dict__.update(self.__dict__)
+        engine.metric_params, engine._prepared = metric_params, None
+        return engine
+
+    def by_lists(self, paths, metric):
+        """Return an engine of the same rows in clusters: `ShardedInvertedFile`.
+
+        Parameters
+        ----------
+        paths : list of Path
+            Files of an `InvertedFile` each, as `partition_files` writes them.
+        metric : str
+            The distance to prepare for.
+        """
+        return ShardedInvertedFile(
+            paths, self.rank, self.metric_params, metric, self._held
+        )
+
+    def gathered(self):
+        """Return the engine with its rows in memory: `ExactSearch`."""
+        metric = self._prepared and self._prepared.metric
+        rank, params = self.rank, self.metric_params
+        return ExactSearch(self.rows[:], rank, params, metric=metric)
+
+    def search(
+        self,
+        queries,
+        k,
+        metric,
+        within=None,
+        exclude=None,
+        n_orientations=1,
+        n_jobs=None,
+        prepared=None,
+    ):
+        """Find the k nearest rows, by the workers of `joblib.parallel_config` if any.
+
+        Parameters
+        ----------
+        queries, k, metric, within, exclude, n_orientations, n_jobs, prepared
+            As in `ExactSearch.search`.
+
+        Returns
+        -------
+        found : list of (distances, positions, orientations)
+            As `ExactSearch.search` returns it.
+        """
+        metric = check_metric(metric)
+        prepared = prepared or self.prepared_for(metric)
+        queries = np.asarray(queries)
+        queries = as_uint8(queries) if self.rows.dtype == np.uint8 else queries
+        if within is None and self._is_shared(prepared, k, n_orientations, queries):
+            return self._search_by_workers(
+                queries, k, prepared, exclude, n_orientations
+            )
+        within = self.rows.slices if within is None else within
+        return super().search(
+            *(queries, k, metric, within, exclude, n_orientations, n_jobs, prepared)
+        )
+
+
+class ShardedInvertedFile(Sharded, InvertedFile):
+    """Approximate search of the rows in several files, of clusters that all share.
+
+    Parameters
+    ----------
+    paths : list of Path
+        Files that `save_index` wrote of an `InvertedFile`, one for each shard, with the
+        same centers.
+    rank, metric_params, metric, held
+        As in `ShardedSearch`; ranks of the rows in the order given to `InvertedFile`.
+    """
+
+    def __init__(self, paths, rank, metric_params=None, metric=None, held=None):
+        engines = [load_index(path, verify=False) for path in paths]
+        starts = np.cumsum([0, *map(len, engines)])
+        order = np.concatenate(
+            [
+                engine._order + start
+                for engine, start in zip(engines, starts, strict=False)
+            ]
+        )
+        labels = np.concatenate([engine.labels for engine in engines])
+        exact = ShardedSearch.__new__(ShardedSearch)
+        exacts = [engine._exact for engine in engines]
+        ExactSearch.__init__(
+            exact,
+            ShardedRows([engine.rows for engine in exacts]),
+            rank[order],
+            metric_params,
+        )
+        exact.paths, exact._held = list(paths), held
+        exact._know(*_known(exacts, exact.rows), metric)
+        self.paths = exact.paths
+        first = engines[0]
+        self._set(exact, order, labels, first.centers, first.directions_of, 1)
+        self._ends = np.stack(
+            [
+                engine._bounds + start
+                for engine, start in zip(engines, starts, strict=False)
+            ]
+        )
+
+    @property
+    def _engine(self):
+        return self._exact
+
+    def gathered(self):
+        """Return the engine with its rows in memory: `InvertedFile`."""
+        prepared, rank = self._exact._prepared, np.empty_like(self._exact.rank)
+        rank[self._order] = self._exact.rank
+        engine = InvertedFile(
+            self.rows[self._places],
+            rank,
+            self.labels,
+            self.centers,
+            self._exact.metric_params,
+            prepared and prepared.metric,
+            self.directions_of,
+        )
+        engine.nprobe = self.nprobe
+        return engine
+
+    def members(self, cluster):
+        """Return the positions of a cluster's rows.
+
+        Parameters
+        ----------
+        cluster : int
+            Its number.
+
+        Returns
+        -------
+        members : ndarray of int
+            Of `rows`.
+        """
+        pieces = self._slices(np.array([cluster]))
+        return np.concatenate([np.arange(p.start, p.stop) for p in pieces] or [[]])
+
+    def _slices(self, clusters):
+        """Slices of `rows` that clusters are, shard by shard; neighbors in one piece."""
+        starts, stops = self._ends[:, clusters], self._ends[:, clusters + 1]
+        some = stops > starts
+        starts, stops = starts[some], stops[some]
+        if not len(starts):
+            return []
+        breaks = starts[1:] != stops[:-1]
+        starts = starts[np.concatenate([[True], breaks])]
+        stops = stops[np.concatenate([breaks, [True]])]
+        return list(map(slice, starts.tolist(), stops.tolist()))
+
+    def search(
+        self,
+        queries,
+        k,
+        metric,
+        exclude=None,
+        n_orientations=1,
+        nprobe=None,
+        n_jobs=None,
+    ):
+        """Find the k nearest rows of the clusters nearest to each candidate.
+
+        Parameters
+        ----------
+        queries, k, metric, exclude, n_orientations, nprobe, n_jobs
+            As in `InvertedFile.search`.
+
+        Returns
+        -------
+        found : list of (distances, positions, orientations)
+            As `ExactSearch.search` returns it.
+        """
+        queries, metric = np.asarray(queries), check_metric(metric)
+        prepared = self._exact.prepared_for(metric)
+        asked = as_uint8(queries) if self.rows.dtype == np.uint8 else queries
+        if not self._is_shared(prepared, k, n_orientations, asked):
+            return super().search(
+                *(queries, k, metric, exclude, n_orientations, nprobe, n_jobs)
+            )
+        hidden = [()] * (len(queries) // n_orientations) if exclude is None else exclude
+        probed = [
+            self._clusters_of(distances, nprobe or self.nprobe, k, np.asarray(out, int))
+            for distances, out in zip(
+                self._to_centers(queries, n_orientations), hidden, strict=True
+            )
+        ]
+        places = exclude and [np.sort(self._places[out]) for out in exclude]
+        found = self._search_by_workers(
+            asked, k, prepared, places, n_orientations, probed
+        )
+        return [(distance, self._order[p], which) for distance, p, which in found]
+
+    @property
+    def rows(self):
+        """The rows, shard by shard, and in each cluster by cluster."""
+        return self._exact.rows
+
+
+def _in_doubt_in(
+    paths, queries, k, metric, params, exclude, n_orientations, probed=None
+):
+    """Places in some files that can be among each candidate's k nearest: list of (n,)."""
+    stamps = tuple(Path(path).stat().st_mtime_ns for path in paths)
+    engine = _opened(paths, stamps)
+    exact = engine._engine.with_params(params) if params else engine._engine
+    prepared = exact.prepared_for(metric)
+    m = len(queries) // n_orientations
+    exclude = exclude or [np.empty(0, int)] * m
+    if probed is None:
+        groups = [(exact.rows.slices, np.arange(m))]
+    else:
+        groups = {}
+        for i, clusters in enumerate(probed):
+            groups.setdefault(clusters.tobytes(), (clusters, []))[1].append(i)
+        groups = [(engine._slices(c), np.array(i)) for c, i in groups.values()]
+    out, queries = [np.empty(0, np.int64)] * m, queries.reshape(m, n_orientations, -1)
+    for slices, members in groups:
+        if not slices:
+            continue
+        scan = Scan(exact, prepared, k, slices, n_orientations, None)
+        near = scan.all_in_doubt(
+            queries[members].reshape(-1, queries.shape[2]),
+            [exclude[i] for i in members],
+        )
+        for i, places in zip(members, near, strict=True):
+            out[i] = places
+    return out
+
+
+@lru_cache(_OPENED)
+def _opened(paths, stamps):
+    """Map the files of some shards as one engine."""
+    first = load_index(paths[0], verify=False)
+    kind = ShardedInvertedFile if isinstance(first, InvertedFile) else ShardedSearch
+    n = len(first) + sum(len(load_index(p, verify=False)) for p in paths[1:])
+    return kind([Path(path) for path in paths], np.arange(n))

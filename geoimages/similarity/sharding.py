@@ -1,0 +1,128 @@
+"""Rows of a folder of shards: computed by workers, and kept in a file for each shard."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import weakref
+from importlib.metadata import version
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+from ..collection.maps import Parcel
+from ..collection.sealing import seal_of
+from ..collection.store import Collection
+from ..search import ExactSearch
+from ..search.storage import load_index, save_index
+from .keys import rank_keys
+from .rows import check_rows, pixel_rows
+from .sharded_clusters import map_files
+
+_MOST_SAMPLED = 1 << 30  # bytes of pixels that features are learned from
+
+
+def is_sharded(collection):
+    """Whether a collection is a folder of several shards."""
+    return getattr(collection, "files", None) is not None and len(collection.files) > 1
+
+
+def to_learn_from(collection):
+    """Positions of the pictures of a collection to learn features from: (m,) int.
+
+    All of them up to 1 GiB of pixels; of more, those of which the hashes of their keys
+    are smallest, however they are shared among files.
+    """
+    most = max(1, _MOST_SAMPLED // int(np.prod(collection.image_shape)))
+    if len(collection) <= most:
+        return np.arange(len(collection))
+    keys = (key.encode("utf-8", "surrogatepass") for key in collection.keys.tolist())
+    hashes = [hashlib.blake2b(key, digest_size=8).digest() for key in keys]
+    return np.sort(np.argsort(hashes, kind="stable")[:most])
+
+
+def write_index(collection, features, metric):
+    """Write the rows of a folder of shards, a file for each, where they are not there.
+
+    They lie beside the shards where the collection is open with ``"r+"``, else in a
+    temporary folder, and are made again where one is missing or damaged.
+
+    Parameters
+    ----------
+    collection : Collection
+        A folder.
+    features : transformer or None
+        Fitted; None means pixels.
+    metric : str
+        The distance to prepare for.
+
+    Returns
+    -------
+    paths : list of Path
+        One for each shard, for `ShardedSearch`.
+    held : TemporaryFolder or None
+        The folder they lie in, deleted with it.
+    """
+    identity = _identity(features)
+    keeps = collection.keeps and identity is not None
+    held = None if keeps else TemporaryFolder()
+    folder = Path(os.path.abspath(held.path if held else collection.path))
+    pairs = zip(collection.files.paths, collection.files.shards, strict=True)
+    files, shards = zip(*(pair for pair in pairs if pair[1].count), strict=True)
+    about, paths = (version("geoimages"), identity, metric), []
+    for shard in shards:
+        key = hashlib.sha256(repr((*about, shard.sha256)).encode()).hexdigest()
+        paths.append(folder / f"{shard.name}.{key[:16]}.index")
+    parcel = Parcel(features, folder)
+    try:
+        tasks = [
+            (
+                *(os.path.abspath(path), shard.n_bytes, shard.seal, str(out)),
+                *(parcel, metric),
+            )
+            for path, shard, out in zip(files, shards, paths, strict=True)
+        ]
+        map_files(_write_rows, tasks, "computing rows")
+    finally:
+        parcel.remove()
+    return paths, held
+
+
+class TemporaryFolder:
+    """A folder that is deleted when nothing refers to it any more."""
+
+    def __init__(self):
+        self.path = Path(tempfile.mkdtemp(prefix="geoimages-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+def _identity(features):
+    """What tells fitted features from others, or None where nothing does."""
+    try:
+        return joblib.hash(getattr(features, "_identity", lambda: features)())
+    except Exception:  # a class or function defined in a cell, say
+        return None
+
+
+def _write_rows(path, n_bytes, seal, out, parcel, metric):
+    """Write the rows of a shard, unless they are there."""
+    path, out = Path(path), Path(out)
+    with contextlib.suppress(ValueError, FileNotFoundError):
+        load_index(out)
+        return
+    if path.stat().st_size != n_bytes or seal_of(path) != seal:
+        raise ValueError(
+            f"{path} is not the shard that {path.parent.name}/manifest.json names; run "
+            "the command that made it again."
+        )
+    features = parcel.open()
+    with Collection(path) as shard:
+        if features is None:
+            rows = pixel_rows(shard[:])
+        else:
+            rows = check_rows(shard.features(features), features, len(shard))
+        rank = rank_keys(shard.keys)
+    out.unlink(missing_ok=True)
+    save_index(ExactSearch(rows, rank, metric=metric, quantize=False), out)

@@ -1,0 +1,150 @@
+"""Search of rows in several files: the answers of one file, whoever searches."""
+
+import os
+import signal
+
+import joblib
+import numpy as np
+import pytest
+from joblib.externals.loky import reusable_executor
+
+from geoimages.search import ExactSearch, InvertedFile, load_index, save_index
+from geoimages.search.clustering import partition
+from geoimages.similarity.sharded import ShardedInvertedFile, ShardedRows, ShardedSearch
+from geoimages.similarity.sharded_clusters import ShardedClustering, partition_files
+
+TWO = {"n_jobs": 2, "backend": "loky"}
+
+
+def rows_of(kind):
+    """Rows with many ties and copies: (600, 12)."""
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 5, (600, 12)).astype(np.uint8)
+    if kind == "float":
+        rows = rng.normal(size=rows.shape).astype(np.float32)
+    rows[400:450] = rows[:50]
+    return rows
+
+
+def files_of(rows, n, folder, metric="correlation"):
+    ends = np.linspace(0, len(rows), n + 1).astype(int)
+    paths = [folder / f"{n}-{i}.index" for i in range(n)]
+    for path, start, stop in zip(paths, ends, ends[1:], strict=False):
+        rank = np.arange(stop - start)
+        save_index(ExactSearch(rows[start:stop], rank, metric=metric), path)
+    return paths
+
+
+def assert_same(found, expected):
+    for own, other in zip(found, expected, strict=True):
+        for values, others in zip(own, other, strict=True):
+            np.testing.assert_array_equal(values, others, strict=True)
+
+
+@pytest.mark.parametrize("metric", ["correlation", "euclidean", "seuclidean"])
+@pytest.mark.parametrize("kind", ["bytes", "float"])
+def test_the_answer_is_that_of_one_file(kind, metric, tmp_path):
+    rows, rank = rows_of(kind), np.random.default_rng(1).permutation(600)
+    one = ExactSearch(rows, rank, metric=metric)
+    queries, exclude = rows[[1, 5, 401, 580]], [np.array([1, 401]), [], [3], [580]]
+    exclude = [np.asarray(out, int) for out in exclude]
+    for n in (3, 30):
+        many = ShardedSearch(files_of(rows, n, tmp_path), rank, metric=metric)
+        for backend in ({"n_jobs": 1}, TWO):
+            with joblib.parallel_config(**backend):
+                for options in ({"exclude": exclude}, {"n_orientations": 2}):
+                    found = many.search(queries, 7, metric, **options)
+                    assert_same(found, one.search(queries, 7, metric, **options))
+        assert_same(
+            many.gathered().search(queries, 7, metric), one.search(queries, 7, metric)
+        )
+
+
+def test_a_worker_that_was_killed_changes_nothing(tmp_path):
+    rows = rows_of("float")
+    many = ShardedSearch(files_of(rows, 6, tmp_path), np.arange(600))
+    with joblib.parallel_config(**TWO):
+        before = many.search(rows[:5], 4, "euclidean")
+        workers = reusable_executor._executor._processes
+        assert len(workers) == 2
+        os.kill(next(iter(workers)), signal.SIGKILL)
+        assert_same(many.search(rows[:5], 4, "euclidean"), before)
+
+
+def test_clusters_are_those_of_one_file(tmp_path):
+    rows, rank, metric = rows_of("float"), np.arange(600)[::-1].copy(), "cosine"
+    labels, centers = partition(rows, metric, 20, random_state=0)
+    one = InvertedFile(rows, rank, labels, centers, metric=metric, directions_of=metric)
+    for n, backend in ((3, {"n_jobs": 1}), (20, TWO)):
+        with joblib.parallel_config(**backend):
+            paths = files_of(rows, n, tmp_path, metric)
+            paths = partition_files(paths, metric, 20, random_state=0)
+            many = ShardedInvertedFile(paths, rank, metric=metric)
+            np.testing.assert_array_equal(many.labels, one.labels)
+            for nprobe in (1, 4):
+                for exclude in (None, [np.array([i, 400 + i]) for i in range(6)]):
+                    asked = rows[:6], 9, metric, exclude, 1, nprobe
+                    assert_same(many.search(*asked), one.search(*asked))
+            curve = many.recall_curve(9, metric)
+            np.testing.assert_array_equal(curve, one.recall_curve(9, metric))
+            assert_same(many.gathered().search(*asked), one.search(*asked))
+        np.testing.assert_array_equal(many.take([7, 401, 599]), rows[[7, 401, 599]])
+        np.testing.assert_array_equal(
+            np.sort(rows[labels == 3], axis=0),
+            np.sort(many.rows[many.members(3)], axis=0),
+        )
+
+
+def test_k_means_goes_over_all_rows_and_not_over_workers(tmp_path):
+    rows, found = rows_of("bytes"), []
+    for n, backend in ((3, {"n_jobs": 1}), (3, TWO), (30, TWO)):
+        with joblib.parallel_config(**backend):
+            paths = files_of(rows, n, tmp_path)
+            found.append(ShardedClustering(paths).fit(4, random_state=0))
+    for labels, centers, inertia in found:
+        np.testing.assert_array_equal(labels, found[0][0])
+        np.testing.assert_array_equal(centers, found[0][1])
+        assert inertia == pytest.approx(found[0][2])
+    labels, centers, inertia = found[0]
+    means = [rows[labels == i].mean(axis=0) / 255 for i in range(4)]
+    np.testing.assert_allclose(centers, means, atol=2e-4)  # one step from settled
+    away = np.square(rows / 255 - centers[labels]).sum()
+    assert inertia == pytest.approx(away)
+    assert not list(tmp_path.glob(".centers*"))
+
+
+def test_rows_of_several_arrays_are_read_as_one():
+    rows = rows_of("bytes")
+    parts = [rows[:7], rows[7:7], rows[7:300], rows[300:]]
+    many = ShardedRows(parts)
+    for item in (
+        slice(5, 310),
+        slice(None),
+        slice(20, 30),
+        slice(9, 9),
+        slice(50, 2, -7),
+        [299, 3, 3, -1],
+        rows[:, 0] > 3,
+        41,
+    ):
+        np.testing.assert_array_equal(many[item], rows[item], strict=True)
+    as_float = np.float32(rows[300:] / 255)
+    mixed = ShardedRows([rows[:300], as_float])
+    assert mixed.dtype == np.float32
+    np.testing.assert_array_equal(mixed[:], np.float32(rows / 255), strict=True)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    rows = rows_of("float")
+    paths = files_of(rows, 4, tmp_path)
+    many = ShardedSearch(paths, np.arange(600))
+    paths[2].unlink()  # what is mapped stays
+    save_index(ExactSearch(rows[:9], np.arange(9)), tmp_path / "other")
+    paths[2].write_bytes((tmp_path / "other").read_bytes()[:-30])
+    with pytest.raises(ValueError, match="not whole"):
+        load_index(paths[2])
+    with (
+        joblib.parallel_config(**TWO),
+        pytest.raises(ValueError, match=r"could not be searched.*fit the model again"),
+    ):
+        many.search(rows[:5], 4, "euclidean")
