@@ -1,6 +1,8 @@
 """Workflows on collections and files: train, classify, evaluate, find similar."""
 
 import contextlib
+import os
+import tempfile
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from io import BytesIO
@@ -16,6 +18,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import has_fit_parameter
 
+from .collection.manifest import NAME
+from .collection.maps import Parcel, map_shards
 from .collection.selection import conditions
 from .collection.sources import open_source
 from .collection.splits import groups_of
@@ -45,6 +49,7 @@ from .similarity.ranking import FOUND
 UNLIKE = 99
 """Novelty, in percent, above which a picture is unlike the collection."""
 _BATCH_BYTES = 1 << 26  # pictures classified at once
+_TOGETHER = 256  # those of a collection, whatever its shards
 _MOST_CLASSES = 3  # listed in a row of the table
 _MOST_NAMED = 12  # classes of a collection, named in an error
 
@@ -309,7 +314,7 @@ def _pictures_of(path, model):
                 path.keys[start : start + 256], path[start : start + 256], strict=True
             ):
                 yield str(key), *_bring_to_size(image, model)
-    elif Path(path).is_file() and Path(path).suffix.lower() in (".h5", ".hdf5"):
+    elif _is_collection_file(path):
         with Collection(path) as collection:
             yield from _pictures_of(collection, model)
     elif Path(path).is_dir():
@@ -323,13 +328,18 @@ def _pictures_of(path, model):
         yield str(path), *_read_file(Path(path), model)
 
 
-def _classify(model, images):
-    """Classify pictures of one shape: a list of dicts."""
-    images = np.stack(images)
-    proba = model.predict_proba(images)
-    novelty = np.full(len(images), np.nan)
+def _classify(model, images, at_least=0):
+    """Classify pictures of one shape: a list of dicts.
+
+    Few are filled up to `at_least`: sums of matrix products are rounded otherwise where
+    the matrices are smaller.
+    """
+    n = len(images)
+    images = np.stack([*images, *[images[-1]] * (at_least - n)])
+    proba = model.predict_proba(images)[:n]
+    novelty = np.full(n, np.nan)
     if hasattr(model, "novelty"):
-        novelty = model.novelty(images)
+        novelty = model.novelty(images)[:n]
     order = np.argsort(-proba, axis=1, kind="stable")[:, :_MOST_CLASSES]
     sorted_proba = np.take_along_axis(proba, order, axis=1)
     answers = []
@@ -341,6 +351,40 @@ def _classify(model, images):
             answer[f"probability_{i + 1}"] = values[i]
         answers.append(answer)
     return answers
+
+
+def _shards_of(path):
+    """Open the collection of a folder of shards; None for other paths."""
+    if isinstance(path, Collection):
+        return path if path.path.is_dir() else None
+    return Collection(path) if (Path(path) / NAME).is_file() else None
+
+
+def _classify_shard(path, parcel):
+    """Classify the pictures of a shard, on a worker."""
+    with Collection(path) as shard:
+        return _classify_pictures(parcel.open(), [shard], _TOGETHER)
+
+
+def _classify_shards(model, collection):
+    """Classify the shards of a folder on the workers configured: list of tables."""
+    counts = np.diff(collection.files.starts)
+    files = [collection.files.paths[i] for i in np.flatnonzero(counts)]
+    with tempfile.TemporaryDirectory() as elsewhere:
+        writable = os.access(collection.path, os.W_OK)
+        parcel = Parcel(model, collection.path if writable else elsewhere)
+        try:
+            tables, failed = map_shards(
+                _classify_shard,
+                [(os.path.abspath(path), parcel) for path in files],
+                desc="classifying",
+                names=[path.name for path in files],
+            )
+        finally:
+            parcel.remove()
+    missing = dict(collection.missing)
+    missing |= {files[i].name: why for i, why in failed.items()}
+    return [table for table in tables if table is not None], missing
 
 
 def classify_files(model, paths):
@@ -363,19 +407,57 @@ def classify_files(model, paths):
         of its distance to the training pictures among held-out ones), ``note``
         (resized, unlike the collection, or why it could not be read), and the next two
         classes, ``class_2``, ``probability_2``, ``class_3`` and ``probability_3``, if
-        the model has as many.
+        the model has as many. The shards of a folder are classified on the workers that
+        joblib is configured for; ``attrs["missing"]`` names those that are missing, or
+        failed, and why.
 
     Raises
     ------
     ValueError
         If a folder holds no pictures.
     """
+    tables, some, missing = [], [], {}
+    for path in [*paths, None]:
+        shards = None if path is None else _shards_of(path)
+        single = isinstance(path, Collection) or (
+            path is not None and _is_collection_file(path)
+        )
+        if path is not None and shards is None and not single:
+            some.append(path)
+            continue
+        if some:
+            tables.append(_classify_pictures(model, some))
+            some = []
+        if shards is not None:
+            found, lacking = _classify_shards(model, shards)
+            tables += found
+            missing |= lacking
+            if shards is not path:
+                shards.close()
+        elif single:
+            tables.append(_classify_pictures(model, [path], _TOGETHER))
+    table = tables[0] if len(tables) == 1 else pd.DataFrame([])
+    if len(tables) > 1:
+        table = pd.concat(tables, ignore_index=True)
+    table.attrs["missing"] = missing
+    return table
+
+
+def _is_collection_file(path):
+    """Whether a path names a collection that is one file."""
+    suffix = Path(path).suffix.lower()
+    return suffix in (".h5", ".hdf5") and Path(path).is_file()
+
+
+def _classify_pictures(model, paths, together=0):
+    """Classify picture files, folders of them or a collection, so many at once."""
     rows, waiting, images = [], [], []
 
     def answer():
         if not images:
             return
-        for row, answer in zip(waiting, _classify(model, images), strict=True):
+        answers = _classify(model, images, together)
+        for row, answer in zip(waiting, answers, strict=True):
             row |= answer
             if row["novelty"] > UNLIKE:
                 notes = ["unlike the collection", row["note"]]
@@ -392,9 +474,9 @@ def classify_files(model, paths):
         rows.append({"picture": name, **blank, "note": note, **others})
         if image is None:
             continue
-        if images and (
-            image.shape != images[0].shape or len(images) * image.nbytes >= _BATCH_BYTES
-        ):
+        full = len(images) * image.nbytes >= _BATCH_BYTES
+        full = len(images) >= together if together else full
+        if images and (image.shape != images[0].shape or full):
             answer()
         waiting.append(rows[-1])
         images.append(image)

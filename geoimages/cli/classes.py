@@ -8,7 +8,7 @@ import click
 import geoimages as gi
 
 from .group import cli
-from .options import COLLECTION, format_options
+from .options import COLLECTION, format_options, jobs_options
 from .printing import echo, print_table
 
 
@@ -121,6 +121,7 @@ def learn(collection, output, split, share, seed):
 @click.argument("model", metavar="MODEL.SKOPS", type=click.Path())
 @click.argument("pictures", metavar="PICTURE...", nargs=-1, required=True)
 @format_options
+@jobs_options
 def classify(model, pictures, form):
     """Print the three most probable classes of pictures, and their novelty.
 
@@ -130,6 +131,8 @@ def classify(model, pictures, form):
     table = gi.classify_files(model, pictures)
     print_table(table, form)
     _warn_of_calibration(model)
+    for name, why in table.attrs["missing"].items():
+        echo(f"Missing: the pictures of {name} ({why}).", err=True)
     unread = int((table["class"] == "").sum())
     if unread:
         raise click.ClickException(

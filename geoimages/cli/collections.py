@@ -302,6 +302,7 @@ def cache(collection, clear, form):
 @cli.command()
 @COLLECTION
 @format_options
+@jobs_options
 def duplicates(collection, form):
     """List duplicate pictures, and duplicates with contradicting labels."""
     with gi.Collection(collection) as rocks:

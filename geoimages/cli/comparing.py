@@ -9,7 +9,7 @@ from click.core import ParameterSource
 import geoimages as gi
 
 from .group import cli
-from .options import COLLECTION, PRESET
+from .options import COLLECTION, PRESET, jobs_options
 from .printing import echo
 from .shorthands import FEATURES, MODELS, make_model, model_name
 
@@ -70,6 +70,7 @@ _SEED = click.option(
 @_SEED
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw the comparison.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@jobs_options
 def compare(collection, models, preset, queries, k, seed, plot, as_json):
     """Compare similarity models on pictures of the collection (A/B)."""
     models = _make_models(models, preset)

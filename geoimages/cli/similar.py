@@ -12,6 +12,7 @@ from .options import (
     chosen_model,
     features_options,
     format_options,
+    jobs_options,
     keep_options,
     model_options,
     open_keeping,
@@ -49,6 +50,7 @@ from .shorthands import make_features, make_model
     "--all-columns", is_flag=True, help="Print what does not fit the terminal, too."
 )
 @format_options
+@jobs_options
 def similar(
     collection,
     candidate,
@@ -110,6 +112,7 @@ def similar(
     type=click.Path(dir_okay=False),
     help="Also write the vectors compared, as .npy or .json.",
 )
+@jobs_options
 def neighbors(collection, k, output, vectors, keep, cache_size, **choice):
     """Write the nearest neighbors of every picture: the k-nearest-neighbor graph."""
     model = chosen_model(k, **choice)
@@ -151,6 +154,7 @@ def neighbors(collection, k, output, vectors, keep, cache_size, **choice):
     show_default=True,
     help="Kind of index, as faiss's index_factory takes it.",
 )
+@jobs_options
 def export(
     collection,
     form,
@@ -194,6 +198,7 @@ def export(
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of k-means.")
 @click.option("--plot", type=click.Path(dir_okay=False), help="Draw the curve.")
 @format_options
+@jobs_options
 def elbow(collection, clusters, features, preset, seed, plot, form):
     """Show how the k-means inertia falls with the number of clusters."""
     import pandas as pd
@@ -238,6 +243,7 @@ def elbow(collection, clusters, features, preset, seed, plot, form):
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Seed of the projection."
 )
+@jobs_options
 def map_(
     collection,
     features,

@@ -4,15 +4,21 @@ import contextlib
 import hashlib
 import os
 from collections import Counter
+from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
-from ..files import QuietFile, progress
+from ..files import QuietFile, atomic_path, progress
 from ..pictures.resizing import FITS
 from .copying import OWN, copy_rows, tables_of
+from .file import PictureFile
 from .lineage import lineage_of
+from .manifest import shard_name
+from .sealing import seal_of
+from .sharding import entry_of, held_folder, plan_of
 from .sources import Files, is_picture_name, open_source
 from .tables import Metadata, write_metadata
 from .writer import Writer
@@ -46,7 +52,12 @@ def _copy_pictures(old, writer):
     """Copy the pictures and the ledger of a collection."""
     table, ledger = tables_of(old)
     copy_rows(writer, old, table, ledger, slice(0, len(old)), slice(0, len(ledger)))
-    return len(ledger), dict(zip(map(str, old.keys), table["sha256"], strict=True))
+    return len(ledger)
+
+
+def _known_of(old):
+    """SHA-256 of the file of each picture, by its key."""
+    return dict(zip(map(str, old.keys), tables_of(old)[0]["sha256"], strict=True))
 
 
 def _why_known(source, entry, sha256):
@@ -85,9 +96,12 @@ def _fit_of(old, fit):
 
 
 def write_added(
-    old, temporary, sources, *, metadata, label, label_from, fit, max_pixels
+    old, temporary, sources, *, alone, metadata, label, label_from, fit, max_pixels
 ):
-    """Write a collection and more pictures; `Collection.add` has the parameters."""
+    """Write a collection and more pictures; `Collection.add` has the parameters.
+
+    With `alone`, the new ones only.
+    """
     rotated = "turn" in old.table and (old.table["turn"] > 0).any()
     rotated = rotated and (old.ledger["path"] != "").any()  # not of arrays
     options = {"alpha": old.image_shape[2] == 4, "max_pixels": max_pixels}
@@ -97,7 +111,8 @@ def write_added(
         QuietFile(temporary) as disk,
     ):
         writer = Writer(disk, old.image_shape)
-        n_before, known = _copy_pictures(old, writer)
+        known = _known_of(old)
+        n_before = 0 if alone else _copy_pictures(old, writer)
         listed = [(source, entry) for source in opened for entry in source.entries]
         entries = [entry for _, entry in listed]
         table = None if metadata is None else Metadata(metadata, label)
@@ -134,6 +149,8 @@ def write_added(
                 + f"; {old.path} is unchanged."
             )
         before, unmatched = _metadata_of(old), old.unmatched
+        if alone:
+            before, unmatched = pd.DataFrame(), []
         new = pd.DataFrame(index=range(len(rows)))
         if table is not None:
             new = table.frame(rows).reset_index(drop=True)
@@ -156,6 +173,46 @@ def write_added(
             sized=to_fit is not None,
             **about,
         )
+
+
+def write_added_shard(folder, opened, sources, **request):
+    """Add pictures to a folder as a shard of their own, and name it in the manifest.
+
+    Parameters
+    ----------
+    folder : Path
+    opened : callable
+        Opens the collection.
+    sources, **request
+        As in `Collection.add`.
+    """
+    with held_folder(folder), opened(folder) as old:
+        if old.missing:
+            raise ValueError(
+                f"{len(old.missing):,} shards of {folder} are missing; run the command "
+                "that made it again before adding to it."
+            )
+        manifest = old.files.manifest
+        number = 1 + max(int(shard.name[6:-3]) for shard in manifest.shards)
+        path = folder / shard_name(number)
+        with atomic_path(path) as temporary:
+            write_added(old, temporary, sources, alone=True, **request)
+        new = PictureFile(path)
+        keys, hashes = new.keys().tolist(), new.hashes().tobytes()
+        count = len(new)
+        new.close()
+        total = hashlib.sha256("\0".join(keys).encode() + hashes)
+        members = {
+            "start": len(old),
+            "stop": len(old) + count,
+            "first": keys[0],
+            "last": keys[-1],
+            "sha256": total.hexdigest(),
+        }
+        plan = plan_of(members, {"how": "add", "geoimages": version("geoimages")})
+        entry = entry_of(path, plan, count, seal_of(path))
+        manifest.shards.append(replace(entry, members=members))
+        manifest.write(folder)
 
 
 def check_sources(path, sources):

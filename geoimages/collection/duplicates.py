@@ -1,5 +1,6 @@
 """Detection of duplicate and near-duplicate pictures."""
 
+import os
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from io import BytesIO
@@ -17,6 +18,8 @@ from ..pictures.color import srgb_to_lab
 from ..pictures.orientation import check_orientation, rotate
 from ..pictures.scaling import check_scale, on_white, to_uint8
 from ..pictures.validation import infer_image_shape, is_collection
+from .maps import map_shards
+from .store import Collection
 
 _SIDE = 32  # pixels that larger pictures are averaged down to
 _FREQUENCIES = 8  # a side, of the cosine transform
@@ -236,6 +239,37 @@ def _moments(images):
     sums = rows.sum(axis=1, keepdims=True)
     table = np.concatenate([products, sums], axis=1).reshape(len(rows), -1)
     return [row.tobytes() for row in table]
+
+
+def _fingerprints(pictures, near):
+    """Yield the moments, spectra and levels of pictures, a block at a time."""
+    for images in pictures.blocks("reading pictures"):
+        yield _moments(images), *(_spectra(_thumbnails(images)) if near else (0, 0))
+
+
+def _of_shard(path, near):
+    """Moments, spectra and levels of a shard, on a worker."""
+    with Collection(path) as shard:
+        found = list(zip(*_fingerprints(_Pictures(shard), near), strict=True))
+    moments = [moment for of_block in found[0] for moment in of_block]
+    return moments, *(np.concatenate(part) if near else 0 for part in found[1:])
+
+
+def _fingerprints_of(X, pictures, near):
+    """The `_fingerprints` of pictures, or of the shards of a folder by workers."""
+    if not is_collection(X) or not X.path.is_dir():
+        return _fingerprints(pictures, near)
+    files = [X.files.paths[i] for i in np.flatnonzero(np.diff(X.files.starts))]
+    found, failed = map_shards(
+        _of_shard,
+        [(os.path.abspath(path), near) for path in files],
+        desc="reading pictures",
+        names=[path.name for path in files],
+    )
+    if failed:
+        i, why = next(iter(failed.items()))
+        raise ValueError(f"{files[i]} could not be read: {why}.")
+    return found
 
 
 def _identical(pictures, moments):
@@ -484,12 +518,10 @@ def find_duplicates(
     n, moments, spectra, levels = len(pictures), [], [], []
     if labels is not None:
         check_consistent_length(pictures, labels)
-    for images in pictures.blocks("reading pictures"):
-        moments += _moments(images)
-        if near:
-            of_block, level = _spectra(_thumbnails(images))
-            spectra.append(of_block)
-            levels.append(level)
+    for moment, of_block, level in _fingerprints_of(X, pictures, near):
+        moments += moment
+        spectra.append(of_block)
+        levels.append(level)
     exact = _identical(pictures, moments)
     del moments
     rows = [

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import platform
+import re
 from concurrent.futures.process import BrokenProcessPool
 from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from ..files import OF_WRITING, atomic_path, listening, progress
 
 ATTEMPTS = 3
+_ADDRESS = re.compile(r"(?:[a-z]+://)?[\w.\-\[\]:]{1,255}:\d{1,5}")
 _MOST_PARCEL_BYTES = 100_000
 _MOST_SECONDS = 10  # until a scheduler answers
 MOST_TASK_BYTES = 1_000_000
@@ -153,6 +155,10 @@ def workers(n_jobs=None, address=None):
 @contextlib.contextmanager
 def _connected(address):
     """Connect to a Dask scheduler."""
+    if not _ADDRESS.fullmatch(address):
+        raise ValueError(
+            f"{address!r} is no address of a Dask scheduler, such as tcp://10.0.0.1:8786."
+        )
     try:
         from distributed import Client
     except ImportError as error:
@@ -161,7 +167,7 @@ def _connected(address):
         ) from None
     try:
         client = Client(address, timeout=_MOST_SECONDS, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
+    except Exception as error:  # an address may be wrong in many ways
         raise ConnectionError(
             f"No Dask scheduler answers at {address} ({type(error).__name__}); start one "
             "with 'dask scheduler', and workers with 'dask worker ADDRESS'."

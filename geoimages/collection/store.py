@@ -16,7 +16,7 @@ from ..files import atomic_path, locked, progress
 from ..pictures.reading import MAX_PIXELS, read_image
 from ..pictures.resizing import resize_image
 from ..pictures.validation import input_for
-from .adding import check_sources, write_added
+from .adding import check_sources, write_added, write_added_shard
 from .cache import FeatureCache
 from .describing import features_of_shards
 from .file import block_length
@@ -307,7 +307,8 @@ class Collection:
         ones follow. A picture whose key is in the collection already is refused
         (``duplicate-key`` in the ledger). Rotated copies are added where the collection
         has some. Whoever has the old file open goes on reading it. Cached features are
-        deleted: they are those of fewer pictures.
+        deleted: they are those of fewer pictures. To a folder of shards the new pictures
+        are added as one more shard, and nothing is written again.
 
         Parameters
         ----------
@@ -350,27 +351,33 @@ class Collection:
         (24, 'kept')
         """
         check_sources(self.path, sources)
+        request = {
+            "metadata": metadata,
+            "label": label,
+            "label_from": label_from,
+            "fit": fit,
+            "max_pixels": max_pixels,
+        }
         try:
-            with locked(self.path):
-                with atomic_path(self.path) as temporary:
-                    with type(self)(self.path) as old:
-                        write_added(
-                            old,
-                            temporary,
-                            sources,
-                            metadata=metadata,
-                            label=label,
-                            label_from=label_from,
-                            fit=fit,
-                            max_pixels=max_pixels,
-                        )
-                    self.close()  # Windows replaces no open file
-                self.cache.clear()
+            if self.path.is_dir():
+                write_added_shard(self.path, type(self), sources, **request)
+                self.close()
+            else:
+                self._add_to_file(sources, request)
         finally:
             if not self.files.is_open:
                 mode = "r+" if self._keeps else "r"
                 self.__init__(self.path, mode, self.cache.most_bytes)
         return self
+
+    def _add_to_file(self, sources, request):
+        """Write a new file with all pictures in place of the old one."""
+        with locked(self.path):
+            with atomic_path(self.path) as temporary:
+                with type(self)(self.path) as old:
+                    write_added(old, temporary, sources, alone=False, **request)
+                self.close()  # Windows replaces no open file
+            self.cache.clear()
 
     @classmethod
     def from_tiles(
@@ -692,6 +699,9 @@ class Collection:
                 columns["split"] = np.array(file.split)
             frames.append(pd.DataFrame(columns))
         table = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+        for name in set(table).difference(set.intersection(*map(set, frames))):
+            if table[name].dtype.kind not in "fiu":  # added with other metadata
+                table[name] = table[name].fillna("")
         table["lineage"] = lineage_of(self.keys.tolist())
         return table.set_index(pd.Index(self.keys, name="key"))
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..collection.duplicates import find_duplicates
+from ..collection.manifest import NAME
 from ..collection.store import Collection
 from ..collection.text import printable
 from ..files import progress
@@ -163,7 +164,7 @@ class Desk:
     def shelf(self):
         """Return the collection as it is now, or raise `Preparing`."""
         try:
-            stat = self.path.stat()
+            stat = (self.path / NAME if self.path.is_dir() else self.path).stat()
             self._last = stat.st_mtime_ns, stat.st_size, stat.st_ino
         except OSError:  # between two names
             pass

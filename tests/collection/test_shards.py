@@ -7,9 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoimages import Collection
+from geoimages import (
+    Collection,
+    ConvNetClassifier,
+    classify_files,
+    find_duplicates,
+    write_rocks,
+)
 from geoimages.cli import main
 from geoimages.collection import shards as shards_module
+from geoimages.collection.maps import workers
 from geoimages.files import locked
 
 
@@ -199,6 +206,47 @@ def test_nothing_else_is_overwritten(rocks, tmp_path, capsys):
     with pytest.raises(ValueError, match="rows=0"):
         rocks.shard(tmp_path / "new", rows=0)
     assert not (tmp_path / "new").exists()
+
+
+def test_pictures_are_added_as_a_shard_of_their_own(rocks, rock_zip, tmp_path):
+    new = write_rocks(tmp_path / "new.zip", 12, random_state=5)
+    table = pd.DataFrame({"file": ["none"], "hole": ["BH3"], "m": [3.0]})
+    with (
+        rocks.merge(tmp_path / "a.h5") as one,
+        rocks.shard(tmp_path / "a", rows=25) as many,
+    ):
+        first = many.files.paths[0].stat().st_mtime_ns
+        for collection in (one, many):
+            collection.add(new, rock_zip, metadata=table)
+        assert len(many.files) == 4
+        assert many.files.paths[0].stat().st_mtime_ns == first
+        assert many.verify() == []
+        pd.testing.assert_frame_equal(many.table, one.table)
+        pd.testing.assert_frame_equal(many.ledger, one.ledger)
+        assert (many.ledger["reason"] == "duplicate-key").sum() == 60
+        np.testing.assert_array_equal(many[:], one[:])
+        with pytest.raises(ValueError, match="is a new picture"):
+            many.add(new)
+        assert len(many) == 72
+
+
+def test_duplicates_and_classes_do_not_depend_on_shards(pictures, tmp_path):
+    images, labels = pictures
+    images = np.concatenate([images, np.rot90(images[3:9], axes=(1, 2))])
+    labels = [*labels, *labels[3:9]]
+    model = ConvNetClassifier(max_epochs=2, random_state=0).fit(images, labels)
+    with Collection.from_arrays(tmp_path / "a.h5", images, labels) as one:
+        pairs = find_duplicates(one).pairs
+        classes = classify_files(model, [one])
+        assert len(pairs) >= 6
+        for rows, n_jobs in ((50, 2), (17, 1)):
+            with one.shard(tmp_path / "a", rows=rows) as many, workers(n_jobs):
+                pd.testing.assert_frame_equal(
+                    find_duplicates(many).pairs, pairs, check_exact=True
+                )
+                found = classify_files(model, [many.path])
+                pd.testing.assert_frame_equal(found, classes, check_exact=True)
+                assert found.attrs["missing"] == {}
 
 
 def test_there_and_back_in_the_shell(rocks, tmp_path, capsys):
