@@ -8,10 +8,11 @@ import threading
 import time
 
 import joblib
+import pandas as pd
 import pytest
 from test_maps import dies, fails_twice, threads_of
 
-from geoimages import Collection
+from geoimages import Collection, HOGFeatures, PairwiseModel
 from geoimages.cli import main
 from geoimages.collection import maps
 from geoimages.collection.maps import map_shards, workers
@@ -53,6 +54,21 @@ def test_shards_are_those_of_one_process(rock_zip, tmp_path, cluster, capsys):
         for name in ("one", "two")
     )
     assert one == two
+
+
+def test_a_search_finds_what_one_process_finds(rocks, tmp_path, cluster):
+    model, keys = PairwiseModel(4, "cosine", HOGFeatures()), rocks.keys[:3].tolist()
+    expected = model.fit(rocks).predict(keys)
+    rocks.shard(tmp_path / "rocks", rows=15).close()
+    with (
+        Collection(tmp_path / "rocks", "r+") as many,
+        workers(address=cluster.scheduler_address),
+        distributed.Client(cluster) as client,
+    ):
+        model.fit(many)
+        pd.testing.assert_frame_equal(model.predict(keys), expected, check_exact=True)
+        os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+        pd.testing.assert_frame_equal(model.predict(keys), expected, check_exact=True)
 
 
 def test_failures_are_retried_and_named_and_dead_workers_replaced(tmp_path, cluster):

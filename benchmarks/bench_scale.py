@@ -1,0 +1,190 @@
+"""Shards and workers: what is indexed in a second, and what sharing costs."""
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+from geoimages import Collection, HOGFeatures, make_rocks
+from geoimages.search import ExactSearch, InvertedFile, save_index
+from geoimages.search.clustering import partition
+from geoimages.similarity.sharded import ShardedInvertedFile, ShardedSearch
+from geoimages.similarity.sharded_clusters import partition_files
+from geoimages.similarity.sharding import write_index
+
+ROWS, COLUMNS, SHARDS, METRIC = 1_000_000, 128, 10, "euclidean"
+TILES = 20_000
+K, QUERIES, REPEATS = 12, 20, 3
+_HALF = """
+import sys
+from geoimages import Collection, HOGFeatures, make_rocks
+from geoimages.similarity.sharding import write_index
+features = HOGFeatures().fit(make_rocks(200, random_state=1)[0])
+print('ready', flush=True)
+sys.stdin.readline()
+with Collection(sys.argv[1]) as rocks:
+    write_index(rocks, features, "euclidean")
+"""
+
+
+def _rows(i, n):
+    """Rows about 500 centers of different weights, as features are: (n, 128) float32."""
+    rng = np.random.default_rng(0)
+    centers = rng.normal(size=(500, COLUMNS)).astype(np.float32)
+    rng = np.random.default_rng(i + 1)
+    rows = rng.normal(size=(n, COLUMNS)).astype(np.float32)
+    return rows + centers[rng.integers(500, size=n)]
+
+
+def _seconds(function):
+    start = time.perf_counter(), time.process_time()
+    out = function()
+    return out, time.perf_counter() - start[0], time.process_time() - start[1]
+
+
+def _fastest(function):
+    return min(_seconds(function)[1] for _ in range(REPEATS))
+
+
+def _indexing(folder):
+    """Vectors a second a core, by CPU time, beside faiss; the engines."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    each, paths = ROWS // SHARDS, []
+    for i in range(SHARDS):
+        paths.append(folder / f"shard-{i:05d}.index")
+        engine = ExactSearch(_rows(i, each), np.arange(each), metric=METRIC)
+        save_index(engine, paths[-1])
+    lists, wall, own = _seconds(lambda: partition_files(paths, METRIC, random_state=0))
+    rows = np.concatenate([_rows(i, each) for i in range(SHARDS)])
+    many = ShardedInvertedFile(lists, np.arange(ROWS), metric=METRIC)
+    n_lists = len(many.centers)
+
+    def build():
+        quantizer = faiss.IndexFlatL2(COLUMNS)
+        index = faiss.IndexIVFFlat(quantizer, COLUMNS, n_lists)
+        index.cp.max_points_per_centroid = 25
+        index.train(rows[:: max(1, ROWS // (25 * n_lists))])
+        index.add(rows)
+
+    _, _, other = _seconds(build)
+    print(
+        f"indexed: {ROWS:,} rows in {wall:.1f} s, {ROWS / own:,.0f} a second of CPU; "
+        f"faiss IVF{n_lists} {ROWS / other:,.0f}; ratio {other / own:.2f}",
+        flush=True,
+    )
+    return paths, many, rows
+
+
+def _searching(paths, many, rows):
+    """The time of a query on one process, against a single file's."""
+    rank = np.arange(ROWS)
+    queries = rows[:QUERIES] + np.float32(0.1)
+    exact = (
+        ShardedSearch(paths, rank, metric=METRIC),
+        ExactSearch(rows, rank, metric=METRIC),
+    )
+    one = InvertedFile(
+        rows, rank, *partition(rows, METRIC, random_state=0), None, METRIC, METRIC
+    )
+    for engine in (many, one):
+        engine.nprobe = 16
+    for name, (ours, single) in {"exact": exact, "partitioned": (many, one)}.items():
+        times = []
+        for engine in (ours, single):
+            times.append(
+                _fastest(
+                    lambda engine=engine: [
+                        engine.search(query[None], K, METRIC) for query in queries
+                    ]
+                )
+                / QUERIES
+            )
+        print(
+            f"{name}: {1e3 * times[0]:.2f} ms a query in {SHARDS} files, "
+            f"{1e3 * times[1]:.2f} in one; ratio {times[0] / times[1]:.2f}",
+            flush=True,
+        )
+    asked = rows[:512] + np.float32(0.1)
+    alone = _fastest(lambda: exact[0].search(asked, K, METRIC))
+    with joblib.parallel_config(n_jobs=2, backend="loky"):
+        exact[0].search(asked, K, METRIC)  # starts the workers
+        two = _fastest(lambda: exact[0].search(asked, K, METRIC))
+    print(f"512 queries: {alone:.2f} s alone, {two:.2f} s by two workers", flush=True)
+
+
+def _describing(folder):
+    """Features by two workers against two processes that know nothing of each other."""
+    drawn, _ = make_rocks(1000, random_state=0)
+    noise = np.random.default_rng(0)
+    tiles = np.concatenate(
+        [
+            np.clip(drawn + noise.integers(-9, 10, drawn.shape), 0, 255).astype(
+                np.uint8
+            )
+            for _ in range(TILES // 1000)
+        ]
+    )
+    features, times = HOGFeatures().fit(make_rocks(200, random_state=1)[0]), {}
+    half = TILES // 2
+    with Collection.from_arrays(folder / "all.h5", tiles) as rocks:
+        rocks.shard(folder / "all", rows=TILES // 10).close()
+    for name, part in {"a": tiles[:half], "b": tiles[half:]}.items():
+        with Collection.from_arrays(folder / f"{name}.h5", part) as rocks:
+            rocks.shard(folder / name, rows=TILES // 10).close()
+    with Collection(folder / "all") as rocks:
+        for n_jobs in (1, 2):
+            with joblib.parallel_config(n_jobs=n_jobs, backend="loky"):
+                write_index(rocks, features, METRIC)  # starts the workers
+                times[n_jobs] = _fastest(lambda: write_index(rocks, features, METRIC))
+
+    def independent():
+        command = [sys.executable, "-c", _HALF]
+        halves = [
+            subprocess.Popen(
+                [*command, str(folder / name)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            for name in "ab"
+        ]
+        for process in halves:
+            process.stdout.readline()  # it has imported everything, and waits
+        start = time.perf_counter()
+        for process in halves:
+            process.stdin.write(b"\n")
+            process.stdin.close()
+        for process in halves:
+            process.wait()
+        return time.perf_counter() - start
+
+    apart = min(independent() for _ in range(REPEATS))
+    print(
+        f"features of {TILES:,} tiles: {times[1]:.2f} s alone, {times[2]:.2f} s by two "
+        f"workers, {apart:.2f} s by two independent processes; "
+        f"share of their speed-up {apart / times[2]:.2f}",
+        flush=True,
+    )
+    print(f"a core describes {TILES / times[1]:,.0f} tiles a second", flush=True)
+
+
+class Scale:
+    """Shards and workers."""
+
+    def run(self):
+        """Measure all, and print it."""
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            _describing(folder)
+            _searching(*_indexing(folder))
+        most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        print(f"most memory of a worker process: {most:,.0f} MB", flush=True)
+
+
+SUITES = [Scale]
