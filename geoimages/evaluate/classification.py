@@ -106,19 +106,33 @@ def disturbance_table(model, images, y, random_state=0):
     -------
     table : DataFrame
         Index ``disturbance``: ``none``, the eight corruptions, and their ``mean`` and
-        ``worst``; column ``accuracy``.
+        ``worst``; columns ``accuracy`` and, for a model with ``predict_proba``,
+        ``calibration_error`` (see `expected_calibration_error`).
     """
     check_consistent_length(images, y)
-    accuracy = {"none": accuracy_score(y, model.predict(images))}
+    scores = {"none": _scores(model, images, y)}
     changed = disturbances(images, random_state)
     for name, disturbed in progress(changed, desc="disturbing", total=8):
         if disturbed.shape == images.shape:
-            accuracy[name] = accuracy_score(y, model.predict(disturbed))
-    scores = list(accuracy.values())[1:]
-    accuracy |= {"mean": np.mean(scores), "worst": min(scores)}
-    return pd.DataFrame(
-        {"accuracy": accuracy.values()}, index=pd.Index(accuracy, name="disturbance")
-    )
+            scores[name] = _scores(model, disturbed, y)
+    table = pd.DataFrame.from_dict(scores, orient="index").rename_axis("disturbance")
+    under = table.iloc[1:]
+    table.loc["mean"] = under.mean()
+    table.loc["worst"] = [
+        under[name].min() if name == "accuracy" else under[name].max() for name in table
+    ]
+    return table
+
+
+def _scores(model, images, y):
+    """Accuracy of a classifier, and its calibration error if it has probabilities."""
+    if not hasattr(model, "predict_proba"):
+        return {"accuracy": accuracy_score(y, model.predict(images))}
+    proba = model.predict_proba(images)
+    return {
+        "accuracy": accuracy_score(y, model.classes_[proba.argmax(axis=1)]),
+        "calibration_error": expected_calibration_error(y, proba, model.classes_),
+    }
 
 
 def classification_report(y_true, y_pred):

@@ -89,6 +89,26 @@ def test_the_table_scores_each_disturbance():
     assert "quarter turn" not in wide.index
 
 
+class SureOfBrightness(Brightness):
+    """Says so with certainty, right or wrong."""
+
+    classes_ = np.array(["bright", "dark"])
+
+    def predict_proba(self, images):
+        return (self.predict(images)[:, None] == self.classes_).astype(float)
+
+
+def test_the_table_tells_how_far_probabilities_can_be_believed():
+    images = np.full((4, 8, 8, 3), 130, np.uint8)
+    table = disturbance_table(SureOfBrightness(), images, ["bright"] * 4)
+    plain = disturbance_table(Brightness(), images, ["bright"] * 4)
+    assert table["accuracy"].tolist() == plain["accuracy"].tolist()
+    assert list(plain) == ["accuracy"]
+    errors = table["calibration_error"]
+    assert (errors["none"], errors["darker"], errors["worst"]) == (0, 1, 1)
+    assert errors["mean"] == pytest.approx(1 / 8)
+
+
 def test_classification_report_agrees_with_scikit_learn():
     rng = np.random.default_rng(0)
     y, predicted = rng.choice(["a", "b", "c"], (2, 50))
