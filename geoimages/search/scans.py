@@ -25,6 +25,7 @@ from .rotated import RotatedRows
 
 _CACHE_BYTES = 1 << 20  # of rows, stays in the cache of a core
 _TILE_VALUES = 1 << 18  # products, likewise
+_LONG = 1 << 14  # rows of a slice that is not worth being joined with others
 _FEW = 4  # queries that are quicker multiplied one by one
 
 
@@ -72,12 +73,17 @@ def blocks_of(slices, most):
     pieces, room = [], most
     for whole in slices:
         start = whole.start
+        if pieces and whole.stop - start >= _LONG:
+            yield Block(pieces)
+            pieces, room = [], most
         while start < whole.stop:
             stop = min(whole.stop, start + room)
             pieces.append(slice(start, stop))
             room -= stop - start
             start = stop
-            if room == 0:
+            if room == 0 or (
+                start == whole.stop and pieces[0].stop - pieces[0].start >= _LONG
+            ):
                 yield Block(pieces)
                 pieces, room = [], most
     if pieces:

@@ -1,5 +1,6 @@
 """Search of rows that lie in several files, one for each shard of a collection."""
 
+from bisect import bisect_right
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -36,6 +37,9 @@ class ShardedRows:
         dtypes = {part.dtype for part in parts}
         self.dtype = max(dtypes, key=lambda dtype: (dtype.kind == "f", dtype.itemsize))
         self.mixed = len(dtypes) > 1
+        # Slices of plain arrays are quicker than those of mapped ones.
+        self._views = [np.asarray(part) for part in parts]
+        self._begins = [*self.starts.tolist(), self.starts[-1]]
         self.itemsize, self.base = self.dtype.itemsize, parts[0]
 
     def __len__(self):
@@ -48,7 +52,9 @@ class ShardedRows:
         return [slice(*ends) for ends in pairwise(starts)]
 
     def _in_dtype(self, rows):
-        if rows.dtype == np.uint8 != self.dtype:
+        if rows.dtype == self.dtype:
+            return rows
+        if rows.dtype == np.uint8:
             return (rows / 255).astype(self.dtype)
         return rows.astype(self.dtype, copy=False)
 
@@ -57,14 +63,18 @@ class ShardedRows:
         if not isinstance(item, slice):
             return self._take(np.arange(len(self))[item])
         start, stop, step = item.indices(len(self))
+        i = bisect_right(self._begins, start) - 1
+        if step == 1 and start < stop <= self._begins[i + 1]:
+            begin = self._begins[i]
+            return self._in_dtype(self._views[i][start - begin : stop - begin])
         if step != 1:
             return self._take(np.arange(start, stop, step))
         first = max(int(np.searchsorted(self.starts, start, "right")) - 1, 0)
         pieces = []
-        for part, begin in zip(self.parts[first:], self.starts[first:], strict=False):
+        for part, begin in zip(self._views[first:], self.starts[first:], strict=False):
             if begin >= stop:
                 break
-            pieces.append(np.asarray(part)[max(start - begin, 0) : stop - begin])
+            pieces.append(part[max(start - begin, 0) : stop - begin])
         if len(pieces) == 1:
             return self._in_dtype(pieces[0])
         out = np.empty((max(stop - start, 0), self.shape[1]), self.dtype)
@@ -81,7 +91,7 @@ class ShardedRows:
         which = np.searchsorted(self.starts, positions, "right") - 1
         for i in np.unique(which):
             chosen = np.flatnonzero(which == i)
-            rows = np.asarray(self.parts[i])[positions[chosen] - self.starts[i]]
+            rows = self._views[i][positions[chosen] - self.starts[i]]
             out[chosen] = self._in_dtype(rows)
         return out
 
