@@ -215,7 +215,7 @@ class ConvNetClassifier(Network):
         Strength of the L2 penalty.
     batch_size : int, default=256
         Batch size; doubled after half of `max_epochs`, and again after three quarters.
-    max_epochs : int, default=15
+    max_epochs : int, default=18
         Maximum number of epochs; two thirds of it for the expert.
     n_epochs_no_change : int, default=10
         Patience: epochs without improvement of the validation loss before stopping.
@@ -352,7 +352,7 @@ class ConvNetClassifier(Network):
         learning_rate_init=2e-3,
         alpha=1e-4,
         batch_size=256,
-        max_epochs=15,
+        max_epochs=18,
         n_epochs_no_change=10,
         averaged_epochs=6,
         validation_fraction=0.05,
