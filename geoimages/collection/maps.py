@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import re
+import tempfile
 from concurrent.futures.process import BrokenProcessPool
 from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +26,7 @@ _ADDRESS = re.compile(r"(?:[a-z]+://)?[\w.\-\[\]:]{1,255}:\d{1,5}")
 _MOST_PARCEL_BYTES = 100_000
 _MOST_SECONDS = 10  # until a scheduler answers
 MOST_TASK_BYTES = 1_000_000
+_MOST_PIPED_BYTES = 8_192  # of a result that is sent at once
 _PACKAGES = ("geoimages", "numpy", "h5py", "pillow", "simplejpeg", "scikit-learn")
 
 
@@ -291,13 +293,16 @@ class _Run:
         def feed():
             for i in chosen:
                 begun.append(i)
-                yield delayed(_numbered)(i, *self._call(i))
+                yield delayed(_numbered)(i, folder, os.getpid(), *self._call(i))
 
         parallel = Parallel(batch_size=1, return_as="generator_unordered")
         try:
-            for i, (error, result) in parallel(feed()):
-                done.add(i)
-                self._note(i, error, result)
+            with tempfile.TemporaryDirectory(prefix="geoimages-") as folder:
+                for i, (error, result) in parallel(feed()):
+                    done.add(i)
+                    if isinstance(result, _Spilled):
+                        result = result.read()
+                    self._note(i, error, result)
         except BrokenProcessPool:  # of which loky's is one
             lost = [i for i in begun if i not in done]
             if len(chosen) == 1:
@@ -353,8 +358,35 @@ def _of_dask(error):
     return RuntimeError, _told(error), None, False
 
 
-def _numbered(i, function, task, expected):
-    return i, _guarded(function, task, expected)
+class _Spilled:
+    """A large result of another process, in a file.
+
+    A worker that is killed while it writes more than a pipe holds would leave loky
+    waiting for the rest for ever.
+    """
+
+    def __init__(self, data, folder):
+        self.sha256 = hashlib.sha256(data).hexdigest()
+        handle, self.path = tempfile.mkstemp(dir=folder)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+
+    def read(self):
+        """The result, if the file is what the worker wrote."""
+        data = Path(self.path).read_bytes()
+        os.unlink(self.path)
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ValueError(f"{self.path} is not what was written.")
+        return loads(data)
+
+
+def _numbered(i, folder, asked_by, function, task, expected):
+    error, result = _guarded(function, task, expected)
+    if os.getpid() != asked_by:
+        data = dumps(result)
+        if len(data) > _MOST_PIPED_BYTES:
+            result = _Spilled(data, folder)
+    return i, (error, result)
 
 
 def n_workers():

@@ -75,6 +75,30 @@ def test_results_come_in_order_from_every_backend(backend, tmp_path):
     ]
 
 
+def large(x):
+    """Return more than a pipe holds."""
+    return np.full(1_000_000, x)
+
+
+def how_sent(i, folder):
+    sent = maps._numbered(i, folder, 0, large, (i,), maps.versions())[1]
+    return [type(part).__name__ for part in sent]
+
+
+def test_large_results_come_in_files_of_which_none_is_left(tmp_path, monkeypatch):
+    # Through a pipe, one whose worker is killed meanwhile would be waited for for ever.
+    assert how_sent(3, tmp_path) == ["NoneType", "_Spilled"]
+    spilled = maps._numbered(3, tmp_path, 0, large, (3,), maps.versions())[1][1]
+    assert (spilled.read() == 3).all()
+    monkeypatch.setattr(maps.tempfile, "tempdir", str(tmp_path / "t"))
+    (tmp_path / "t").mkdir()
+    with joblib.parallel_config(n_jobs=2, backend="loky"):
+        found, failed = map_shards(large, [(i,) for i in range(4)], desc="sending")
+    assert not failed
+    assert [int(values[-1]) for values in found] == [0, 1, 2, 3]
+    assert not list((tmp_path / "t").glob("geoimages-*"))
+
+
 @pytest.mark.parametrize("often", [1, 9])
 def test_a_worker_that_dies_is_replaced_and_its_task_tried_again(tmp_path, often):
     with joblib.parallel_config(n_jobs=2, backend="loky"):
