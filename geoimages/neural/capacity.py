@@ -51,7 +51,8 @@ def join_siblings(rows, groups):
     distances[groups[:, None] == groups] = np.inf
     near = np.partition(distances, _NEXT, axis=1)[:, : _NEXT + 1]
     first = near.min(axis=1)
-    following = (near.sum(axis=1) - first) / _NEXT
+    with np.errstate(invalid="ignore"):  # of pictures with fewer others than that
+        following = (near.sum(axis=1) - first) / _NEXT
     nearest = distances.argmin(axis=1)
     apart = first < _SIBLINGS * following
     mutual = nearest[nearest] == np.arange(n)

@@ -472,7 +472,10 @@ class ConvNetClassifier(Network):
         """
         n, n_classes = len(codes), len(self.classes_)
         prior = class_prior(codes, n_classes)
-        folds = assign_folds(codes, groups, 5 if n <= 500 else 3, rng)
+        # Of one photograph or hole alone, the answers decide on the candidates, but
+        # calibrate nothing.
+        of_folds = groups if len(set(groups)) > 1 else np.arange(n)
+        folds = assign_folds(codes, of_folds, 5 if n <= 500 else 3, rng)
         copies = rows[np.r_[0, n_clean : len(rows)]]
         machine = KernelMachine(copies, codes, prior, _MOST_LANDMARKS, rng)
         self.kernel_, scores = machine.cross_fit(folds)

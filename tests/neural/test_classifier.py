@@ -247,6 +247,15 @@ def test_copies_are_held_out_together():
     assert set(codes[train]) == {0, 1, 2}
 
 
+@pytest.mark.parametrize("augment", [None, "default"])
+def test_pictures_of_one_photograph_train_and_calibrate_nothing(data, augment):
+    model = clone(PLAIN).set_params(augment=augment, n_copies=1)
+    model.fit(data[0][:60], data[1][:60], groups=np.zeros(60, int))
+    assert not model.is_calibrated_
+    assert np.isfinite(model.predict_proba(data[2])).all()
+    assert model.score(data[2], data[3]) > 0.3
+
+
 def test_the_fewer_the_nearer_to_the_shares_of_the_classes(data):
     rng = np.random.default_rng(0)
     confidence = []
