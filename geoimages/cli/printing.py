@@ -39,15 +39,16 @@ def print_table(table, form=None, needed=None):
 
 
 def _in_words(column):
-    """A column as text: whole numbers without decimals, others with four."""
+    """A column as text: with the decimals that it needs, at most four."""
     if column.name == "orientation":
         return column.map("{:.0f}°".format)
     if column.dtype.kind != "f":
         return column.map(lambda value: str(value).replace("\n", " "))
     known = column.dropna()
     whole = (known % 1 == 0).all() and (known.abs() > 1).any()
-    form = "{:.0f}" if whole else "{:.4f}"
-    return column.map(lambda value: form.format(value) if value == value else "")
+    needed = (d for d in (1, 2, 3) if (known.round(d) == known.round(4)).all())
+    decimals = 0 if whole else next(needed, 4)
+    return column.map(lambda value: f"{value:.{decimals}f}" if value == value else "")
 
 
 def _that_fit(text, needed):

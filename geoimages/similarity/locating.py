@@ -620,9 +620,9 @@ def locate(model, tiles, picture, k=5, *, left_out=None):
                 round(scale, 4),
                 round(orientation, 1) % 360,
                 answer.mirrored,
-                *depths,
+                *np.round(depths, 4),
                 distance,
-                1 - distance,
+                round(1 - distance, 6),
                 answer.found,
             )
         )
