@@ -1,14 +1,17 @@
 """Shards and workers: what is indexed in a second, and what sharing costs."""
 
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import joblib
 import numpy as np
+import simplejpeg
 
 from geoimages import Collection, HOGFeatures, make_rocks
 from geoimages.search import ExactSearch, InvertedFile, save_index
@@ -18,17 +21,27 @@ from geoimages.similarity.sharded_clusters import partition_files
 from geoimages.similarity.sharding import write_index
 
 ROWS, COLUMNS, SHARDS, METRIC = 1_000_000, 128, 10, "euclidean"
-TILES = 20_000
+TILES = 40_000
 K, QUERIES, REPEATS = 12, 20, 3
+_READ = """
+    folder = sys.argv[1] + ".shards"
+    shutil.rmtree(folder, ignore_errors=True)
+    Collection.create(f"{folder}/", sys.argv[1], size=(28, 28), rows=EACH).close()
+"""
+_DESCRIBE = """
+    with Collection(sys.argv[1]) as rocks:
+        write_index(rocks, features, "euclidean")
+"""
 _HALF = """
-import sys
+import shutil, sys
 from geoimages import Collection, HOGFeatures, make_rocks
 from geoimages.similarity.sharding import write_index
+from geoimages.collection import reading
 features = HOGFeatures().fit(make_rocks(200, random_state=1)[0])
-print('ready', flush=True)
-sys.stdin.readline()
-with Collection(sys.argv[1]) as rocks:
-    write_index(rocks, features, "euclidean")
+print("ready", flush=True)
+while sys.stdin.readline():
+WORK
+    print("done", flush=True)
 """
 
 
@@ -119,59 +132,100 @@ def _searching(paths, many, rows):
     print(f"512 queries: {alone:.2f} s alone, {two:.2f} s by two workers", flush=True)
 
 
-def _describing(folder):
-    """Features by two workers against two processes that know nothing of each other."""
-    drawn, _ = make_rocks(1000, random_state=0)
-    noise = np.random.default_rng(0)
-    tiles = np.concatenate(
-        [
-            np.clip(drawn + noise.integers(-9, 10, drawn.shape), 0, 255).astype(
-                np.uint8
-            )
-            for _ in range(TILES // 1000)
-        ]
-    )
-    features, times = HOGFeatures().fit(make_rocks(200, random_state=1)[0]), {}
-    half = TILES // 2
-    with Collection.from_arrays(folder / "all.h5", tiles) as rocks:
-        rocks.shard(folder / "all", rows=TILES // 10).close()
-    for name, part in {"a": tiles[:half], "b": tiles[half:]}.items():
-        with Collection.from_arrays(folder / f"{name}.h5", part) as rocks:
-            rocks.shard(folder / name, rows=TILES // 10).close()
-    with Collection(folder / "all") as rocks:
-        for n_jobs in (1, 2):
-            with joblib.parallel_config(n_jobs=n_jobs, backend="loky"):
-                write_index(rocks, features, METRIC)  # starts the workers
-                times[n_jobs] = _fastest(lambda: write_index(rocks, features, METRIC))
+class _Apart:
+    """Two processes that know nothing of each other, each at work on a half."""
 
-    def independent():
-        command = [sys.executable, "-c", _HALF]
-        halves = [
-            subprocess.Popen(
-                [*command, str(folder / name)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
-            for name in "ab"
+    def __init__(self, work, halves):
+        program = _HALF.replace("WORK", work).replace("EACH", str(TILES // SHARDS))
+        command = [sys.executable, "-c", program]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.processes = [
+            subprocess.Popen([*command, str(half)], **pipes) for half in halves
         ]
-        for process in halves:
-            process.stdout.readline()  # it has imported everything, and waits
-        start = time.perf_counter()
-        for process in halves:
+        self._wait()  # each has imported everything
+
+    def _wait(self):
+        for process in self.processes:
+            process.stdout.readline()
+
+    def __call__(self):
+        for process in self.processes:
             process.stdin.write(b"\n")
-            process.stdin.close()
-        for process in halves:
-            process.wait()
-        return time.perf_counter() - start
+            process.stdin.flush()
+        self._wait()
 
-    apart = min(independent() for _ in range(REPEATS))
+    def close(self):
+        for process in self.processes:
+            process.stdin.close()
+            process.wait()
+
+
+def _two_workers(what, task, work, halves):
+    """The time of a task by two workers, against two independent processes."""
+
+    def by(n_jobs):
+        with joblib.parallel_config(n_jobs=n_jobs, backend="loky"):
+            task()
+
+    apart = _Apart(work, halves)
+    runs = {"alone": lambda: by(1), "workers": lambda: by(2), "apart": apart}
+    times = {name: [] for name in runs}
+    for _ in range(1 + REPEATS):  # the first starts the workers
+        for name, run in runs.items():
+            times[name].append(_seconds(run)[1])
+    apart.close()
+    alone, workers, halves = (min(of_run[1:]) for of_run in times.values())
     print(
-        f"features of {TILES:,} tiles: {times[1]:.2f} s alone, {times[2]:.2f} s by two "
-        f"workers, {apart:.2f} s by two independent processes; "
-        f"share of their speed-up {apart / times[2]:.2f}",
+        f"{what} of {TILES:,} tiles: {alone:.2f} s alone, {workers:.2f} s by two "
+        f"workers, {halves:.2f} s by two independent processes; "
+        f"share of their speed-up {halves / workers:.2f}",
         flush=True,
     )
-    print(f"a core describes {TILES / times[1]:,.0f} tiles a second", flush=True)
+    return TILES / alone
+
+
+def _tiles():
+    """Drawn tiles, repeated with noise so that they differ."""
+    drawn, _ = make_rocks(1000, random_state=0)
+    noise = np.random.default_rng(0)
+    for _ in range(TILES // 1000):
+        yield np.clip(drawn + noise.integers(-9, 10, drawn.shape), 0, 255).astype(
+            np.uint8
+        )
+
+
+def _preparing(folder):
+    """Reading and features by two workers against two independent processes."""
+    tiles, parts = np.concatenate(list(_tiles())), {"all": slice(None)}
+    parts |= {"a": slice(TILES // 2), "b": slice(TILES // 2, None)}
+    for name, part in parts.items():
+        with (
+            Collection.from_arrays(folder / f"{name}.h5", tiles[part]) as rocks,
+            zipfile.ZipFile(folder / f"{name}.zip", "w") as archive,
+        ):
+            rocks.shard(folder / name, rows=TILES // SHARDS).close()
+            for i, tile in enumerate(tiles[part]):
+                data = simplejpeg.encode_jpeg(tile, quality=90)
+                archive.writestr(f"rock/{i:06d}.jpg", data)
+    halves = [folder / "a.zip", folder / "b.zip"]
+
+    def read():
+        out = folder / "shards"
+        shutil.rmtree(out, ignore_errors=True)
+        Collection.create(
+            *(f"{out}/", folder / "all.zip"), size=(28, 28), rows=TILES // SHARDS
+        ).close()
+
+    _two_workers("reading", read, _READ, halves)
+    features = HOGFeatures().fit(make_rocks(200, random_state=1)[0])
+    with Collection(folder / "all") as rocks:
+        speed = _two_workers(
+            "features",
+            lambda: write_index(rocks, features, METRIC),
+            _DESCRIBE,
+            [folder / "a", folder / "b"],
+        )
+    print(f"a core describes {speed:,.0f} tiles a second", flush=True)
 
 
 class Scale:
@@ -181,7 +235,7 @@ class Scale:
         """Measure all, and print it."""
         with tempfile.TemporaryDirectory() as folder:
             folder = Path(folder)
-            _describing(folder)
+            _preparing(folder)
             _searching(*_indexing(folder))
         most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         print(f"most memory of a worker process: {most:,.0f} MB", flush=True)

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
@@ -185,6 +186,27 @@ def _connected(address):
         yield client
 
 
+class Tasks(Sequence):
+    """Tasks that are made when they are asked for.
+
+    Parameters
+    ----------
+    n : int
+        Their number.
+    make : callable
+        Makes the task of a number.
+    """
+
+    def __init__(self, n, make):
+        self.n, self.make = n, make
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, i):
+        return self.make(i)
+
+
 def map_shards(function, tasks, *, desc, names=None, unit="shard"):
     """Call a function with each task, on the workers of the configured backend.
 
@@ -198,7 +220,7 @@ def map_shards(function, tasks, *, desc, names=None, unit="shard"):
     ----------
     function : callable
         Of a module, so that workers can import it.
-    tasks : list of tuple
+    tasks : sequence of tuple
         Its arguments: paths and small arrays, 1 MB at most, never rows.
     desc : str
         Description for the progress bar.
@@ -225,14 +247,7 @@ def map_shards(function, tasks, *, desc, names=None, unit="shard"):
     OSError
         If a disk is full.
     """
-    for i, task in enumerate(tasks):
-        n_bytes = len(dumps(task))
-        if n_bytes > MOST_TASK_BYTES:
-            raise ValueError(
-                f"The task {names[i] if names else i} has {n_bytes:,} bytes, at most "
-                f"{MOST_TASK_BYTES:,} are sent; workers get paths."
-            )
-    run, how = _Run(function, tasks), _WORKERS.get()
+    run, how = _Run(function, tasks, names or range(len(tasks))), _WORKERS.get()
     with contextlib.ExitStack() as stack:
         if how is not None:
             stack.enter_context(parallel_config(**how))
@@ -245,8 +260,9 @@ def map_shards(function, tasks, *, desc, names=None, unit="shard"):
 class _Run:
     """The state of a map: results, attempts, and what failed."""
 
-    def __init__(self, function, tasks):
+    def __init__(self, function, tasks, names):
         self.function, self.tasks, self.expected = function, tasks, versions()
+        self.names, self.unmade = names, None
         self.results, self.failed = [None] * len(tasks), {}
         self.attempts = [0] * len(tasks)
         self.waiting, self.suspects = list(range(len(tasks))), []
@@ -265,7 +281,15 @@ class _Run:
             self._by_joblib(list(self.waiting))
 
     def _call(self, i):
-        return self.function, self.tasks[i], self.expected
+        """What to call for a task."""
+        task = self.tasks[i]
+        n_bytes = len(dumps(task))
+        if n_bytes > MOST_TASK_BYTES:
+            raise ValueError(
+                f"The task {self.names[i]} has {n_bytes:,} bytes, at most "
+                f"{MOST_TASK_BYTES:,} are sent; workers get paths."
+            )
+        return self.function, task, self.expected
 
     def _note(self, i, error, result=None):
         """Note that a task is done, or has failed once more."""
@@ -292,8 +316,13 @@ class _Run:
 
         def feed():
             for i in chosen:
+                try:
+                    call = self._call(i)
+                except Exception as error:  # joblib may ask in a thread, and lose it
+                    self.unmade = error
+                    return
                 begun.append(i)
-                yield delayed(_numbered)(i, folder, os.getpid(), *self._call(i))
+                yield delayed(_numbered)(i, folder, os.getpid(), *call)
 
         parallel = Parallel(batch_size=1, return_as="generator_unordered")
         try:
@@ -309,6 +338,8 @@ class _Run:
                 self._note(chosen[0], _DIED)
             else:
                 self.suspects += [i for i in lost if i not in self.suspects]
+        if self.unmade is not None:
+            raise self.unmade
 
     def _by_dask(self, client, chosen):
         """Run tasks by Dask, which gives those of a worker that died to others."""

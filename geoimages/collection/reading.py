@@ -1,5 +1,6 @@
 """Reading a source into shards, on workers, each by a plan in a file of its own."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import PIL
 
 from ..files import QuietFile, atomic_path
 from .lineage import ROTATIONS
-from .manifest import Manifest, Shard, digest_of, shard_name
+from .manifest import Manifest, Shard, shard_name
 from .sealing import seal_of
 from .sharding import (
     earlier,
@@ -22,7 +23,7 @@ from .sharding import (
     rows_per_shard,
     write_shards,
 )
-from .sources import Entry, open_source, reopen
+from .sources import Entry, listing, open_source, reopen
 from .tables import plain_column, write_metadata
 from .writer import Writer
 from .writing import (
@@ -53,9 +54,29 @@ def _stamp(source, entry):
         return None
 
 
+def _unless_all(values, usual):
+    """A list, or None where all of it is as usual."""
+    values = list(values)
+    return None if all(value == usual for value in values) else values
+
+
 def _plan(job, opened, start, stop, last):
-    """What a shard is to be made of, in values of JSON, but not where it lies."""
+    """What a shard is to be made of: its members and the rest, as lines of JSON.
+
+    Members are lists of one length, which JSON writes and reads several times as fast as
+    a list for each of them.
+    """
     entries, here = opened.entries[start:stop], range(start, stop)
+    copies = [job.copies(e.key) if e.is_picture else [] for e in entries]
+    members = {
+        "path": [entry.path for entry in entries],
+        "key": [entry.key for entry in entries],
+        "label": job.labels[start:stop],
+        "is_picture": _unless_all((entry.is_picture for entry in entries), True),
+        "chosen": _unless_all(job.chosen[start:stop].tolist(), True),
+        "copies": _unless_all(copies, []),
+        "stamp": [_stamp(opened, entry) for entry in entries],
+    }
     metadata = None
     if job.table is not None:
         frame = job.table.frame(here)
@@ -66,14 +87,7 @@ def _plan(job, opened, start, stop, last):
             metadata.append(
                 [name, is_text, values if is_text else values.tolist()],
             )
-    return {
-        "members": {
-            "entry": [list(entry) for entry in entries],
-            "label": job.labels[start:stop],
-            "chosen": job.chosen[start:stop].astype(int).tolist(),
-            "copies": [job.copies(e.key) if e.is_picture else [] for e in entries],
-            "stamp": [_stamp(opened, entry) for entry in entries],
-        },
+    rest = {
         "metadata": metadata,
         "unmatched": job.table.unmatched if job.table is not None and last else [],
         "unlisted": [list(row) for row in opened.unlisted] if last else [],
@@ -83,6 +97,11 @@ def _plan(job, opened, start, stop, last):
         "image_shape": list(map(int, job.image_shape)),
         "attributes": job.attributes,
     }
+    return json.dumps(members).encode(), json.dumps(rest).encode()
+
+
+def _sha256(*lines):
+    return hashlib.sha256(b"\n".join(lines)).hexdigest()
 
 
 def _write_planned(path, plan, known, plan_path):
@@ -90,23 +109,27 @@ def _write_planned(path, plan, known, plan_path):
     found = finished(path, plan, known)
     if found is not None:
         return found
-    about = json.loads(Path(plan_path).read_bytes())
-    if digest_of([about["plan"], about["made"]]) != plan:
+    *lines, source = Path(plan_path).read_bytes().split(b"\n")
+    if _sha256(*lines) != plan:
         raise ValueError(f"{plan_path} is not the plan of {path.name}.")
-    planned, source = about["plan"], about["source"]
-    members = planned["members"]
-    entries = [Entry(*entry) for entry in members["entry"]]
+    with listing():
+        members, planned, _ = map(json.loads, lines)
+        source = json.loads(source)
+        n = len(members["path"])
+        opened = reopen(source["address"], members["path"], source["places"])
+    is_picture, chosen = (
+        members[name] or [True] * n for name in ("is_picture", "chosen")
+    )
+    columns = (members["path"], members["key"], members["label"], is_picture)
+    entries = [Entry(*entry) for entry in zip(*columns, strict=True)]
+    copies = members["copies"] or [()] * n
     size, fit = tuple(planned["size"]), planned["fit"]
-    places = {}
-    if source["places"] is not None:
-        places = {e.path: p for e, p in zip(entries, source["places"], strict=True)}
-    opened = reopen(source["address"], places)
     rows = []
     try:
         with atomic_path(path) as temporary, QuietFile(temporary) as disk:
             writer = Writer(disk, planned["image_shape"])
             for i, entry in enumerate(entries):
-                if not members["chosen"][i]:
+                if not chosen[i]:
                     writer.ledger.append({"path": entry.path} | SKIPPED)
                     continue
                 image, row = read_to_size(
@@ -115,9 +138,8 @@ def _write_planned(path, plan, known, plan_path):
                 writer.ledger.append(row)
                 if image is None:
                     continue
-                label, copies = members["label"][i], members["copies"][i]
                 rows += [i] * add_picture(
-                    writer, image, entry.key, label, row, i, copies
+                    writer, image, entry.key, entry.label, row, i, copies[i]
                 )
             add_unlisted(writer, planned["unlisted"])
             write_more = _metadata_writer(planned, rows)
@@ -141,15 +163,14 @@ def _metadata_writer(planned, rows):
     return lambda file: write_metadata(file, frame, planned["unmatched"])
 
 
-def _members(planned, start, stop):
+def _members(entries, start, stop, line):
     """What a shard is made of, in short."""
-    members = planned["members"]
     return {
         "start": start,
         "stop": stop,
-        "first": members["entry"][0][0] if members["entry"] else "",
-        "last": members["entry"][-1][0] if members["entry"] else "",
-        "sha256": digest_of(members),
+        "first": entries[start].path if stop > start else "",
+        "last": entries[stop - 1].path if stop > start else "",
+        "sha256": _sha256(line),
     }
 
 
@@ -177,27 +198,27 @@ def write_source_shards(folder, source, *, rows, megabytes, **request):
             **job.attributes,
         }
         manifest = Manifest(job.image_shape, made | {"parameters": parameters})
-        plans = folder / _PLANS
+        plans, parts = folder / _PLANS, _cut(job, opened.entries, rows)
         plans.mkdir(exist_ok=True)
-        tasks, parts = [], _cut(job, opened.entries, rows)
+
+        def plan(i):
+            """Plan a shard, in a file: its entry, and the path of that file."""
+            start, stop = parts[i]
+            with listing():
+                lines = _plan(job, opened, start, stop, i == len(parts) - 1)
+                lines += (json.dumps(made).encode(),)
+                places = opened.places(opened.entries[start:stop])
+                where = {"address": opened.address(), "places": places}
+                path = Path(os.path.abspath(plans / f"{shard_name(i)}.json"))
+                path.write_bytes(b"\n".join([*lines, json.dumps(where).encode()]))
+            members = _members(opened.entries, start, stop, lines[0])
+            return Shard(shard_name(i), members, _sha256(*lines)), (path,)
+
         try:
-            for i, (start, stop) in enumerate(parts):
-                planned = _plan(job, opened, start, stop, i == len(parts) - 1)
-                members = _members(planned, start, stop)
-                places = [opened.place(e) for e in opened.entries[start:stop]]
-                where = {
-                    "address": opened.address(),
-                    "places": places if any(p is not None for p in places) else None,
-                }
-                path = plans / f"{shard_name(i)}.json"
-                about = {"plan": planned, "made": made, "source": where}
-                path.write_text(json.dumps(about))
-                plan = digest_of([json.loads(json.dumps(planned)), made])
-                manifest.shards.append(Shard(shard_name(i), members, plan))
-                tasks.append((Path(os.path.abspath(path)),))
-            desc = "reading pictures"
             write_shards(
-                folder, manifest, _write_planned, tasks, before=before, desc=desc
+                *(folder, manifest, _write_planned, len(parts), plan),
+                before=before,
+                desc="reading pictures",
             )
         finally:
             shutil.rmtree(plans, ignore_errors=True)

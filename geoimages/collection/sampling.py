@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import check_random_state
 
 
 def assign_groups(counts, targets, random_state=None):
@@ -28,6 +27,8 @@ def assign_groups(counts, targets, random_state=None):
     counts, targets = (
         np.column_stack([table, table.sum(axis=1)]) for table in (counts, targets)
     )
+    from sklearn.utils import check_random_state  # which takes a second to import
+
     order = check_random_state(random_state).permutation(len(counts))
     order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
     gaps, scale = -targets.astype(float), np.maximum(targets, 1e-3)

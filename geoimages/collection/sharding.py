@@ -1,6 +1,7 @@
 """Writing folders of shards: from a collection, and back into one file."""
 
 import contextlib
+import functools
 import hashlib
 import os
 from dataclasses import replace
@@ -21,7 +22,7 @@ from .manifest import (
     sha256_of,
     shard_name,
 )
-from .maps import map_shards
+from .maps import Tasks, map_shards
 from .sealing import seal_of
 from .shards import OF_SHARDS
 from .writer import Writer
@@ -132,21 +133,23 @@ def plan_of(members, made):
     return digest_of([members, made])
 
 
-def write_shards(folder, manifest, write, tasks, *, before, desc):
-    """Write the shards of a manifest that are not finished, and the manifest.
+def write_shards(folder, manifest, write, n_shards, plan, *, before, desc):
+    """Write the shards of a folder that are not finished, and the manifest.
 
     Parameters
     ----------
     folder : Path
         Held by `held_folder`.
     manifest : Manifest
-        Of all shards, by their names, members and plans.
+        Of no shards yet.
     write : callable
         Writes a shard on a worker, or finds it finished, and returns its entry. Called
         with the path, the plan and the entry of an earlier manifest, or None, and those
         of the shard's task.
-    tasks : list of tuple
-        One for each shard.
+    n_shards : int
+    plan : callable
+        Plans the shard of a number: returns its entry (name, members and plan) and its
+        task, a tuple. Workers write the first ones while others are planned.
     before : dict of str to Shard
         Entries of the manifest that was there, by their names.
     desc : str
@@ -157,34 +160,32 @@ def write_shards(folder, manifest, write, tasks, *, before, desc):
     manifest : Manifest
         As written. Shards that failed say why.
     """
-    pending = "not written yet"
-    unwritten = [replace(shard, missing=pending) for shard in manifest.shards]
-    known = [before.get(shard.name) for shard in manifest.shards]
-    same = [
-        entry is not None and not entry.missing and entry.plan == shard.plan
-        for entry, shard in zip(known, manifest.shards, strict=True)
-    ]
-    if not all(same) or len(before) != len(manifest.shards):
+    plan, pending = functools.cache(plan), "not written yet"
+    names = [shard_name(i) for i in range(n_shards)]
+    shards, same = [Shard(name, {}, missing=pending) for name in names], {}
+    if before:  # all is planned at once, to see what of it is there
+        for i, name in enumerate(names):
+            planned, known = plan(i)[0], before.get(name)
+            shards[i] = replace(planned, missing=pending)
+            if known is not None and (known.missing, known.plan) == ("", planned.plan):
+                shards[i] = same[i] = known
+    if len(same) < n_shards or len(before) != n_shards:
         # Who opens the folder meanwhile gets what is finished, and is told so.
-        entries = zip(known, unwritten, same, strict=True)
-        replace(manifest, shards=[a if is_ else b for a, b, is_ in entries]).write(
-            folder
-        )
+        replace(manifest, shards=shards).write(folder)
     at = Path(os.path.abspath(folder))  # workers may be elsewhere
-    given = [
-        (at / shard.name, shard.plan, entry if is_ else None, *task)
-        for shard, entry, is_, task in zip(
-            manifest.shards, known, same, tasks, strict=True
-        )
-    ]
-    names = [shard.name for shard in manifest.shards]
-    found, failed = map_shards(write, given, desc=desc, names=names)
-    shards = []
-    for i, shard in enumerate(manifest.shards):
+
+    def task_of(i):
+        planned, task = plan(i)
+        return at / planned.name, planned.plan, same.get(i), *task
+
+    tasks = Tasks(n_shards, task_of)
+    found, failed = map_shards(write, tasks, desc=desc, names=names)
+    for i in range(n_shards):
+        planned, _ = plan(i)
         if i in failed:
-            shards.append(replace(shard, missing=failed[i]))
+            shards[i] = replace(planned, missing=failed[i])
         else:
-            shards.append(replace(found[i], members=shard.members))
+            shards[i] = replace(found[i], members=planned.members)
     manifest = replace(manifest, shards=shards)
     manifest.write(folder)
     for name in before.keys() - set(names):

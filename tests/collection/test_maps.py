@@ -127,6 +127,24 @@ def test_other_versions_are_one_clear_line(monkeypatch):
     assert "\n" not in told
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_tasks_are_made_while_others_run_and_an_error_in_that_ends_the_map(backend):
+    made = []
+
+    def make(i):
+        made.append(i)
+        if i == 7:
+            raise OSError(28, "No space left on device")
+        return (i,)
+
+    with (
+        joblib.parallel_config(**backend),
+        pytest.raises(OSError, match="No space left"),
+    ):
+        map_shards(square, maps.Tasks(9, make), desc="squaring")
+    assert made == [*range(8)]
+
+
 def test_rows_are_not_sent(monkeypatch):
     rows = np.zeros((1000, 128))
     with pytest.raises(ValueError, match="at most 1,000,000 are sent"):

@@ -1,6 +1,8 @@
 """Reading a source into shards: the bytes of one file, whatever their number."""
 
 import shutil
+import subprocess
+import sys
 import zipfile
 
 import joblib
@@ -61,6 +63,13 @@ def test_two_workers_write_the_bytes_of_one(source, rock_zip, tmp_path, kind):
         with joblib.parallel_config("loky", n_jobs=n_jobs):
             Collection.create(f"{tmp_path}/{name}/", pictures, rows=20).close()
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
+
+
+def test_what_reads_shards_is_imported_without_scikit_learn():
+    # Which takes longer than all else, in each worker.
+    code = "import sys, geoimages.collection.reading; print('sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_a_second_run_reads_only_what_has_changed(source, tmp_path, monkeypatch):
@@ -171,8 +180,8 @@ def test_members_are_read_without_the_directory_of_the_zip(rock_zip, tmp_path):
             other.writestr(name, archive.read(name))
     for path in (rock_zip, packed):
         with open_source(path) as whole:
-            places = {e.path: whole.place(e) for e in whole.entries}
-            again = reopen(whole.address(), places)
+            paths = [entry.path for entry in whole.entries]
+            again = reopen(whole.address(), paths, whole.places(whole.entries))
             for entry in whole.entries:
                 assert again.read(entry) == whole.read(entry)
             again.close()
