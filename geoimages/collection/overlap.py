@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 
 from ..files import progress
+from ..pictures.ground import find_rock
 from ..pictures.validation import input_for
 
 _BLOCK = 6  # sides of a tile, between blocks of tiles that are described together
@@ -14,9 +15,9 @@ _NAMES = {"photo", "lineage", "x", "y", "width", "scale"}
 def shared_features(tiles, transformer):
     """Features of tiles, neighbors described together: (n, k), or None.
 
-    A tile whose step does not fit the transformer's grid, that has few neighbors, or
-    that is not a part of the photograph as its neighbors show it, is described by
-    itself.
+    A tile whose step does not fit the transformer's grid, that has few neighbors, that
+    is not a part of the photograph as its neighbors show it, or has white ground, which
+    is a mask to features, is described by itself.
 
     Parameters
     ----------
@@ -41,7 +42,11 @@ def shared_features(tiles, transformer):
     rows, alone = None, np.ones(len(tiles), bool)
     blocks = list(_blocks(table, side, step))
     for positions, corners in progress(blocks, desc="describing", unit="block"):
-        image, same = _assembled(tiles[positions], corners, side)
+        images = tiles[positions]
+        image, same = _assembled(images, corners, side)
+        rock = find_rock(images)
+        if rock is not None:
+            same &= rock.all(axis=(1, 2))
         if not same.any():
             continue
         found = transformer.describe_tiles(image, corners[same], side)

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..files import progress
 from ..pictures import averages, color
-from ..pictures.ground import mask_ground
+from ..pictures.ground import find_rock
 from ..pictures.validation import check_describable, check_images, is_collection
 from . import kernels
 
@@ -69,7 +69,16 @@ def split_mask(images):
     if mask.all():
         return images[..., :3], None
     check_masks(images)
-    return images[..., :3] * mask[..., None], mask
+    return averages.blackened(images[..., :3], mask), mask
+
+
+def split_ground(images):
+    """Split pictures as `split_mask` does; white ground around cut-outs is a mask."""
+    rgb, mask = split_mask(images)
+    rock = find_rock(images)
+    if rock is None:
+        return rgb, mask
+    return averages.blackened(rgb, rock), rock if mask is None else rock & mask
 
 
 class PictureFeatures(TransformerMixin, BaseEstimator):
@@ -198,7 +207,7 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
 
     def _prepare(self, images):
         """Downsample a chunk to the working size: (n, h, w, c) -> sRGB, CIELAB, mask."""
-        rgb, mask = split_mask(mask_ground(images))
+        rgb, mask = split_ground(images)
         rgb, mask = averages.at_most(rgb, self.working_side, mask)
         rgb, mask = kernels.at_least(rgb, mask=mask)
         return rgb, color.srgb_to_lab(rgb), mask

@@ -33,8 +33,9 @@ class ColorFeatures(PictureFeatures):
 
     Notes
     -----
-    A fourth channel is a mask: statistics are taken over the rock only. The columns do
-    not depend on the size of the pictures. They have units of their own: compare them by
+    A fourth channel is a mask, as is white ground around a cut-out:
+    statistics are taken over the rock only. The columns do not depend on the size of
+    the pictures. They have units of their own: compare them by
     ``RockFeatures(texture=0, conv=0)``, which standardizes them.
 
     References
@@ -81,10 +82,11 @@ class TextureFeatures(PictureFeatures):
 
     Notes
     -----
-    A fourth channel is a mask: statistics are taken over the rock only. The columns are
-    invariant to mirroring and rotation by multiples of 90° if the sides of the picture
-    are multiples of 4. They have units of their own: compare them by
-    ``RockFeatures(color=0, tone=0)``, which standardizes them.
+    A fourth channel is a mask, as is white ground around a cut-out:
+    statistics are taken over the rock only. The columns are invariant to mirroring and
+    rotation by multiples of 90° if the sides of the picture are multiples of 4. They
+    have units of their own: compare them by ``RockFeatures(color=0, tone=0)``, which
+    standardizes them.
 
     References
     ----------
@@ -138,7 +140,8 @@ class HOGFeatures(PictureFeatures):
 
     Notes
     -----
-    A fourth channel is a mask: gradients are taken over the rock only.
+    A fourth channel is a mask, as is white ground around a cut-out:
+    gradients are taken over the rock only.
 
     References
     ----------

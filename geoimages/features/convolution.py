@@ -53,8 +53,9 @@ class ConvFeatures(PictureFeatures):
 
     Notes
     -----
-    A fourth channel is a mask: only patches on rock are used. Patches are rotated by
-    random multiples of 90°, so that filters prefer no orientation.
+    A fourth channel is a mask, as is white ground around a cut-out: only
+    patches on rock are used. Patches are rotated by random multiples of 90°, so that
+    filters prefer no orientation.
 
     References
     ----------

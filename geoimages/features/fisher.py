@@ -62,10 +62,11 @@ class FisherFeatures(PictureFeatures):
 
     Notes
     -----
-    Scales are 1, 2 and 4 pixels, as far as a patch fits. A fourth channel is a mask: only
-    patches that lie on rock count. Columns are signed square roots, and rows have
-    length 1 (0 where no patch lies on rock). There are 2 · n_components · n_dimensions of
-    them, whatever the size of the pictures.
+    Scales are 1, 2 and 4 pixels, as far as a patch fits. A fourth channel
+    is a mask, as is white ground around a cut-out: only patches that lie on rock count.
+    Columns are signed square roots, and rows have length 1 (0 where no patch lies on
+    rock). There are 2 · n_components · n_dimensions of them, whatever the size of the
+    pictures.
 
     References
     ----------

@@ -8,10 +8,9 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from ..files import progress
-from ..pictures.ground import mask_ground
 from ..pictures.resizing import resize_image
 from ..pictures.validation import check_images, is_collection
-from .base import PictureFeatures, check_masks, split_mask
+from .base import PictureFeatures, check_masks, split_ground
 from .efficientnet import NETWORKS, load_network
 from .onnx_network import Network, Runner, count_columns
 from .presets import PRESETS, check_rule, size_of
@@ -46,7 +45,7 @@ def _prepare(images, size, rule):
     """
     if images.dtype != np.uint8:
         images = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
-    rgb, mask = split_mask(mask_ground(images))
+    rgb, mask = split_ground(images)
     out = np.empty((len(rgb), *size, 3), np.float32)
     rock = np.ones((len(rgb), *size), bool)
     for i, picture in enumerate(rgb):

@@ -86,8 +86,9 @@ class RockFeatures(WeightedFeatures):
 
     Notes
     -----
-    Standardized values are clipped to ±5. A fourth channel is a mask: features are those
-    of the rock only. The columns do not depend on the size of the pictures.
+    Standardized values are clipped to ±5. A fourth channel is a mask, as is
+    white ground around a cut-out: features are those of the rock only. The columns do
+    not depend on the size of the pictures.
 
     The deviations of a network's channels count half as much as their means.
 

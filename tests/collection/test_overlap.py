@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.base import clone
 
 from geoimages import (
     Collection,
@@ -13,7 +14,8 @@ from geoimages import (
     PatternFeatures,
     RockFeatures,
 )
-from geoimages.collection.overlap import _assembled
+from geoimages.collection.overlap import _assembled, shared_features
+from geoimages.pictures.ground import find_rock
 
 CONV = ConvFeatures(6, n_patches=2000, random_state=0)
 FISHER = FisherFeatures(4, n_dimensions=12, n_patches=2000)
@@ -69,6 +71,22 @@ def test_shared_features_are_those_of_single_tiles(tiles, features, monkeypatch)
     assert sum(together) > 0.7 * len(tiles)
     alone = features.transform(tiles[:])
     np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_tiles_with_white_ground_stand_alone(tmp_path):
+    photo = np.random.default_rng(0).integers(0, 200, (240, 240, 3), np.uint8)
+    photo[:90], photo[:, :20] = 255, 255
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    made = Collection.from_tiles(
+        tmp_path / "t.h5", tmp_path / "a.png", size=80, stride=0.25, keep_all=True
+    )
+    with made as tiles:
+        features = clone(CONV).fit(tiles)
+        alone = features.transform(tiles[:])
+        assert find_rock(tiles[:]) is not None
+        np.testing.assert_allclose(
+            shared_features(tiles, features), alone, rtol=1e-5, atol=1e-5
+        )
 
 
 def test_sharing_is_what_models_fit(tiles, monkeypatch):
