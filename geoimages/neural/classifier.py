@@ -1,7 +1,7 @@
 """ConvNetClassifier: pictures -> class, probability, novelty and embedding."""
 
 import numpy as np
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.metrics import euclidean_distances, pairwise_distances_argmin_min
 from sklearn.utils import check_random_state, get_tags
@@ -34,7 +34,16 @@ from .members import (
     kernel_scores,
     linear_opinion,
 )
-from .pooling import fit_gate, fit_weights, log_loss_of, mix, openness, pool
+from .pooling import (
+    fit_gate,
+    fit_temperatures,
+    fit_weights,
+    log_loss_of,
+    mix,
+    openness,
+    pool,
+    temper,
+)
 from .training import (
     FEWEST_TO_CALIBRATE,
     Network,
@@ -265,9 +274,9 @@ class ConvNetClassifier(Network):
         cross-validation on up to 400 training pictures.
     fisher_gain_ : float
         By how much they lower the log loss there. Only where they were tried.
-    temperature_ : float
-        Divisor of the pooled log probabilities, fitted with the weights to predictions
-        about pictures not learned from, as they are and augmented.
+    temperature_, robust_temperature_ : float
+        Divisors of the pooled log probabilities, for pictures as they are and for others,
+        fitted with the weights to predictions about pictures not learned from.
     is_calibrated_ : bool
         False where there were fewer than 50 pictures to learn this from, or all of a
         class are copies of one: then probabilities are shrunk toward the shares of the
@@ -567,19 +576,19 @@ class ConvNetClassifier(Network):
             loss = best_of([opinion], codes, prior)[1]
             self.candidates_[name] = _scores(opinion, codes, loss)
         self.weights_ = {"clean": self._fit_weights(clean, codes)}
-        answers, truth = self._pool_opinions(clean, "clean"), codes
+        seen, truth = clean, codes
         if gate is not None:
-            truth = np.tile(codes, 2)
+            truth, gate = np.tile(codes, 2), np.concatenate(gate)
             seen = {name: np.concatenate(o) for name, o in candidates.items()}
             robust = {name: seen[name] for name in _ROBUST if name in seen}
             self.weights_["robust"] = self._fit_weights(robust, truth)
-            of_robust = self._pool_opinions(seen, "robust")
-            expert, gate = self._pool_opinions(seen, "clean"), np.concatenate(gate)
-            self.gate_weights_ = fit_gate(of_robust, expert, gate, truth, len(codes))
-            answers = mix(of_robust, expert, openness(gate, self.gate_weights_))
-        self._calibrate(lambda temperature: softmax(answers / temperature, 1), truth)
+            pools = [self._pool_opinions(seen, part) for part in ("robust", "clean")]
+            self.gate_weights_ = fit_gate(*pools, gate, truth, len(codes))
+        answers, share = self._mix_pools(seen, gate)
+        temperatures = fit_temperatures(answers, share, truth)
+        self.robust_temperature_, self.temperature_ = temperatures.tolist()
         self.is_calibrated_ = n_answers >= FEWEST_TO_CALIBRATE
-        pooled = log_softmax(answers[: len(codes)] / self.temperature_, axis=1)
+        pooled = temper(answers, share, temperatures)[: len(codes)]
         loss = float(log_loss_of(pooled, codes).mean())
         self.candidates_["pool"] = _scores(pooled, codes, loss)
 
@@ -625,13 +634,22 @@ class ConvNetClassifier(Network):
             gate = self._gate_score(rows)
         return opinions, gate
 
-    def _mixture(self, rows):
-        opinions, gate = self._opinions(rows)
+    def _mix_pools(self, opinions, gate):
+        """Log probabilities, and the share in them of the pool for clean pictures."""
         answers = self._pool_opinions(opinions, "clean")
-        if "robust" in self.weights_:
-            robust = self._pool_opinions(opinions, "robust")
-            answers = mix(robust, answers, openness(gate, self.gate_weights_))
-        return lambda temperature: softmax(answers / temperature, axis=1)
+        if "robust" not in self.weights_:
+            return answers, np.ones(len(answers))
+        share = openness(gate, self.gate_weights_)
+        return mix(self._pool_opinions(opinions, "robust"), answers, share), share
+
+    def _mixture(self, rows):
+        answers, share = self._mix_pools(*self._opinions(rows))
+
+        def tempered(temperature):
+            both = self.robust_temperature_, temperature
+            return np.exp(temper(answers, share, both))
+
+        return tempered
 
     def _networks(self):
         networks = super()._networks()

@@ -9,6 +9,7 @@ _GATE = np.array([4.0, 0.0])  # slope and offset, and the deviations of their pr
 _GATE_DEVIATION = np.array([4.0, 4.0])
 _AUGMENTED = 0.5  # weight of augmented pictures beside the others
 _LEAST = 1e-12
+_TEMPERATURE_DEVIATION = 0.2  # of the prior of log T
 
 
 def log_loss_of(log_proba, codes):
@@ -83,3 +84,28 @@ def fit_gate(robust, expert, scores, codes, n_clean):
 
     best = minimize(loss, _GATE, method="L-BFGS-B", bounds=[(0, 50), (-50, 50)])
     return best.x
+
+
+def temper(answers, share, temperatures):
+    """Divide answers by the temperatures of the two experts, by the second's share.
+
+    Log probabilities (n, k), shares (n,), two temperatures -> log probabilities (n, k).
+    """
+    low, high = np.log(temperatures)
+    divisor = np.exp(low + (high - low) * share)
+    return log_softmax(answers / divisor[:, None], axis=1)
+
+
+def fit_temperatures(answers, share, codes):
+    """Temperatures of maximum posterior probability, of the two experts: (2,).
+
+    One for all would fit neither: where the answers about disturbed pictures are too
+    sure, those about others would be made less sure than they are right.
+    """
+
+    def loss(logs):
+        offset = logs / _TEMPERATURE_DEVIATION
+        answered = temper(answers, share, np.exp(logs))
+        return log_loss_of(answered, codes).sum() + offset @ offset / 2
+
+    return np.exp(minimize(loss, np.zeros(2), method="L-BFGS-B").x)
