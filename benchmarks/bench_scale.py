@@ -17,7 +17,7 @@ from geoimages import Collection, HOGFeatures, make_rocks
 from geoimages.search import ExactSearch, InvertedFile, save_index
 from geoimages.search.clustering import partition
 from geoimages.similarity.sharded import ShardedInvertedFile, ShardedSearch
-from geoimages.similarity.sharded_clusters import partition_files
+from geoimages.similarity.sharded_lists import partition_files
 from geoimages.similarity.sharding import write_index
 
 ROWS, COLUMNS, SHARDS, METRIC = 1_000_000, 128, 10, "euclidean"

@@ -10,7 +10,8 @@ from .search.ivf import check_algorithm, choose_algorithm
 from .search.metrics import check_metric
 from .similarity.base import check_count
 from .similarity.sharded import ShardedInvertedFile, ShardedSearch
-from .similarity.sharded_clusters import ShardedClustering, write_lists
+from .similarity.sharded_clusters import ShardedClustering
+from .similarity.sharded_lists import write_lists
 from .similarity.updating import UpdatableModel
 
 _MOST_GATHERED = 1 << 30  # bytes of the rows of a folder that are clustered in memory
@@ -222,8 +223,8 @@ class KMeansModel(UpdatableModel):
         ).fit(n_clusters, self.random_state)
         if isinstance(exact, ShardedSearch):
             metric = check_metric(self.dist_metric)
-            paths = write_lists(exact.paths, self.cluster_centers_, None, metric)
-            self.search_ = exact.by_lists(paths, metric)
+            lists = write_lists(exact.paths, self.cluster_centers_, None, metric)
+            self.search_ = exact.by_lists(lists, metric)
         else:
             self.search_ = InvertedFile(
                 exact.rows,
@@ -267,7 +268,7 @@ class KMeansModel(UpdatableModel):
 
     def _clustering(self, engine):
         if isinstance(engine, ShardedSearch | ShardedInvertedFile):
-            return ShardedClustering(engine.paths, self.n_init)
+            return ShardedClustering(engine.sources, self.n_init)
         pictures = self._compares_pixels and self.pooling == "auto"
         height, width, channels = self.image_shape_
         shape = (height, width, 3 if channels == 4 else channels)

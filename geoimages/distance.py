@@ -6,7 +6,7 @@ from .search.faiss_factory import check_faiss
 from .search.ivf import check_algorithm, choose_algorithm
 from .search.metrics import check_metric
 from .similarity.sharded import ShardedSearch
-from .similarity.sharded_clusters import partition_files
+from .similarity.sharded_lists import partition_files
 from .similarity.updating import UpdatableModel
 
 
@@ -192,10 +192,10 @@ class PairwiseModel(UpdatableModel):
             )
             self.recall_ = self.search_.tune(target, self.k_candidates, metric)
         elif isinstance(self.search_, ShardedSearch):
-            paths = partition_files(
+            lists = partition_files(
                 self.search_.paths, metric, random_state=self.random_state
             )
-            self.search_ = self.search_.by_lists(paths, metric)
+            self.search_ = self.search_.by_lists(lists, metric)
         else:
             rows, rank = self.search_.rows[:], self.search_.rank
             self.search_ = InvertedFile(

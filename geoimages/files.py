@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import mmap
 import os
 import secrets
 import socket
@@ -12,6 +13,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 from tqdm.auto import tqdm
 
 try:
@@ -181,6 +183,19 @@ def atomic_path(path):
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def let_go(array):
+    """Give the pages of a memory-mapped array back to the system.
+
+    It keeps them in its cache for as long as it has room, and whoever looks at the array
+    again maps them again; but they no longer count as memory of this process.
+    """
+    while array is not None and not isinstance(array, np.memmap):
+        array = getattr(array, "base", None)
+    if array is None or array.mode == "c" or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    array._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 class QuietFile:

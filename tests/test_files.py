@@ -2,20 +2,24 @@
 
 import errno
 import io
+import mmap
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from geoimages import Collection, ImageReadError, Votes, files, load, read_image
 from geoimages.files import (
     QuietFile,
     atomic_path,
+    let_go,
     listening,
     locked,
     progress,
@@ -275,3 +279,21 @@ def test_a_folder_of_what_blocks_is_accounted_for(special, draw):
         assert "at most 1,073,741,824" in ledger["detail"]["sparse.png"]
         assert "socket" in ledger["detail"]["fifo.png"]
         assert set(ledger.index) == {p.name for p in special.iterdir()} - {"a.h5"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+def test_mapped_pages_are_given_back(tmp_path):
+    def shared():
+        return int(Path("/proc/self/statm").read_text().split()[2]) * mmap.PAGESIZE
+
+    np.arange(1 << 22, dtype=np.float32).tofile(tmp_path / "rows")
+    mapped = np.memmap(tmp_path / "rows", np.float32, "r")
+    total, before = mapped.sum(), shared()
+    let_go(mapped[5:].reshape(-1, 1))
+    assert before - shared() > 1 << 23
+    assert mapped.sum() == total
+    own = np.memmap(tmp_path / "rows", np.float32, "c")
+    own[7] = -1  # which would be lost
+    let_go(own)
+    let_go(np.ones(3))
+    assert own[7] == -1

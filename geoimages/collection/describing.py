@@ -5,8 +5,12 @@ import tempfile
 
 import numpy as np
 
+from ..files import let_go, progress
+from ..pictures.validation import input_for
 from .cache import FeatureCache
+from .file import block_length
 from .maps import Parcel, map_shards
+from .overlap import shared_features
 
 
 def _describe(path, parcel, most_bytes):
@@ -70,6 +74,34 @@ def described(collection, transformer):
         if rows is None:  # deleted meanwhile
             raise ValueError(f"What was kept of {files.paths[i]} is gone; try again.")
         yield rows
+
+
+def features_of_file(collection, transformer, allocate=np.empty):
+    """Describe the pictures of one file, block by block: (n, n_features_out).
+
+    Parameters
+    ----------
+    collection : Collection
+    transformer : transformer
+        Fitted.
+    allocate : callable, default=numpy.empty
+        Shape and dtype -> the array that the rows are written into.
+    """
+    rows = shared_features(collection, transformer)
+    if rows is not None:
+        return rows
+    n, out = len(collection), None
+    step = block_length(collection.image_shape)
+    for start in progress(range(0, n, step), desc="computing features", unit="block"):
+        images = collection[start : start + step]
+        rows = np.asarray(transformer.transform(input_for(transformer, images)))
+        if out is None:
+            out = allocate((n, *rows.shape[1:]), rows.dtype)
+        if rows.shape != (len(images), *out.shape[1:]):
+            return rows  # for whoever says what is wrong with it
+        out[start : start + step] = rows
+        let_go(out)
+    return out
 
 
 def features_of_shards(collection, transformer):

@@ -12,17 +12,15 @@ import numpy as np
 import pandas as pd
 from sklearn.frozen import FrozenEstimator
 
-from ..files import atomic_path, locked, progress
+from ..files import atomic_path, locked
 from ..pictures.reading import MAX_PIXELS, read_image
 from ..pictures.resizing import resize_image
-from ..pictures.validation import input_for
 from .adding import check_sources, write_added, write_added_shard
 from .cache import FeatureCache
-from .describing import features_of_shards
+from .describing import features_of_file, features_of_shards
 from .file import block_length
 from .html import collection_html
 from .lineage import lineage_of
-from .overlap import shared_features
 from .reading import write_source_shards
 from .selection import matching
 from .sharding import MEGABYTES, merge_collection, shard_collection
@@ -1013,23 +1011,7 @@ class Collection:
         rows = self.cache.read(digest, len(self)) if digest else None
         if rows is not None:
             return rows
-        rows = shared_features(self, transformer)
-        if rows is None:
-            bar = progress(
-                range(0, len(self), self._block),
-                desc="computing features",
-                unit="block",
-            )
-            rows = np.concatenate(
-                [
-                    np.asarray(
-                        transformer.transform(
-                            input_for(transformer, self[start : start + self._block])
-                        )
-                    )
-                    for start in bar
-                ]
-            )
+        rows = features_of_file(self, transformer)
         if digest and self._keeps:
             self.cache.write(digest, rows, repr(transformer))
         return rows

@@ -145,10 +145,18 @@ def fit_partition(some, n_clusters, rng):
     return np.ldexp(centers.astype(np.float64), exponent) if exponent else centers
 
 
+def rows_at_once(centers):
+    """How many rows `nearest_centers` compares with centers (c, d) at a time.
+
+    The rounding of a product of matrices depends on their sizes, so that only what
+    begins at a multiple of it is compared as it is among all rows.
+    """
+    return max(1, _BLOCK_BYTES // (8 * sum(centers.shape)))
+
+
 def nearest_centers(rows, metric, centers):
     """The center nearest to each row among its directions: (n, d) -> (n,) int."""
-    labels = np.empty(len(rows), np.int64)
-    step = max(1, _BLOCK_BYTES // (8 * (rows.shape[1] + len(centers))))
+    labels, step = np.empty(len(rows), np.int64), rows_at_once(centers)
     centers = Centers(centers, metric)
     for start in range(0, len(rows), step):
         block = slice(start, start + step)

@@ -352,3 +352,35 @@ class InvertedFile(Stored):
         if not counts.sum():
             return np.ones(len(counts))  # nothing to find
         return np.cumsum(counts) / counts.sum()
+
+
+class ClusterLabels(Stored):
+    """The clusters of some rows, for a file of their own.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int
+        The cluster of each row.
+    """
+
+    def __init__(self, labels):
+        self.labels = np.asarray(labels, np.int32)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def arrays(self):
+        """What `from_arrays` makes it of: JSON values and arrays by name."""
+        return {}, {"labels": self.labels}
+
+    @classmethod
+    def from_arrays(cls, values, arrays):
+        """Make the labels whose `arrays` these are."""
+        labels = arrays["labels"]
+        check_stored(
+            labels.ndim == 1
+            and labels.dtype == np.int32
+            and labels.min(initial=0) >= 0,
+            "labels that are no numbers of clusters",
+        )
+        return cls(labels)

@@ -1,5 +1,6 @@
 """Storage of a search engine as one file of plain arrays, which can be memory-mapped."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -7,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import NewerVersionError, atomic_path, check_version
+from ..files import NewerVersionError, atomic_path, check_version, let_go
 from .exact import ExactSearch
 from .faiss_index import FaissSearch
-from .ivf import InvertedFile
+from .ivf import ClusterLabels, InvertedFile
 
 _FORMAT, _VERSION = "geoimages.index", "3"  # 2 had no checksum of the header
 _ENGINES = {
-    engine.__name__: engine for engine in (ExactSearch, InvertedFile, FaissSearch)
+    engine.__name__: engine
+    for engine in (ExactSearch, InvertedFile, FaissSearch, ClusterLabels)
 }
 _DTYPES = {
     "U8": "|u1",
@@ -105,7 +107,8 @@ def save_index(engine, path):
         file.write(len(text).to_bytes(8, "little") + text)
         for name, array in arrays.items():
             file.seek(8 + len(text) + header[name]["data_offsets"][0])
-            file.write(array.data)  # tofile does not say what went wrong
+            for block in _blocks(array):
+                file.write(block.data)  # tofile does not say what went wrong
 
 
 def _checksum_of(header):
@@ -118,10 +121,17 @@ def _checksum_of(header):
 def _checksum(array):
     """SHA-256 of the bytes of an array, block by block."""
     total = hashlib.sha256()
+    for block in _blocks(array):
+        total.update(block)
+    return total.hexdigest()
+
+
+def _blocks(array):
+    """Yield the bytes of an array block by block; of a mapped one no more is held."""
     flat = array.reshape(-1).view(np.uint8)
     for start in range(0, len(flat), _BLOCK_BYTES):
-        total.update(flat[start : start + _BLOCK_BYTES])
-    return total.hexdigest()
+        yield flat[start : start + _BLOCK_BYTES]
+        let_go(array)
 
 
 def _read_header(path):
@@ -170,24 +180,9 @@ def load_index(path, *, memory_map=True, verify=True):
         If it is damaged, or written by another version.
     """
     path = Path(path)
-    if not path.is_file():
-        if path.is_dir() and (path / "index.json").is_file():
-            raise ValueError(
-                f"{path} is an index of version 1, a folder, which is not read any "
-                "more; save it again."
-            )
-        raise FileNotFoundError(f"No index at {path}; save_index writes one.")
-    try:
-        header, begin = _read_header(path)
-        checksum = _checksum_of(header)
+    with _valid(path):
+        header, begin = _checked_header(path)
         about = header.pop("__metadata__")
-        if not about["version"].isascii() or not about["version"].isdecimal():
-            raise ValueError(f"version {about['version']!r}")
-        check_version(path, int(about["version"]), int(_VERSION))
-        if about["version"] == "1":
-            raise ValueError("version '1'")
-        if about["version"] != "2" and about["header"] != checksum:
-            raise ValueError("its header has another checksum")
         sums, arrays = json.loads(about["sha256"]), {}
         for name, entry in header.items():
             mapped = memory_map and name == "rows"
@@ -196,6 +191,31 @@ def load_index(path, *, memory_map=True, verify=True):
                 raise ValueError(f"{name} has another checksum")
         engine = _ENGINES[about["engine"]]
         return engine.from_arrays(json.loads(about["values"]), arrays)
+
+
+def map_rows(path):
+    """Map the rows of an index, and read nothing else of it: (n, d)."""
+    path = Path(path)
+    with _valid(path):
+        header, begin = _checked_header(path)
+        rows = _read(path, "rows", header["rows"], begin, True)
+        if rows.ndim != 2:
+            raise ValueError(f"rows of the shape {rows.shape}")
+        return rows
+
+
+@contextlib.contextmanager
+def _valid(path):
+    """Raise a FileNotFoundError or a ValueError that says what is wrong with a file."""
+    if not path.is_file():
+        if path.is_dir() and (path / "index.json").is_file():
+            raise ValueError(
+                f"{path} is an index of version 1, a folder, which is not read any "
+                "more; save it again."
+            )
+        raise FileNotFoundError(f"No index at {path}; save_index writes one.")
+    try:
+        yield
     except NewerVersionError:
         raise
     except _DAMAGED as error:
@@ -203,6 +223,20 @@ def load_index(path, *, memory_map=True, verify=True):
         raise ValueError(
             f"{path} is not a valid index of geoimages ({reason}); save it again."
         ) from None
+
+
+def _checked_header(path):
+    """The header of a file of a version that is read, and where its arrays begin."""
+    header, begin = _read_header(path)
+    checksum, about = _checksum_of(header), header["__metadata__"]
+    if not about["version"].isascii() or not about["version"].isdecimal():
+        raise ValueError(f"version {about['version']!r}")
+    check_version(path, int(about["version"]), int(_VERSION))
+    if about["version"] == "1":
+        raise ValueError("version '1'")
+    if about["version"] != "2" and about["header"] != checksum:
+        raise ValueError("its header has another checksum")
+    return header, begin
 
 
 def _read(path, name, entry, begin, mapped):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..files import let_go
 from ..pictures.scaling import on_white
 from ..pictures.validation import input_for
 
@@ -17,6 +18,17 @@ def pixel_rows(images):
     for start in range(0, len(images), step):
         out[start : start + step] = on_white(images[start : start + step])
     return out.reshape(len(images), -1)
+
+
+def pixel_rows_of(collection, allocate):
+    """Read `pixel_rows` of a collection block by block into what `allocate` makes."""
+    n, (height, width, channels) = len(collection), collection.image_shape
+    out = allocate((n, height * width * min(channels, 3)), np.dtype(np.uint8))
+    step = max(1, _BLOCK_BYTES // (height * width * channels))
+    for start in range(0, n, step):
+        out[start : start + step] = pixel_rows(collection[start : start + step])
+        let_go(out)
+    return out
 
 
 def feature_rows(features, images):
@@ -35,6 +47,14 @@ def check_features(features):
         )
 
 
+def _all_finite(rows):
+    step = max(1, _BLOCK_BYTES // max(1, rows[:1].nbytes))
+    return all(
+        np.isfinite(rows[start : start + step]).all()
+        for start in range(0, len(rows), step)
+    )
+
+
 def check_rows(rows, features, n):
     """Validate the features of n pictures and return them."""
     name = type(features).__name__
@@ -45,7 +65,7 @@ def check_rows(rows, features, n):
         )
     if rows.dtype not in (np.uint8, np.float32, np.float64):
         rows = rows.astype(np.float32 if rows.dtype.itemsize <= 2 else np.float64)
-    if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+    if rows.dtype.kind == "f" and not _all_finite(rows):
         raise ValueError(
             f"{name} returned NaN or infinity, which cannot be compared; correct "
             "the features, or remove the picture."

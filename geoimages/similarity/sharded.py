@@ -8,16 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from ..collection.maps import MOST_TASK_BYTES, map_shards, n_workers
+from ..files import let_go
 from ..pictures.scaling import as_uint8
 from ..search.exact import ExactSearch, Scan
 from ..search.ivf import InvertedFile
 from ..search.metrics import check_metric
 from ..search.prepared import PRODUCT_METRICS
-from ..search.storage import load_index
+from ..search.storage import load_index, map_rows
 
 _MOST_SENT = MOST_TASK_BYTES // 2  # bytes of queries in a task
 _TASKS_PER_WORKER = 4  # so that a slow one does not keep the others waiting
-_OPENED = 8  # groups of files that a worker keeps mapped
+_FEW_TAKEN = 64  # rows that are quicker read one by one
+_OPENED = 4  # groups of files that a worker keeps open
+_MOST_HELD = 1 << 28  # bytes of rows, and of what is known of them, in a group
+_BESIDE = 64  # bytes: what is known of a row
+_MOST_MAPPED = _MOST_HELD // _OPENED  # bytes of a group that stay mapped
 
 
 class ShardedRows:
@@ -61,7 +66,7 @@ class ShardedRows:
     def __getitem__(self, item):
         """Read rows by a slice, positions or a mask."""
         if not isinstance(item, slice):
-            return self._take(np.arange(len(self))[item])
+            return self._take(self._positions(item))
         start, stop, step = item.indices(len(self))
         i = bisect_right(self._begins, start) - 1
         if step == 1 and start < stop <= self._begins[i + 1]:
@@ -84,15 +89,30 @@ class ShardedRows:
             out[begin:end] = self._in_dtype(piece)
         return out
 
+    def _positions(self, item):
+        """Positions, none of them negative, that an index is."""
+        item = np.asarray(item)
+        if item.dtype == bool:
+            return np.flatnonzero(item)
+        n = len(self)
+        if item.size and not -n <= item.min() <= item.max() < n:
+            raise IndexError(f"Positions must be below {n:,}, got {item.max():,}.")
+        return np.where(item < 0, item + n, item)
+
     def _take(self, positions):
         if positions.ndim == 0:
             return self[int(positions) : int(positions) + 1][0]
         out = np.empty((len(positions), self.shape[1]), self.dtype)
         which = np.searchsorted(self.starts, positions, "right") - 1
+        within = positions - self.starts[which]
+        if len(positions) <= _FEW_TAKEN:
+            pairs = zip(which.tolist(), within.tolist(), strict=True)
+            for j, (i, at) in enumerate(pairs):
+                out[j] = self._in_dtype(self._views[i][at])
+            return out
         for i in np.unique(which):
             chosen = np.flatnonzero(which == i)
-            rows = self._views[i][positions[chosen] - self.starts[i]]
-            out[chosen] = self._in_dtype(rows)
+            out[chosen] = self._in_dtype(self._views[i][within[chosen]])
         return out
 
     def __array__(self, dtype=None, copy=None):
@@ -118,7 +138,10 @@ class Sharded:
 
     def _tasks(self, n_candidates, n_bytes):
         """Which files and which candidates the tasks search: list of (slice, slice)."""
-        n_tasks = min(len(self.paths), _TASKS_PER_WORKER * n_workers())
+        n, width = self.rows.shape
+        n_bytes_held = n * (width * self.rows.itemsize + _BESIDE)
+        n_tasks = max(_TASKS_PER_WORKER * n_workers(), -(-n_bytes_held // _MOST_HELD))
+        n_tasks = min(len(self.paths), n_tasks)
         ends = np.linspace(0, len(self.paths), n_tasks + 1).astype(int).tolist()
         step = max(1, _MOST_SENT // max(1, n_bytes))
         return [
@@ -135,34 +158,40 @@ class Sharded:
         return n_workers() > 1 and len(self.paths) > 1 and sent < _MOST_SENT and not few
 
     def _search_by_workers(
-        self, queries, k, prepared, exclude, n_orientations, probed=None
+        self, queries, k, prepared, exclude, n_orientations, within=None
     ):
         """Let workers name what can be among the top k, and compute that exactly.
 
-        `exclude` are places, as are those in the answer; `probed` the clusters that each
+        `exclude` are places, as are those in the answer; `within` the slices that each
         candidate searches.
         """
         metric, m = prepared.metric, len(queries) // n_orientations
-        sent = queries[:n_orientations].nbytes + (
-            0 if probed is None else max(clusters.nbytes for clusters in probed)
-        )
-        shares, tasks = self._tasks(m, sent), []
+        sent = queries[:n_orientations].nbytes
+        if within is not None:
+            within = [np.array([(p.start, p.stop) for p in some]) for some in within]
+            sent += max(ends.nbytes for ends in within)
+        shares, tasks = [], []
         starts = self.rows.starts
-        for files, some in shares:
-            begin, end = starts[files.start], starts[files.stop]
+        for files, some in self._tasks(m, sent):
+            begin, end = int(starts[files.start]), int(starts[files.stop])
+            members, slices = np.arange(m)[some], None
+            if within is not None:
+                slices = [np.clip(within[i], begin, end) - begin for i in members]
+                slices = [ends[ends[:, 0] < ends[:, 1]] for ends in slices]
+                members = members[[len(ends) > 0 for ends in slices]]
+                slices = [ends for ends in slices if len(ends)]
+            if not len(members):
+                continue
             hidden = None
             if exclude is not None:
-                hidden = [
-                    out[(out >= begin) & (out < end)] - begin
-                    for out in map(np.asarray, exclude[some])
-                ]
-            asked = queries[some.start * n_orientations : some.stop * n_orientations]
-            clusters = None if probed is None else probed[some]
+                hidden = [np.asarray(exclude[i], int) for i in members]
+                hidden = [out[(out >= begin) & (out < end)] - begin for out in hidden]
+            asked = queries.reshape(m, n_orientations, -1)[members]
+            shares.append((begin, members))
             tasks.append(
                 (
                     tuple(map(str, self.paths[files])),
-                    *(asked, k, metric, prepared.params, hidden, n_orientations),
-                    clusters,
+                    *(asked, k, metric, prepared.params, hidden, slices),
                 )
             )
         names = [Path(task[0][0]).name for task in tasks]
@@ -175,10 +204,10 @@ class Sharded:
                 f"{len(failed):,} parts of the index could not be searched, such as that "
                 f"from {names[i]} on ({why}); fit the model again."
             )
-        places = [[] for _ in range(m)]
-        for (files, some), part in zip(shares, found, strict=True):
-            for i, near in zip(range(some.start, m), part, strict=False):
-                places[i].append(near + starts[files.start])
+        places = [[np.empty(0, np.int64)] for _ in range(m)]
+        for (begin, members), part in zip(shares, found, strict=True):
+            for i, near in zip(members.tolist(), part, strict=True):
+                places[i].append(near + begin)
         scan = Scan(self._engine, prepared, k, self.rows.slices, n_orientations, None)
         return [
             scan.settle(
@@ -216,6 +245,7 @@ class ShardedSearch(Sharded, ExactSearch):
             ShardedRows([engine.rows for engine in engines]), rank, metric_params
         )
         self.paths, self._held = list(paths), held
+        self.sources = self.paths
         self._know(*_known(engines, self.rows), metric)
 
     def _know(self, known_metric, known, metric):
@@ -245,18 +275,18 @@ class ShardedSearch(Sharded, ExactSearch):
         engine.metric_params, engine._prepared = metric_params, None
         return engine
 
-    def by_lists(self, paths, metric):
+    def by_lists(self, lists, metric):
         """Return an engine of the same rows in clusters: `ShardedInvertedFile`.
 
         Parameters
         ----------
-        paths : list of Path
-            Files of an `InvertedFile` each, as `partition_files` writes them.
+        lists : Lists
+            The rows by cluster, as `partition_files` writes them.
         metric : str
             The distance to prepare for.
         """
         return ShardedInvertedFile(
-            paths, self.rank, self.metric_params, metric, self._held
+            lists, self.rank, self.metric_params, metric, self._held
         )
 
     def gathered(self):
@@ -303,46 +333,23 @@ class ShardedSearch(Sharded, ExactSearch):
 
 
 class ShardedInvertedFile(Sharded, InvertedFile):
-    """Approximate search of the rows in several files, of clusters that all share.
+    """Approximate search of the rows in several files, which are sorted by cluster.
+
+    The answer is that of `InvertedFile` of all rows together, bit for bit.
 
     Parameters
     ----------
-    paths : list of Path
-        Files that `save_index` wrote of an `InvertedFile`, one for each shard, with the
-        same centers.
+    lists : Lists
+        What `partition_files` returns.
     rank, metric_params, metric, held
         As in `ShardedSearch`; ranks of the rows in the order given to `InvertedFile`.
     """
 
-    def __init__(self, paths, rank, metric_params=None, metric=None, held=None):
-        engines = [load_index(path, verify=False) for path in paths]
-        starts = np.cumsum([0, *map(len, engines)])
-        order = np.concatenate(
-            [
-                engine._order + start
-                for engine, start in zip(engines, starts, strict=False)
-            ]
-        )
-        labels = np.concatenate([engine.labels for engine in engines])
-        exact = ShardedSearch.__new__(ShardedSearch)
-        exacts = [engine._exact for engine in engines]
-        ExactSearch.__init__(
-            exact,
-            ShardedRows([engine.rows for engine in exacts]),
-            rank[order],
-            metric_params,
-        )
-        exact.paths, exact._held = list(paths), held
-        exact._know(*_known(exacts, exact.rows), metric)
-        self.paths = exact.paths
-        first = engines[0]
-        self._set(exact, order, labels, first.centers, first.directions_of, 1)
-        self._ends = np.stack(
-            [
-                engine._bounds + start
-                for engine, start in zip(engines, starts, strict=False)
-            ]
-        )
+    def __init__(self, lists, rank, metric_params=None, metric=None, held=None):
+        order = np.argsort(lists.labels, kind="stable")
+        exact = ShardedSearch(lists.paths, rank[order], metric_params, metric, held)
+        self._set(exact, order, lists.labels, lists.centers, lists.directions_of, 1)
+        self.paths, self.sources = exact.paths, lists.sources
 
     @property
     def _engine(self):
@@ -350,47 +357,10 @@ class ShardedInvertedFile(Sharded, InvertedFile):
 
     def gathered(self):
         """Return the engine with its rows in memory: `InvertedFile`."""
-        prepared, rank = self._exact._prepared, np.empty_like(self._exact.rank)
-        rank[self._order] = self._exact.rank
-        engine = InvertedFile(
-            self.rows[self._places],
-            rank,
-            self.labels,
-            self.centers,
-            self._exact.metric_params,
-            prepared and prepared.metric,
-            self.directions_of,
-        )
-        engine.nprobe = self.nprobe
+        engine = InvertedFile.__new__(InvertedFile)
+        clusters = self.labels, self.centers, self.directions_of, self.nprobe
+        engine._set(self._exact.gathered(), self._order, *clusters)
         return engine
-
-    def members(self, cluster):
-        """Return the positions of a cluster's rows.
-
-        Parameters
-        ----------
-        cluster : int
-            Its number.
-
-        Returns
-        -------
-        members : ndarray of int
-            Of `rows`.
-        """
-        pieces = self._slices(np.array([cluster]))
-        return np.concatenate([np.arange(p.start, p.stop) for p in pieces] or [[]])
-
-    def _slices(self, clusters):
-        """Slices of `rows` that clusters are, shard by shard; neighbors in one piece."""
-        starts, stops = self._ends[:, clusters], self._ends[:, clusters + 1]
-        some = stops > starts
-        starts, stops = starts[some], stops[some]
-        if not len(starts):
-            return []
-        breaks = starts[1:] != stops[:-1]
-        starts = starts[np.concatenate([[True], breaks])]
-        stops = stops[np.concatenate([breaks, [True]])]
-        return list(map(slice, starts.tolist(), stops.tolist()))
 
     def search(
         self,
@@ -422,45 +392,42 @@ class ShardedInvertedFile(Sharded, InvertedFile):
                 *(queries, k, metric, exclude, n_orientations, nprobe, n_jobs)
             )
         hidden = [()] * (len(queries) // n_orientations) if exclude is None else exclude
-        probed = [
-            self._clusters_of(distances, nprobe or self.nprobe, k, np.asarray(out, int))
+        nprobe = nprobe or self.nprobe
+        within = [
+            self._slices(self._clusters_of(distances, nprobe, k, np.asarray(out, int)))
             for distances, out in zip(
                 self._to_centers(queries, n_orientations), hidden, strict=True
             )
         ]
         places = exclude and [np.sort(self._places[out]) for out in exclude]
         found = self._search_by_workers(
-            asked, k, prepared, places, n_orientations, probed
+            asked, k, prepared, places, n_orientations, within
         )
         return [(distance, self._order[p], which) for distance, p, which in found]
 
     @property
     def rows(self):
-        """The rows, shard by shard, and in each cluster by cluster."""
+        """The rows, cluster by cluster."""
         return self._exact.rows
 
 
-def _in_doubt_in(
-    paths, queries, k, metric, params, exclude, n_orientations, probed=None
-):
+def _in_doubt_in(paths, queries, k, metric, params, exclude, within=None):
     """Places in some files that can be among each candidate's k nearest: list of (n,)."""
     stamps = tuple(Path(path).stat().st_mtime_ns for path in paths)
     engine = _opened(paths, stamps)
-    exact = engine._engine.with_params(params) if params else engine._engine
+    exact = engine.with_params(params) if params else engine
     prepared = exact.prepared_for(metric)
-    m = len(queries) // n_orientations
+    m, n_orientations, _ = queries.shape
     exclude = exclude or [np.empty(0, int)] * m
-    if probed is None:
-        groups = [(exact.rows.slices, np.arange(m))]
-    else:
+    # Candidates that search the same slices read their rows together.
+    groups = {b"": (exact.rows.slices, list(range(m)))}
+    if within is not None:
         groups = {}
-        for i, clusters in enumerate(probed):
-            groups.setdefault(clusters.tobytes(), (clusters, []))[1].append(i)
-        groups = [(engine._slices(c), np.array(i)) for c, i in groups.values()]
-    out, queries = [np.empty(0, np.int64)] * m, queries.reshape(m, n_orientations, -1)
-    for slices, members in groups:
-        if not slices:
-            continue
+        for i, ends in enumerate(within):
+            slices = [slice(*piece) for piece in ends.tolist()]
+            groups.setdefault(ends.tobytes(), (slices, []))[1].append(i)
+    out = [None] * m
+    for slices, members in groups.values():
         scan = Scan(exact, prepared, k, slices, n_orientations, None)
         near = scan.all_in_doubt(
             queries[members].reshape(-1, queries.shape[2]),
@@ -468,13 +435,14 @@ def _in_doubt_in(
         )
         for i, places in zip(members, near, strict=True):
             out[i] = places
+    if exact.rows.size * exact.rows.itemsize > _MOST_MAPPED:
+        for part in exact.rows.parts:
+            let_go(part)
     return out
 
 
 @lru_cache(_OPENED)
 def _opened(paths, stamps):
     """Map the files of some shards as one engine."""
-    first = load_index(paths[0], verify=False)
-    kind = ShardedInvertedFile if isinstance(first, InvertedFile) else ShardedSearch
-    n = len(first) + sum(len(load_index(p, verify=False)) for p in paths[1:])
-    return kind([Path(path) for path in paths], np.arange(n))
+    n = sum(len(map_rows(path)) for path in paths)
+    return ShardedSearch([Path(path) for path in paths], np.arange(n))

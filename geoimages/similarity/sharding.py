@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import math
 import os
 import shutil
 import tempfile
@@ -12,14 +13,15 @@ from pathlib import Path
 import joblib
 import numpy as np
 
+from ..collection.describing import features_of_file
 from ..collection.maps import Parcel
 from ..collection.sealing import seal_of
 from ..collection.store import Collection
 from ..search import ExactSearch
 from ..search.storage import load_index, save_index
 from .keys import rank_keys
-from .rows import check_rows, pixel_rows
-from .sharded_clusters import map_files
+from .rows import check_rows, pixel_rows_of
+from .sharded_ranges import map_files
 
 _MOST_SAMPLED = 1 << 30  # bytes of pixels that features are learned from
 
@@ -118,11 +120,22 @@ def _write_rows(path, n_bytes, seal, out, parcel, metric):
             "the command that made it again."
         )
     features = parcel.open()
-    with Collection(path) as shard:
+    with Collection(path) as shard, tempfile.TemporaryFile(dir=out.parent) as scratch:
+
+        def allocate(shape, dtype):
+            """An array in a file: a worker does not hold the rows of a whole shard."""
+            n_bytes = math.prod(shape) * dtype.itemsize
+            if dtype.kind not in "buif" or not n_bytes:
+                return np.empty(shape, dtype)
+            if hasattr(os, "posix_fallocate"):  # a full disk is an error, not a signal
+                os.posix_fallocate(scratch.fileno(), 0, n_bytes)
+            return np.memmap(scratch, dtype, "r+", shape=shape)
+
         if features is None:
-            rows = pixel_rows(shard[:])
+            rows = pixel_rows_of(shard, allocate)
         else:
-            rows = check_rows(shard.features(features), features, len(shard))
-        rank = rank_keys(shard.keys)
-    out.unlink(missing_ok=True)
-    save_index(ExactSearch(rows, rank, metric=metric, quantize=False), out)
+            rows = features_of_file(shard, features, allocate)
+            rows = check_rows(rows, features, len(shard))
+        engine = ExactSearch(rows, rank_keys(shard.keys), metric=metric, quantize=False)
+        out.unlink(missing_ok=True)
+        save_index(engine, out)

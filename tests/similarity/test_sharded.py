@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 from joblib.externals.loky import reusable_executor
 
-from geoimages.search import ExactSearch, InvertedFile, load_index, save_index
+from geoimages.search import (
+    ExactSearch,
+    InvertedFile,
+    clustering,
+    load_index,
+    save_index,
+)
 from geoimages.search.clustering import partition
+from geoimages.similarity import sharded, sharded_clusters, sharded_ranges
 from geoimages.similarity.sharded import ShardedInvertedFile, ShardedRows, ShardedSearch
-from geoimages.similarity.sharded_clusters import ShardedClustering, partition_files
+from geoimages.similarity.sharded_clusters import ShardedClustering
+from geoimages.similarity.sharded_lists import partition_files
 
 TWO = {"n_jobs": 2, "backend": "loky"}
 
@@ -113,6 +121,72 @@ def test_k_means_goes_over_all_rows_and_not_over_workers(tmp_path):
     assert not list(tmp_path.glob(".centers*"))
 
 
+@pytest.mark.parametrize("kind", ["bytes", "float"])
+def test_k_means_is_the_same_in_any_number_of_files(kind, tmp_path, monkeypatch):
+    rows, found = 1000 * rows_of(kind).astype(np.float32), []
+    rows = rows_of(kind) if kind == "bytes" else rows
+    monkeypatch.setattr(sharded_clusters, "_BLOCK_BYTES", 8 * 16 * 7)
+    monkeypatch.setattr(clustering, "_BLOCK_BYTES", 8 * 16 * 50)  # of 50 rows
+    monkeypatch.setattr(sharded_clusters, "_MOST_ROUNDS", 4)
+    for n, range_bytes in ((1, 1 << 26), (3, 2000), (7, 5000)):
+        monkeypatch.setattr(sharded_ranges, "_RANGE_BYTES", range_bytes)
+        paths = files_of(rows, n, tmp_path)
+        found.append(ShardedClustering(paths, 1).fit(4, random_state=0))
+    for labels, centers, inertia in found:
+        np.testing.assert_array_equal(labels, found[0][0])
+        np.testing.assert_array_equal(centers, found[0][1])
+        assert inertia == found[0][2]
+    unit = 1 / 255 if kind == "bytes" else 1
+    means = [unit * rows[found[0][0] == i].mean(axis=0) for i in range(4)]
+    np.testing.assert_allclose(found[0][1], means, atol=300 * unit)
+
+
+def test_a_query_reads_as_few_pieces_as_in_one_file(tmp_path, monkeypatch):
+    rows, metric = rows_of("float"), "euclidean"
+    rank = np.random.default_rng(1).permutation(600)
+    monkeypatch.setattr(clustering, "_BLOCK_BYTES", 8 * 32 * 50)  # of 50 rows
+    monkeypatch.setattr(sharded_ranges, "_RANGE_BYTES", 48 * 60)
+    labels, centers = partition(rows, metric, 20, random_state=0)
+    one = InvertedFile(rows, rank, labels, centers, metric=metric, directions_of=metric)
+    paths = files_of(rows, 7, tmp_path, metric)
+    lists = partition_files(paths, metric, 20, random_state=0)
+    assert len(lists.paths) == 6  # of 100 rows, across the ends of clusters
+    many = ShardedInvertedFile(lists, rank, metric=metric)
+    np.testing.assert_array_equal(many.rows[:], one.rows)
+    near = np.array([2, 3, 11])
+    assert many._slices(near) == one._slices(near)
+    with joblib.parallel_config(**TWO):
+        asked = rows[:40], 9, metric, None, 1, 3
+        assert_same(many.search(*asked), one.search(*asked))
+    assert not list(tmp_path.glob(".*"))
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    lists.paths[2].write_bytes(lists.paths[2].read_bytes()[:-9])
+    lists.paths[4].with_suffix(".labels").unlink()
+    partition_files(paths, metric, 20, random_state=0)
+    made = {p.name for p, at in stamps.items() if p.stat().st_mtime_ns != at}
+    assert made == {lists.paths[2].name, lists.paths[4].with_suffix(".labels").name}
+    assert_same(many.search(*asked), one.search(*asked))
+
+
+def test_clusters_without_rows_are_left_out(tmp_path):
+    rows = np.repeat(rows_of("float")[:4], 30, axis=0)
+    labels, centers = partition(rows, "euclidean", 9, random_state=0)
+    paths = files_of(rows, 5, tmp_path, "euclidean")
+    lists = partition_files(paths, "euclidean", 9, random_state=0)
+    assert len(lists.centers) == 4
+    np.testing.assert_array_equal(lists.centers, centers)
+    np.testing.assert_array_equal(lists.labels, labels)
+
+
+def test_a_task_holds_few_files(tmp_path, monkeypatch):
+    many = ShardedSearch(files_of(rows_of("float"), 30, tmp_path), np.arange(600))
+    assert len(many._tasks(1, 1)) == 4
+    monkeypatch.setattr(sharded, "_MOST_HELD", 20 * (48 + 64) * 3)
+    shares = many._tasks(1, 1)
+    assert len(shares) == 10
+    assert {files.stop - files.start for files, _ in shares} == {3}
+
+
 def test_rows_of_several_arrays_are_read_as_one():
     rows = rows_of("bytes")
     parts = [rows[:7], rows[7:7], rows[7:300], rows[300:]]
@@ -128,6 +202,11 @@ def test_rows_of_several_arrays_are_read_as_one():
         41,
     ):
         np.testing.assert_array_equal(many[item], rows[item], strict=True)
+    most = np.arange(200)[::-1] * 3  # more than are read one by one
+    np.testing.assert_array_equal(many[most], rows[most], strict=True)
+    for beyond in (600, [5, -601]):
+        with pytest.raises(IndexError, match="below 600"):
+            many[beyond]
     as_float = np.float32(rows[300:] / 255)
     mixed = ShardedRows([rows[:300], as_float])
     assert mixed.dtype == np.float32

@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+import tracemalloc
 
 import joblib
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from joblib.externals.loky.cloudpickle_wrapper import dumps
 from sklearn.base import clone
+from sklearn.preprocessing import FunctionTransformer
 
 from geoimages import (
     Collection,
@@ -24,7 +26,10 @@ from geoimages import (
     save,
     write_neighbors,
 )
-from geoimages.similarity import sharded, sharded_clusters, sharding
+from geoimages.collection import describing
+from geoimages.pictures.validation import input_for
+from geoimages.search import load_index
+from geoimages.similarity import sharded, sharded_ranges, sharding
 
 FEW = RockFeatures(n_filters=4)
 MODELS = {
@@ -141,6 +146,25 @@ def test_a_shard_that_was_swapped_is_found_before_it_is_used(many, tmp_path):
         assert len(list(rocks.path.glob("*.index"))) == 7  # the others are kept
 
 
+def test_a_worker_does_not_hold_the_rows_of_a_shard(many, tmp_path, monkeypatch):
+    def widen(rows):
+        return np.tile(rows.reshape(len(rows), -1) - np.float32(0.5), 40)
+
+    monkeypatch.setattr(describing, "block_length", lambda image_shape: 8)
+    features = FunctionTransformer(widen).fit(many[:1])
+    with many.merge(tmp_path / "one.h5") as one:
+        one.shard(tmp_path / "one").close()
+    with Collection(tmp_path / "one") as one:
+        tracemalloc.start()
+        paths, held = sharding.write_index(one, features, "euclidean")
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    rows = load_index(paths[0]).rows
+    np.testing.assert_array_equal(rows, widen(input_for(features, many[:])))
+    assert most < 0.5 * rows.nbytes
+    assert len(list(held.path.iterdir())) == 1
+
+
 def test_a_full_disk_is_one_line(many, tmp_path, monkeypatch):
     def full(engine, path):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
@@ -179,7 +203,7 @@ def test_no_task_carries_rows(many, monkeypatch):
 
     map_shards = sharded.map_shards
     monkeypatch.setattr(sharded, "map_shards", spy)
-    monkeypatch.setattr(sharded_clusters, "map_shards", spy)
+    monkeypatch.setattr(sharded_ranges, "map_shards", spy)
     with joblib.parallel_config(n_jobs=2, backend="loky"):
         model = PairwiseModel(2, "cosine", FEW).fit(many)
         model.search_.search(np.zeros((3000, model.search_.rows.shape[1])), 2, "cosine")
