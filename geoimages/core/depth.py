@@ -105,8 +105,10 @@ def read_depths(depths):
         if not line["hole"]:
             raise ValueError(f"{where} names no hole.")
         _check(where, line["from"], line["to"])
-        if not (line["row"] >= 0 and line["row"] == int(line["row"])):
-            raise ValueError(f"{where} has no whole number as its row.")
+        if "row" in table and not (line["row"] >= 1 and line["row"] % 1 == 0):
+            raise ValueError(
+                f"{where} has no whole number from 1, the first row, as its row."
+            )
     twice = out.duplicated(["photo", "row"])
     if twice.any():
         line = out[twice].iloc[0]
@@ -119,7 +121,7 @@ def as_name(value):
     """Write the name of a hole: 12 for 12.0, nothing for what is missing."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
-    if isinstance(value, float) and value == int(value):
+    if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).strip()
 
@@ -147,7 +149,7 @@ def depth_of(photo, rows, known=None):
         If depths run backward, or those of rows do not fit the rows.
     """
     photo = Path(photo)
-    for name in (str(photo), photo.name, photo.stem):
+    for name in _names(photo):
         if known and name in known:
             return _of_table(photo, rows, known[name])
     told = depth_of_name(photo.stem)
@@ -156,6 +158,21 @@ def depth_of(photo, rows, known=None):
     hole, box, start, stop = told
     _check(photo.name, start, stop)
     return Depth(hole, box, *_shared(rows, start, stop))
+
+
+def check_named(photos, known):
+    """Raise if a table of depths, as `read_depths` returns it, names no photograph."""
+    if not any(name in known for photo in photos for name in _names(photo)):
+        given = f"names {next(iter(known))}" if known else "is empty"
+        raise ValueError(
+            f"The table of depths {given}, and none of the photographs "
+            f"({photos[0].name}, …); name them in its column photo."
+        )
+
+
+def _names(photo):
+    """The names by which a table may call a photograph."""
+    return str(photo), photo.name, photo.stem
 
 
 def _shared(rows, start, stop):

@@ -12,7 +12,7 @@ from ..files import progress
 from ..pictures.color import srgb_to_lab
 from ..pictures.perspective import mapped, straight_size, straighten, to_front
 from ..pictures.reading import MAX_PIXELS, ImageReadError
-from .depth import as_name, depth_of, read_depths, read_intervals
+from .depth import as_name, check_named, depth_of, read_depths, read_intervals
 from .rows import NoRowsError, path_of_rows, rows_of
 
 
@@ -253,7 +253,7 @@ def tile_core(
     FileNotFoundError
         If a photograph or the table of depths does not exist.
     ValueError
-        If depths run backward, a file of rows cannot be used, a photograph has changed
+        If depths run backward or name no photograph, a file of rows cannot be used, a photograph has changed
         since its rows were written, or no tile is left.
 
     Examples
@@ -268,14 +268,15 @@ def tile_core(
     ...     tiles.table.groupby("row")["depth_to"].max().round(1).tolist()
     [1.0, 2.0, 3.0]
     """
+    listed = list_photographs(photos)
     known = None if depths is None else read_depths(depths)
+    if known is not None:
+        check_named([photo for photo, _, _ in listed], known)
     if beds is not None:
         beds = read_intervals(beds, "table of beds", ("hole", "label"))
         beds["label"] = [as_name(value) for value in beds["label"]]
     found, scales_of = {}, {}
-    for photo, _, _ in progress(
-        list_photographs(photos), desc="finding rows", unit="photo"
-    ):
+    for photo, _, _ in progress(listed, desc="finding rows", unit="photo"):
         scales_of[photo] = mm_per_px
         try:
             image, info = _read(photo, max_pixels)

@@ -7,7 +7,12 @@ from PIL import Image
 
 from geoimages import PairwiseModel, Plots, locate, make_tray, read_image, tile_core
 from geoimages.cli import main
-from geoimages.core.depth import depth_of, depth_of_name, gaps_and_overlaps
+from geoimages.core.depth import (
+    depth_of,
+    depth_of_name,
+    gaps_and_overlaps,
+    read_depths,
+)
 from geoimages.core.tiling import boxes_of
 from geoimages.pictures.perspective import mapped, to_front
 
@@ -121,6 +126,12 @@ def test_depths_of_names_and_tables():
         depth_of("BH1_1_4_3.png", rows)
 
 
+def test_a_hole_may_have_any_name():
+    depths = {"photo": ["a", "b"], "hole": [np.inf, 12.0], "from": [0, 0], "to": [1, 1]}
+    known = read_depths(pd.DataFrame(depths))
+    assert [part["hole"].item() for part in known.values()] == ["inf", "12"]
+
+
 TABLE = "photo,hole,from,to\n"
 
 
@@ -134,6 +145,9 @@ TABLE = "photo,hole,from,to\n"
         (f"{TABLE}{NAMES[0]},,5,6", "names no hole"),
         (f"{TABLE}{NAMES[0]},BH7,5,6\n{NAMES[0]},BH7,6,7", "BH1_1_0_3.png twice"),
         ("photo,hole,from,to,row\nBH1_1_0_3,A,0,1,1", "has 3 rows, and the table"),
+        ("photo,hole,from,to,row\nBH1_1_0_3,A,0,1,0", "no whole number from 1"),
+        (f"{TABLE}BH9_1,BH9,5,6", "names BH9_1, and none of the photographs (BH1_1"),
+        (TABLE, "is empty, and none of the photographs"),
         ("", "cannot be read"),
     ],
 )
