@@ -9,7 +9,8 @@ from ..distance import PairwiseModel
 from ..features import RockFeatures
 from ..files import progress
 from ..pictures.resizing import resize_image
-from ..pictures.scaling import on_white, to_uint8
+from ..pictures.scaling import on_white
+from ..pictures.validation import check_picture
 from ..search import similarity_from_distance
 from .depth import read_intervals
 from .tiling import check_core
@@ -79,15 +80,9 @@ def _area(part, edges):
 def _similarity(tiles, positions, picture, model):
     """Similarity of tiles to a picture, the best of its parts: (n, 1)."""
     side = tiles.image_shape[0]
-    picture = to_uint8(np.asarray(picture))
+    picture = check_picture(picture)
     picture = on_white(picture) if picture.shape[2] == 4 else picture
-    short = min(picture.shape[:2])
-    if short < 16:
-        raise ValueError(
-            f"A picture of {picture.shape[1]} × {picture.shape[0]} px is too small; give "
-            "one of 16 × 16 px or more."
-        )
-    size = min(side, short)
+    size = min(side, *picture.shape[:2])
     tops, lefts = (
         np.unique(np.linspace(0, length - size, _WINDOWS).round().astype(int))
         for length in picture.shape[:2]
@@ -248,8 +243,13 @@ def coverage(log, intervals):
     Raises
     ------
     ValueError
-        If the intervals cannot be used.
+        If the intervals cannot be used, or `log` is not a log.
     """
+    lacks = [name for name in ("hole", "from", "to", "area") if name not in log.columns]
+    if lacks:
+        raise ValueError(
+            f"The log lacks the columns {', '.join(lacks)}; give what log_core returns."
+        )
     table = read_intervals(intervals)
     classes = [name[2:] for name in log.columns if name.startswith("p_")]
     rows = []

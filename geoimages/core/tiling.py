@@ -253,8 +253,8 @@ def tile_core(
     FileNotFoundError
         If a photograph or the table of depths does not exist.
     ValueError
-        If depths run backward or name no photograph, a file of rows cannot be used, a photograph has changed
-        since its rows were written, or no tile is left.
+        If depths run backward or name no photograph, a file of rows cannot be used, a
+        photograph has changed since its rows were written, or no tile is left.
 
     Examples
     --------

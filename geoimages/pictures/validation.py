@@ -7,7 +7,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import validate_data
 
-from .scaling import check_scale, in_scale, on_white
+from .scaling import check_scale, in_scale, on_white, to_uint8
 
 _DESCRIBABLE = 1e6  # its fourth power, as of a variance's square, fits a float32
 
@@ -186,6 +186,31 @@ def check_images(estimator, X, *, reset=True, dtype=np.float32):
     elif X.dtype not in (np.uint8, np.float32, np.float64):
         X = X.astype(np.float64)
     return X.reshape(len(X), *estimator.image_shape_)
+
+
+def check_picture(picture):
+    """Validate one picture that is asked about: (h, w, 3 or 4) -> the same, uint8.
+
+    Raises
+    ------
+    ValueError
+        If it has another shape, less than 16 px, NaN or infinity.
+    """
+    picture = np.asarray(picture)
+    if picture.ndim != 3 or picture.shape[2] not in (3, 4):
+        raise ValueError(
+            "A picture must have shape (height, width, 3), got an array of shape "
+            f"{picture.shape}."
+        )
+    if picture.dtype.kind == "f" and not np.isfinite(picture).all():
+        raise ValueError("The picture holds NaN or infinity; replace these pixels.")
+    height, width = picture.shape[:2]
+    if min(height, width) < 16:
+        raise ValueError(
+            f"A picture of {width} × {height} px is too small; give one of 16 × 16 px or "
+            "more."
+        )
+    return to_uint8(picture)
 
 
 def check_describable(images):

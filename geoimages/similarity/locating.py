@@ -18,7 +18,8 @@ from ..pictures import averages
 from ..pictures.color import srgb_to_lab
 from ..pictures.perspective import mapped, to_front
 from ..pictures.resizing import resize_image
-from ..pictures.scaling import on_white, to_uint8
+from ..pictures.scaling import on_white
+from ..pictures.validation import check_picture
 from .base import check_count
 
 ZOOMS = (0.4, 2.5)  # pixels of the candidate per pixel of the photograph
@@ -566,23 +567,10 @@ def locate(model, tiles, picture, k=5, *, left_out=None):
         If `tiles` holds no tiles, or the picture has less than 16 px.
     """
     k = check_count("k", k)
-    picture = np.asarray(picture)
-    if picture.ndim != 3 or picture.shape[2] not in (3, 4):
-        raise ValueError(
-            "A picture must have shape (height, width, 3), got an array of shape "
-            f"{picture.shape}."
-        )
-    if picture.dtype.kind == "f" and not np.isfinite(picture).all():
-        raise ValueError("The picture holds NaN or infinity; replace these pixels.")
-    picture, shown = to_uint8(picture), None
+    picture, shown = check_picture(picture), None
     if picture.shape[2] == 4:
         shown, picture = picture[..., 3] > 127, on_white(picture)
         shown = None if shown.all() else shown
-    if min(picture.shape[:2]) < 16:
-        raise ValueError(
-            f"A picture of {picture.shape[1]} × {picture.shape[0]} px is too small to be "
-            "found; give one of 16 × 16 px or more."
-        )
     mosaics = mosaics_of(tiles)
     stored, owner = stored_keypoints(tiles, mosaics)
     shown = _shown(picture) if shown is None else shown

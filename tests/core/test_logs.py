@@ -110,6 +110,15 @@ def test_coverage_of_intervals(tiles):
         coverage(log, table.drop(columns="to"))
 
 
+def test_what_is_no_picture_and_no_log_is_refused(tiles):
+    grey = np.zeros((40, 40), np.uint8)
+    for picture, told in ((grey, "must have shape"), (tiles[0][:9], "too small")):
+        with pytest.raises(ValueError, match=told):
+            log_core(tiles, picture)
+    with pytest.raises(ValueError, match="lacks the columns hole, area; give what"):
+        coverage(pd.DataFrame({"from": [0], "to": [1]}), pd.DataFrame())
+
+
 def test_strips_have_pages(tiles):
     log = log_core(tiles, like=tiles[0], window=0.1)
     pages = Plots.strip(tiles, log, page=0.75)
