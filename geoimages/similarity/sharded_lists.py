@@ -112,7 +112,7 @@ def write_lists(paths, centers, directions_of, metric):
     known = [path.with_suffix(".labels") for path in out]
     # What a killed process leaves of runs is swept like any unfinished file.
     token = secrets.token_hex(4)
-    runs = [folder / f".{path.name}.{token}.part" for path in out]
+    runs = [_run(folder, key, token, i) for i in range(len(out))]
     try:
         with SharedCenters(folder, centers) as shared:
             tasks = [
@@ -121,7 +121,8 @@ def write_lists(paths, centers, directions_of, metric):
             ]
             labels = map_ranges(_label, tasks, "finding clusters")
         labels = np.concatenate(labels)
-        if not all(map(_is_whole, out)):
+        whole = map_files(_is_whole, [(str(path),) for path in out], "checking rows")
+        if not all(whole):
             tasks = [
                 (some, str(path), str(run))
                 for some, path, run in zip(ranges, known, runs, strict=True)
@@ -129,14 +130,20 @@ def write_lists(paths, centers, directions_of, metric):
             map_ranges(_sort, tasks, "sorting rows")
             merges = _merges(labels, sizes, len(centers))
             tasks = [
-                (str(path), list(map(str, runs)), *merge, metric)
-                for path, merge in zip(out, merges, strict=True)
+                (str(path), str(folder), key, token, *merge, metric)
+                for path, merge, is_ in zip(out, merges, whole, strict=True)
+                if not is_
             ]
             map_files(_merge, tasks, "merging rows")
     finally:
         for run in runs:
             run.unlink(missing_ok=True)
     return Lists(out, labels, centers, directions_of, list(paths))
+
+
+def _run(folder, key, token, i):
+    """The file of what is sorted of a range, until it is merged."""
+    return Path(folder) / f".lists-{i:05d}.{key}.ivf.{token}.part"
 
 
 def _is_whole(path):
@@ -192,20 +199,18 @@ def _merges(labels, sizes, n_clusters):
     return out
 
 
-def _merge(path, runs, starts, counts, metric):
+def _merge(path, folder, key, token, starts, counts, metric):
     """Write a file of the rows of some clusters, run after run in each cluster."""
-    if _is_whole(path):
-        return
     # Where the rows of a run go: to the place of their cluster, behind earlier runs.
     before = np.cumsum(counts, axis=0) - counts
     total = counts.sum(axis=0)
     before += np.cumsum(total) - total
     out = None
-    for run, start, count, place in zip(runs, starts, counts, before, strict=True):
+    for i in np.flatnonzero(counts.any(axis=1)):
+        start, count, place = starts[i], counts[i], before[i]
         n = int(count.sum())
-        if not n:
-            continue
-        rows = np.load(run, mmap_mode="r", allow_pickle=False)[start : start + n]
+        run = np.load(_run(folder, key, token, i), mmap_mode="r", allow_pickle=False)
+        rows = run[start : start + n]
         if out is None:
             out = np.empty((int(total.sum()), rows.shape[1]), rows.dtype)
         within = np.arange(n) - np.repeat(np.cumsum(count) - count, count)

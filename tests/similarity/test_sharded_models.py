@@ -30,6 +30,7 @@ from geoimages.collection import describing
 from geoimages.pictures.validation import input_for
 from geoimages.search import load_index
 from geoimages.similarity import sharded, sharded_ranges, sharding
+from geoimages.similarity.sharded_lists import partition_files
 
 FEW = RockFeatures(n_filters=4)
 MODELS = {
@@ -206,6 +207,7 @@ def test_no_task_carries_rows(many, monkeypatch):
     monkeypatch.setattr(sharded_ranges, "map_shards", spy)
     with joblib.parallel_config(n_jobs=2, backend="loky"):
         model = PairwiseModel(2, "cosine", FEW).fit(many)
+        partition_files(model.search_.paths, "cosine")
         model.search_.search(np.zeros((3000, model.search_.rows.shape[1])), 2, "cosine")
     assert len(sent) > 20
     assert max(sent) <= 1_000_000
