@@ -172,7 +172,8 @@ def shard(collection, output, rows, megabytes):
 def add(collection, sources, metadata, label, label_from, fit, max_pixels):
     """Add pictures to a collection: folders, zips or files.
 
-    The collection is written again, with all pictures, and replaced as a whole.
+    A file is written again, with all pictures, and replaced as a whole; a folder gets
+    further shards.
     """
     with gi.Collection(collection) as rocks:
         n_pictures, n_files = len(rocks), len(rocks.ledger)

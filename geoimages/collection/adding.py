@@ -14,11 +14,8 @@ import pandas as pd
 from ..files import QuietFile, atomic_path, progress
 from ..pictures.resizing import FITS
 from .copying import OWN, copy_rows, tables_of
-from .file import PictureFile
 from .lineage import lineage_of
-from .manifest import shard_name
-from .sealing import seal_of
-from .sharding import entry_of, held_folder, plan_of
+from .sharding import held_folder, planned_shards, remove_kept, rows_per_shard
 from .sources import Files, is_picture_name, open_source
 from .tables import Metadata, write_metadata
 from .writer import Writer
@@ -32,6 +29,7 @@ from .writing import (
 )
 
 _REFUSED = {"status": "refused"}
+_ADDED = ".added.h5"  # in a folder, while what it holds is made into shards
 
 
 @contextlib.contextmanager
@@ -176,7 +174,7 @@ def write_added(
 
 
 def write_added_shard(folder, opened, sources, **request):
-    """Add pictures to a folder as a shard of their own, and name it in the manifest.
+    """Add pictures to a folder as shards of their own, and name them in the manifest.
 
     Parameters
     ----------
@@ -193,26 +191,38 @@ def write_added_shard(folder, opened, sources, **request):
                 "that made it again before adding to it."
             )
         manifest = old.files.manifest
-        number = 1 + max(int(shard.name[6:-3]) for shard in manifest.shards)
-        path = folder / shard_name(number)
-        with atomic_path(path) as temporary:
-            write_added(old, temporary, sources, alone=True, **request)
-        new = PictureFile(path)
-        keys, hashes = new.keys().tolist(), new.hashes().tobytes()
-        count = len(new)
-        new.close()
-        total = hashlib.sha256("\0".join(keys).encode() + hashes)
-        members = {
-            "start": len(old),
-            "stop": len(old) + count,
-            "first": keys[0],
-            "last": keys[-1],
-            "sha256": total.hexdigest(),
-        }
-        plan = plan_of(members, {"how": "add", "geoimages": version("geoimages")})
-        entry = entry_of(path, plan, count, seal_of(path))
-        manifest.shards.append(replace(entry, members=members))
+        before = {shard.name: shard for shard in manifest.shards}
+        number = 1 + max(int(name[6:-3]) for name in before)
+        added = folder / _ADDED
+        try:
+            with atomic_path(added) as temporary:
+                write_added(old, temporary, sources, alone=True, **request)
+            with opened(added) as new:
+                new_shards = list(_write_shards(folder, new, number, _rows_of(old)))
+        finally:
+            added.unlink(missing_ok=True)
+        for entry in new_shards:
+            members = entry.members
+            members["start"] += len(old)
+            members["stop"] += len(old)
+        manifest.shards += new_shards
         manifest.write(folder)
+        remove_kept(folder, before, manifest.shards)
+
+
+def _rows_of(old):
+    """Number of pictures that a shard of a folder has."""
+    parameters = old.files.manifest.made.get("parameters")
+    rows = parameters.get("rows") if isinstance(parameters, dict) else None
+    known = type(rows) is int and rows > 0
+    return rows if known else rows_per_shard(old.image_shape)
+
+
+def _write_shards(folder, new, number, rows):
+    """Write a collection as shards numbered from a number: yield their entries."""
+    made = {"how": "add", "geoimages": version("geoimages")}
+    for shard, write in planned_shards(new, made, rows, number):
+        yield replace(write(folder / shard.name), members=shard.members)
 
 
 def check_sources(path, sources):

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import re
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +30,10 @@ from .writer import Writer
 
 MEGABYTES = 250
 _MOST_MEGABYTES = 1e9
+_KEPT = re.compile(
+    r"(?:(?P<shard>shard-\d{5,9}\.h5)|collection|lists-\d{5,9})"
+    r"\.[0-9a-f]{16}\.(?:index|cache|ivf|labels)"
+)
 _OF_FILES = {"format", "format_version", "created_by", "columns", "crc32", *OF_SHARDS}
 
 
@@ -190,10 +195,33 @@ def write_shards(folder, manifest, write, n_shards, plan, *, before, desc):
     manifest.write(folder)
     for name in before.keys() - set(names):
         (folder / name).unlink(missing_ok=True)
+    remove_kept(folder, before, shards)
     if not sum(shard.count for shard in manifest.present):
         why = next(iter(failed.values()), "none of the files is a picture")
         raise ValueError(f"No shard of {folder} holds a picture: {why}.")
     return manifest
+
+
+def remove_kept(folder, before, shards):
+    """Delete what is kept of shards that are others now, or gone.
+
+    Rows, lists and features lie beside the shards, under names that only this package
+    gives; they cost time only.
+
+    Parameters
+    ----------
+    folder : Path
+    before, shards : dict of str to Shard, list of Shard
+        Entries of the earlier manifest by their names, and of the present one.
+    """
+    now = {shard.name: shard.sha256 for shard in shards}
+    others = {name for name, shard in before.items() if shard.sha256 != now.get(name)}
+    if not others and len(before) == len(now):
+        return
+    for path in folder.iterdir():
+        kept = _KEPT.fullmatch(path.name)
+        if kept and (kept["shard"] is None or kept["shard"] in others):
+            path.unlink(missing_ok=True)
 
 
 def earlier(folder):
@@ -224,7 +252,7 @@ def _attributes_of(collection):
     return {name: value for name, value in attributes if name not in _OF_FILES}
 
 
-def _write_part(path, plan, known, collection, tables, part, last):
+def _write_part(path, known=None, *, plan, collection, tables, part, last):
     """Write a shard of a collection, or find it finished: its entry."""
     found = finished(path, plan, known)
     if found is not None:
@@ -247,38 +275,57 @@ def shard_collection(collection, folder, rows=None, megabytes=MEGABYTES):
     """Write a collection as a folder of shards; `Collection.shard` has the parameters."""
     rows = rows_per_shard(collection.image_shape, rows, megabytes)
     _refuse_itself(collection, folder)
-    made = {
-        "how": "shard",
-        "geoimages": version("geoimages"),
-        "parameters": {"rows": rows, **_attributes_of(collection)},
-    }
-    table, ledger = tables_of(collection)
+    made = {"how": "shard", "geoimages": version("geoimages")}
+    parameters = {"rows": rows, **_attributes_of(collection)}
     with held_folder(folder) as folder:
-        before = earlier(folder)
-        manifest = Manifest(collection.image_shape, made)
-        parts = _parts(table, len(ledger), rows)
-        of_part = {name: value for name, value in made.items() if name != "parameters"}
-        for i, (pictures, files, _) in enumerate(parts):
-            members = _members(table[pictures], pictures, ledger[files])
-            plan = plan_of(members, [of_part, _attributes_of(collection)])
-            manifest.shards.append(Shard(shard_name(i), members, plan))
+        before, entries = earlier(folder), []
         # One reader of one file: more would only wait for the disk.
-        entries = []
-        bar = progress(manifest.shards, desc="writing shards", unit="shard")
-        for i, shard in enumerate(bar):
-            entry = _write_part(
-                folder / shard.name,
-                shard.plan,
-                before.get(shard.name),
-                collection,
-                (table, ledger),
-                parts[i],
-                i == len(parts) - 1,
-            )
+        planned = list(planned_shards(collection, made, rows))
+        for shard, write in progress(planned, desc="writing shards", unit="shard"):
+            entry = write(folder / shard.name, before.get(shard.name))
             entries.append(replace(entry, members=shard.members))
-        replace(manifest, shards=entries).write(folder)
+        made |= {"parameters": parameters}
+        Manifest(collection.image_shape, made, entries).write(folder)
         for name in before.keys() - {shard.name for shard in entries}:
             (folder / name).unlink(missing_ok=True)
+        remove_kept(folder, before, entries)
+
+
+def planned_shards(collection, made, rows, number=0):
+    """Plan the shards of a collection.
+
+    Parameters
+    ----------
+    collection : Collection
+    made : dict
+        What makes them.
+    rows : int
+        Pictures of each.
+    number : int, default=0
+        That of the first.
+
+    Yields
+    ------
+    shard : Shard
+        Its name, members and plan.
+    write : callable
+        Writes it to a path, or finds it finished, and returns its entry.
+    """
+    tables = tables_of(collection)
+    parts = _parts(tables[0], len(tables[1]), rows)
+    for i, part in enumerate(parts):
+        pictures, files, _ = part
+        members = _members(tables[0][pictures], pictures, tables[1][files])
+        plan = plan_of(members, [made, _attributes_of(collection)])
+        write = functools.partial(
+            _write_part,
+            plan=plan,
+            collection=collection,
+            tables=tables,
+            part=part,
+            last=i == len(parts) - 1,
+        )
+        yield Shard(shard_name(number + i), members, plan), write
 
 
 def _members(table, pictures, ledger):

@@ -137,7 +137,15 @@ class Collection:
         """Position of each key."""
         position = {key: i for i, key in enumerate(self.keys.tolist())}
         if len(position) < len(self.keys):
-            raise self.files[0].invalid(ValueError("a key stands twice"))
+            twice = next(
+                key for i, key in enumerate(self.keys.tolist()) if position[key] != i
+            )
+            if len(self.files) == 1:
+                raise self.files[0].invalid(ValueError("a key stands twice"))
+            raise ValueError(
+                f"The key {twice!r} stands in two shards of {self.path}; run the "
+                "command that made it again."
+            )
         return position
 
     def _joined(self, read):
@@ -306,7 +314,7 @@ class Collection:
         (``duplicate-key`` in the ledger). Rotated copies are added where the collection
         has some. Whoever has the old file open goes on reading it. Cached features are
         deleted: they are those of fewer pictures. To a folder of shards the new pictures
-        are added as one more shard, and nothing is written again.
+        are added as further shards of its size, and nothing is written again.
 
         Parameters
         ----------
