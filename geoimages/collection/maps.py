@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import re
+import secrets
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -102,7 +103,9 @@ class Parcel:
         self.sha256 = hashlib.sha256(data).hexdigest()
         self.data = data
         if len(data) > _MOST_PARCEL_BYTES:
-            self.path = Path(os.path.abspath(folder)) / f".{self.sha256[:16]}.parcel"
+            # Not its hash alone: another run may send the same, and be done first.
+            name = f".{self.sha256[:16]}.parcel.{secrets.token_hex(4)}.part"
+            self.path = Path(os.path.abspath(folder)) / name
             with atomic_path(self.path) as temporary:
                 temporary.write_bytes(data)
             self.data = None
@@ -140,6 +143,8 @@ def workers(n_jobs=None, address=None):
     ------
     ImportError
         If dask or distributed is missing.
+    ValueError
+        If the address is none, or is ``tls://`` and Dask knows no certificates.
     ConnectionError
         If no scheduler answers, or it has no workers.
     """
@@ -163,11 +168,18 @@ def _connected(address):
             f"{address!r} is no address of a Dask scheduler, such as tcp://10.0.0.1:8786."
         )
     try:
-        from distributed import Client
+        from distributed import Client, Security
     except ImportError as error:
         raise ImportError(
             f"Dask is needed ({error.name} is missing); pip install 'geoimages[dask]'."
         ) from None
+    if address.startswith("tls:") and not (
+        Security().get_connection_args("client").get("ssl_context")
+    ):
+        raise ValueError(
+            f"{address} needs certificates: name them by DASK_DISTRIBUTED__COMM__TLS__"
+            "CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY in the environment."
+        )
     try:
         client = Client(address, timeout=_MOST_SECONDS, set_as_default=False)
     except Exception as error:  # an address may be wrong in many ways

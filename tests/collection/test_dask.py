@@ -97,6 +97,9 @@ def test_other_versions_on_a_worker_are_one_line(cluster, monkeypatch):
         map_shards(threads_of, [(0,)], desc="counting")
 
 
+TLS = "tls://127.0.0.1:9"
+
+
 def wait(x):
     time.sleep(60)
 
@@ -109,6 +112,8 @@ def test_a_scheduler_that_goes_away_or_was_never_there_is_one_line(
         pytest.raises(ConnectionError, match="No Dask scheduler answers"),
         workers(address="tcp://127.0.0.1:9"),
     ):
+        pass
+    with pytest.raises(ValueError, match="needs certificates"), workers(None, TLS):
         pass
     code = (
         "import distributed, time\n"

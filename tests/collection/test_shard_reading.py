@@ -214,6 +214,9 @@ def test_what_is_large_goes_by_a_file_that_is_checked(tmp_path):
     assert large.data is None
     assert small.open() == [1]
     assert (large.open() == np.arange(50_000)).all()
+    again = Parcel(np.arange(50_000), tmp_path)  # of another run, which is done first
+    again.remove()
+    assert (large.open() == np.arange(50_000)).all()
     large.path.write_bytes(b"another")
     with pytest.raises(ValueError, match="not what was sent"):
         large.open()
