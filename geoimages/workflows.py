@@ -21,6 +21,7 @@ from sklearn.utils.validation import has_fit_parameter
 from .collection.manifest import NAME
 from .collection.maps import Parcel, map_shards
 from .collection.selection import conditions
+from .collection.shards import check_shard
 from .collection.sources import open_source
 from .collection.splits import groups_of
 from .collection.splits import split as split_collection
@@ -360,23 +361,25 @@ def _shards_of(path):
     return Collection(path) if (Path(path) / NAME).is_file() else None
 
 
-def _classify_shard(path, parcel):
+def _classify_shard(named, parcel):
     """Classify the pictures of a shard, on a worker."""
-    with Collection(path) as shard:
+    check_shard(*named)
+    with Collection(named[0]) as shard:
         return _classify_pictures(parcel.open(), [shard], _TOGETHER)
 
 
 def _classify_shards(model, collection):
     """Classify the shards of a folder on the workers configured: list of tables."""
     counts = np.diff(collection.files.starts)
-    files = [collection.files.paths[i] for i in np.flatnonzero(counts)]
+    chosen = np.flatnonzero(counts)
+    files = [collection.files.paths[i] for i in chosen]
     with tempfile.TemporaryDirectory() as elsewhere:
         writable = os.access(collection.path, os.W_OK)
         parcel = Parcel(model, collection.path if writable else elsewhere)
         try:
             tables, failed = map_shards(
                 _classify_shard,
-                [(os.path.abspath(path), parcel) for path in files],
+                [(collection.files.named(i), parcel) for i in chosen],
                 desc="classifying",
                 names=[path.name for path in files],
             )

@@ -11,14 +11,16 @@ from .cache import FeatureCache
 from .file import block_length
 from .maps import Parcel, map_shards
 from .overlap import shared_features
+from .shards import check_shard
 
 
-def _describe(path, parcel, most_bytes):
+def _describe(named, parcel, most_bytes):
     """Describe a shard: the key of what is kept, or None and the rows; and notes."""
     from .store import Collection  # which imports this module
 
+    check_shard(*named)
     mode = "r" if most_bytes is None else "r+"
-    with Collection(path, mode, most_bytes or 0) as shard:
+    with Collection(named[0], mode, most_bytes or 0) as shard:
         transformer = parcel.open()
         digest = shard.digest(transformer)
         rows = shard.features(transformer)
@@ -55,7 +57,7 @@ def described(collection, transformer):
         try:
             found, failed = map_shards(
                 _describe,
-                [(paths[i], parcel, shares[i]) for i in chosen],
+                [(files.named(i), parcel, shares[i]) for i in chosen],
                 desc="computing features",
                 names=[files.paths[i].name for i in chosen],
             )

@@ -1,6 +1,5 @@
 """Detection of duplicate and near-duplicate pictures."""
 
-import os
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from io import BytesIO
@@ -19,6 +18,7 @@ from ..pictures.orientation import check_orientation, rotate
 from ..pictures.scaling import check_scale, on_white, to_uint8
 from ..pictures.validation import infer_image_shape, is_collection
 from .maps import map_shards
+from .shards import check_shard
 from .store import Collection
 
 _SIDE = 32  # pixels that larger pictures are averaged down to
@@ -247,9 +247,10 @@ def _fingerprints(pictures, near):
         yield _moments(images), *(_spectra(_thumbnails(images)) if near else (0, 0))
 
 
-def _of_shard(path, near):
+def _of_shard(named, near):
     """Moments, spectra and levels of a shard, on a worker."""
-    with Collection(path) as shard:
+    check_shard(*named)
+    with Collection(named[0]) as shard:
         found = list(zip(*_fingerprints(_Pictures(shard), near), strict=True))
     moments = [moment for of_block in found[0] for moment in of_block]
     return moments, *(np.concatenate(part) if near else 0 for part in found[1:])
@@ -259,10 +260,11 @@ def _fingerprints_of(X, pictures, near):
     """The `_fingerprints` of pictures, or of the shards of a folder by workers."""
     if not is_collection(X) or not X.path.is_dir():
         return _fingerprints(pictures, near)
-    files = [X.files.paths[i] for i in np.flatnonzero(np.diff(X.files.starts))]
+    chosen = np.flatnonzero(np.diff(X.files.starts))
+    files = [X.files.paths[i] for i in chosen]
     found, failed = map_shards(
         _of_shard,
-        [(os.path.abspath(path), near) for path in files],
+        [(X.files.named(i), near) for i in chosen],
         desc="reading pictures",
         names=[path.name for path in files],
     )

@@ -2,18 +2,21 @@
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 from ..files import NewerVersionError, atomic_path, check_version, read_regular
+from .text import printable
 
 NAME = "manifest.json"
 FORMAT, VERSION = "geoimages.shards", 1
 _SHARD = re.compile(r"shard-\d{5,9}\.h5")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MOST_BYTES = 1 << 28
+_MOST_COUNTED = 1 << 50  # bytes, or pictures, of a shard
 _BLOCK_BYTES = 1 << 22
 
 
@@ -132,6 +135,8 @@ def read_manifest(folder):
         about = json.loads(read_regular(path, _MOST_BYTES))
         if about["format"] != FORMAT:
             raise ValueError("another format")
+        if type(about["version"]) is not int or about["version"] < 1:
+            raise ValueError("a version that is none")
         check_version(path, about["version"], VERSION)
         shards = [Shard(**shard) for shard in about["shards"]]
         shape = tuple(about["image_shape"])
@@ -141,7 +146,8 @@ def read_manifest(folder):
         if not all(map(_SHARD.fullmatch, names)) or len(set(names)) < len(names):
             raise ValueError("names that are not those of shards, or stand twice")
         for shard in shards:
-            _check_shard(shard)
+            _check_shard(shard, math.prod(shape))
+        _check_distinct([shard for shard in shards if not shard.missing])
         made = about["made"]
         if not isinstance(made, dict):
             raise ValueError("nothing of what made it")
@@ -159,14 +165,30 @@ def read_manifest(folder):
     return Manifest(shape, made, shards)
 
 
-def _check_shard(shard):
+def _check_shard(shard, n_of_picture):
     """Raise a ValueError unless the values of an entry make sense."""
     counts = shard.count, shard.n_bytes
     texts = shard.plan, shard.missing, shard.sha256, shard.seal
-    if not all(type(count) is int and count >= 0 for count in counts):
+    if not all(type(count) is int and 0 <= count <= _MOST_COUNTED for count in counts):
         raise ValueError(f"{shard.name} has impossible counts")
     if not all(isinstance(text, str) for text in texts):
         raise ValueError(f"{shard.name} has values that are no text")
+    if shard.missing:
+        shard.missing = " ".join(printable(shard.missing).split())
     hashes = () if shard.missing else (shard.sha256, shard.seal)
     if not all(map(_HEX.fullmatch, hashes)) or not isinstance(shard.members, dict):
         raise ValueError(f"{shard.name} has no hashes")
+    if not shard.missing and shard.count * n_of_picture > shard.n_bytes:
+        raise ValueError(
+            f"{shard.name} has impossible counts: {shard.count:,} pictures in "
+            f"{shard.n_bytes:,} bytes"
+        )
+
+
+def _check_distinct(shards):
+    """Raise a ValueError where two shards hold the same pictures."""
+    known = {}
+    for shard in shards:
+        other = known.setdefault(shard.seal, shard.name)
+        if shard.count and other != shard.name:
+            raise ValueError(f"{shard.name} is {other} again, with the same keys")

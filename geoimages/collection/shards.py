@@ -1,6 +1,7 @@
 """The files of a collection: one .h5 file, or the shards of a folder, opened in turn."""
 
 import os
+import stat
 from collections import OrderedDict
 from pathlib import Path
 
@@ -99,7 +100,7 @@ class ShardFiles:
                 "again."
             )
         for shard in self.shards:
-            self._stamp(shard)
+            _stamp_of(self.folder / shard.name, shard.n_bytes)
         first = self[int(np.flatnonzero(np.diff(self.starts))[0])]
         self.attributes = {
             name: value
@@ -127,17 +128,10 @@ class ShardFiles:
         """Size of all files together."""
         return sum(shard.n_bytes for shard in self.shards)
 
-    def _stamp(self, shard):
-        """What tells a file from a later one of that name, of the right size."""
-        path = self.folder / shard.name
-        try:
-            about = path.stat()
-        except OSError as error:
-            raise ValueError(_differs(path, os.strerror(error.errno))) from None
-        if about.st_size != shard.n_bytes:
-            why = f"it has {about.st_size:,} bytes instead of {shard.n_bytes:,}"
-            raise ValueError(_differs(path, why))
-        return about.st_size, about.st_mtime_ns, about.st_ino
+    def named(self, i):
+        """What `check_shard` takes, on a worker: path, size and seal of a shard."""
+        shard = self.shards[i]
+        return os.path.abspath(self.folder / shard.name), shard.n_bytes, shard.seal
 
     def __getitem__(self, i):
         """Open a shard, which is closed when many others have been opened since."""
@@ -154,14 +148,10 @@ class ShardFiles:
     def _checked(self, i):
         """Open a shard if it is what the manifest names."""
         shard = self.shards[i]
-        path, stamp = self.folder / shard.name, self._stamp(shard)
+        path = self.folder / shard.name
+        stamp = _stamp_of(path, shard.n_bytes)
         if self._stamps.get(i) != stamp:
-            try:
-                found = seal_of(path)
-            except (OSError, ValueError) as error:
-                raise ValueError(_differs(path, str(error))) from None
-            if found != shard.seal:
-                raise ValueError(_differs(path, "its content has another hash"))
+            check_shard(path, shard.n_bytes, shard.seal)
         file = PictureFile(path, checked=True)
         shape, counted = file.image_shape, (len(file), shard.count)
         if shape != self.image_shape or counted[0] != counted[1]:
@@ -202,6 +192,36 @@ def _differs(path, why):
         f"{path} is not the shard that {path.parent.name}/manifest.json names ({why}); "
         "run the command that made it again."
     )
+
+
+def _stamp_of(path, n_bytes):
+    """What tells a file from a later one of that name, of the right size."""
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise ValueError(_differs(path, os.strerror(error.errno))) from None
+    if not stat.S_ISREG(about.st_mode):  # a pipe would be waited for
+        raise ValueError(_differs(path, "it is no file"))
+    if about.st_size != n_bytes:
+        why = f"it has {about.st_size:,} bytes instead of {n_bytes:,}"
+        raise ValueError(_differs(path, why))
+    return about.st_size, about.st_mtime_ns, about.st_ino
+
+
+def check_shard(path, n_bytes, seal):
+    """Raise a ValueError unless a file is the shard that a manifest names.
+
+    Its seal is the SHA-256 of all but the pixels, the checksums of which are among what
+    is sealed, and are compared as pictures are read.
+    """
+    path = Path(path)
+    _stamp_of(path, n_bytes)
+    try:
+        found = seal_of(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(_differs(path, str(error))) from None
+    if found != seal:
+        raise ValueError(_differs(path, "its content has another hash"))
 
 
 def open_files(path):

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..collection.describing import features_of_file
 from ..collection.maps import Parcel
-from ..collection.sealing import seal_of
+from ..collection.shards import check_shard
 from ..collection.store import Collection
 from ..search import ExactSearch
 from ..search.storage import load_index, save_index
@@ -114,11 +114,7 @@ def _write_rows(path, n_bytes, seal, out, parcel, metric):
     with contextlib.suppress(ValueError, FileNotFoundError):
         load_index(out)
         return
-    if path.stat().st_size != n_bytes or seal_of(path) != seal:
-        raise ValueError(
-            f"{path} is not the shard that {path.parent.name}/manifest.json names; run "
-            "the command that made it again."
-        )
+    check_shard(path, n_bytes, seal)
     features = parcel.open()
     with Collection(path) as shard, tempfile.TemporaryFile(dir=out.parent) as scratch:
 

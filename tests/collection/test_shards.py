@@ -1,6 +1,7 @@
 """A collection as a folder of shards: the same as one file, whole or refused."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -11,6 +12,8 @@ from threadpoolctl import threadpool_limits
 from geoimages import (
     Collection,
     ConvNetClassifier,
+    HOGFeatures,
+    PairwiseModel,
     classify_files,
     find_duplicates,
     write_rocks,
@@ -173,6 +176,18 @@ def test_pixels_are_held_against_their_checksums_and_all_against_the_hash(folder
         (lambda about: about.update(format="x"), "another format"),
         (lambda about: about.pop("shards"), "'shards'"),
         (lambda about: about.update(version=99), "newer geoimages"),
+        (lambda about: about.update(version=float("nan")), "version"),
+        (lambda about: about.update(version="1"), "version"),
+        (lambda about: about["shards"][2].update(name="/etc/hosts"), "names"),
+        (lambda about: about["shards"][2].update(count=10**30), "impossible counts"),
+        (lambda about: about["shards"][2].update(count=1000), "1,000 pictures in"),
+        (lambda about: about["shards"][2].update(count=8), "9 pictures of"),
+        (
+            lambda about: about["shards"].append(
+                about["shards"][1] | {"name": "shard-00007.h5"}
+            ),
+            r"shard-00007\.h5 is shard-00001\.h5 again",
+        ),
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_one_line(folder, change, why):
@@ -180,9 +195,90 @@ def test_a_manifest_that_makes_no_sense_is_one_line(folder, change, why):
     about = json.loads(path.read_text())
     change(about)
     path.write_text(json.dumps(about))
-    with pytest.raises(ValueError, match=why) as caught:
+    with pytest.raises(ValueError, match=why) as caught, Collection(folder) as rocks:
+        rocks[:]
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b"1" * 5000]
+)
+def test_what_is_no_manifest_is_one_line(folder, text):
+    (folder / "manifest.json").write_bytes(text)
+    with pytest.raises(ValueError, match="is not a valid manifest") as caught:
         Collection(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_a_link_or_a_pipe_is_no_way_to_other_files(folder, tmp_path):
+    path, manifest = folder / "shard-00002.h5", folder / "manifest.json"
+    kept, about = path.rename(tmp_path / "a.h5"), json.loads(manifest.read_text())
+    path.symlink_to(kept)  # to another disk, say
+    with Collection(folder) as rocks:
+        assert len(rocks[:]) == 60
+    path.unlink()
+    path.symlink_to(folder / "shard-00001.h5")
+    with pytest.raises(ValueError, match="is not the shard"):
+        Collection(folder)[20]
+    path.unlink()
+    os.mkfifo(path)
+    about["shards"][2] |= {"count": 0, "n_bytes": 0}
+    manifest.write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r"shard-00002\.h5 .* is no file"):
+        Collection(folder)
+
+
+def test_reasons_in_a_manifest_steer_no_terminal(folder):
+    path = folder / "manifest.json"
+    about = json.loads(path.read_text())
+    about["shards"][2]["missing"] = "\x1b[31mred\nand more"
+    path.write_text(json.dumps(about))
+    with Collection(folder) as rocks:
+        assert rocks.missing == {"shard-00002.h5": r"\u001b[31mred and more"}
+
+
+def test_keys_of_two_shards_that_are_the_same_are_told(folder, pictures):
+    images, labels = pictures
+    again = [str(key) for key in Collection(folder).keys[3:12]]
+    with Collection.from_arrays(folder.parent / "b.h5", images[:9], None, again) as few:
+        few.shard(folder.parent / "b", rows=9).close()
+    shutil.copy(folder.parent / "b/shard-00000.h5", folder / "shard-00007.h5")
+    manifest, other = (
+        json.loads((path / "manifest.json").read_text())
+        for path in (folder, folder.parent / "b")
+    )
+    manifest["shards"] += [other["shards"][0] | {"name": "shard-00007.h5"}]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with (
+        Collection(folder) as rocks,
+        pytest.raises(ValueError, match=f"{again[0]!r} stands in two shards"),
+    ):
+        rocks.position(again[0])
+
+
+def test_workers_use_no_shard_that_was_swapped_meanwhile(rocks, folder):
+    features = HOGFeatures().fit(rocks)
+    with Collection(folder) as rocks:
+        rocks.keys, rocks.labels  # noqa: B018
+        shutil.copy(folder / "shard-00001.h5", folder / "shard-00003.h5")
+        for use in (find_duplicates, lambda rocks: rocks.features(features)):
+            with pytest.raises(ValueError, match=r"shard-00003\.h5.* is not the shard"):
+                use(rocks)
+
+
+def test_what_is_kept_of_a_shard_goes_with_it(rocks, folder):
+    with Collection(folder, "r+") as many:
+        many.features(HOGFeatures().fit(many))
+        PairwiseModel(3, "cosine", HOGFeatures()).fit(many)
+    own = folder / "shard-00009.h5.of.index"
+    own.write_text("mine")
+    kept = {path.name for path in folder.glob("*.h5.*")}
+    assert len(kept) == 1 + 2 * 7
+    (folder / "shard-00003.h5").unlink()
+    rocks.shard(folder, rows=9).close()  # the same again
+    assert {path.name for path in folder.glob("*.h5.*")} == kept
+    rocks.shard(folder, rows=20).close()
+    assert [path.name for path in folder.glob("*.h5.*")] == [own.name]
 
 
 def test_a_second_writer_is_told_who_holds_the_folder(rocks, folder):
@@ -219,7 +315,7 @@ def test_pictures_are_added_as_a_shard_of_their_own(rocks, rock_zip, tmp_path):
         first = many.files.paths[0].stat().st_mtime_ns
         for collection in (one, many):
             collection.add(new, rock_zip, metadata=table)
-        assert len(many.files) == 4
+        assert np.diff(many.files.starts).tolist() == [25, 25, 10, 12]
         assert many.files.paths[0].stat().st_mtime_ns == first
         assert many.verify() == []
         pd.testing.assert_frame_equal(many.table, one.table)
@@ -228,7 +324,12 @@ def test_pictures_are_added_as_a_shard_of_their_own(rocks, rock_zip, tmp_path):
         np.testing.assert_array_equal(many[:], one[:])
         with pytest.raises(ValueError, match="is a new picture"):
             many.add(new)
-        assert len(many) == 72
+        for collection in (one, many):
+            collection.add(write_rocks(tmp_path / "more.zip", 60, random_state=6))
+        assert np.diff(many.files.starts).tolist() == [25, 25, 10, 12, 25, 25, 10]
+        pd.testing.assert_frame_equal(many.table, one.table)
+        pd.testing.assert_frame_equal(many.ledger, one.ledger)
+        assert not [path for path in many.path.iterdir() if path.name[0] == "."]
 
 
 def test_duplicates_and_classes_do_not_depend_on_shards(pictures, tmp_path):
@@ -251,6 +352,11 @@ def test_duplicates_and_classes_do_not_depend_on_shards(pictures, tmp_path):
                 found = classify_files(model, [many.path])
                 pd.testing.assert_frame_equal(found, classes, check_exact=True)
                 assert found.attrs["missing"] == {}
+        with Collection(tmp_path / "a") as many:
+            shutil.copy(many.files.paths[1], many.files.paths[2])
+            found = classify_files(model, [many])
+            assert "is not the shard" in found.attrs["missing"]["shard-00002.h5"]
+            assert len(found) == len(many) - many.files.shards[2].count
 
 
 def test_there_and_back_in_the_shell(rocks, tmp_path, capsys):
