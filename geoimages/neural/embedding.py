@@ -2,7 +2,7 @@
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 
 from ..pictures.validation import validate_rows
 from .capacity import FEW, grouped_folds
@@ -17,7 +17,7 @@ from .training import (
     standardized,
 )
 
-_PENALTIES = (1e-4, 1.0)  # that are tried where rows are few
+_PENALTIES = (1e-4, 1.0, 10.0)  # that are tried where rows are few
 
 
 def _of_logits(logits):
@@ -40,7 +40,7 @@ class MLPEmbedding(Network):
         Learning rate of Adam.
     alpha : float or "auto", default="auto"
         Strength of the L2 penalty. "auto" is 0.0001 for 2,000 rows or more; for fewer,
-        0.0001 or 1, whichever has the smaller log loss in cross-validation.
+        0.0001, 1 or 10, whichever has the smallest log loss in cross-validation.
     batch_size : int, default=256
         Batch size; doubled after half of `max_epochs`, and again after three quarters.
     max_epochs : int, default=40
@@ -130,8 +130,9 @@ class MLPEmbedding(Network):
         y : array-like of shape (n,)
             Labels.
         groups : array-like of shape (n,), optional
-            Rows that belong together, such as copies of a picture, in one fold of the
-            cross-validation; see `geoimages.groups_of`.
+            Rows that belong together, such as copies of a picture: on one side of the
+            validation split, and in one fold of the cross-validation; see
+            `geoimages.groups_of`.
 
         Returns
         -------
@@ -146,7 +147,10 @@ class MLPEmbedding(Network):
         X = validate_rows(self, X, dtype=np.float32)
         self.classes_, codes = check_labels(y, len(X))
         rng = check_random_state(self.random_state)
-        train, held = hold_out(codes, self.validation_fraction, rng)
+        if groups is not None:
+            groups = column_or_1d(groups)
+            check_consistent_length(X, groups)
+        train, held = hold_out(codes, self.validation_fraction, rng, groups=groups)
         out_of_fold = self._choose_penalty(X, codes, groups, rng)
         validation = X[held], codes[held]
         self._keep(*self._fit_rows(X[train], codes[train], validation, rng))

@@ -69,7 +69,7 @@ def hold_out(codes, share, rng, pairs=False, groups=None):
     """
     n_classes = codes.max() + 1
     if groups is not None:
-        return _hold_out_groups(codes, share, rng, groups)
+        return _hold_out_groups(codes, share, rng, groups, pairs)
     if not pairs:
         size = min(max(n_classes, round(share * len(codes))), len(codes) - n_classes)
         return train_test_split(
@@ -84,7 +84,7 @@ def hold_out(codes, share, rng, pairs=False, groups=None):
     return np.setdiff1d(np.arange(len(codes)), held), held
 
 
-def _hold_out_groups(codes, share, rng, groups):
+def _hold_out_groups(codes, share, rng, groups, pairs):
     """Hold out a share of the groups of each class, one at least where it has two."""
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     held = np.zeros(len(first), bool)
@@ -93,10 +93,11 @@ def _hold_out_groups(codes, share, rng, groups):
         size = min(max(1, round(share * len(members))), len(members) - 1)
         held[members[: max(0, size)]] = True
     # Copies may differ in their labels: a class must not be held out as a whole.
-    for code in np.setdiff1d(codes, codes[~held[group]]):
+    counts = np.bincount(codes[~held[group]], minlength=codes.max() + 1)
+    for code in np.flatnonzero(counts < (2 if pairs else 1)):
         held[group[codes == code]] = False
     if not held.any():
-        return hold_out(codes, share, rng)
+        return hold_out(codes, share, rng, pairs)
     return np.flatnonzero(~held[group]), np.flatnonzero(held[group])
 
 

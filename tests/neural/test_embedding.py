@@ -51,7 +51,7 @@ def test_few_rows_choose_the_penalty_and_are_calibrated():
     X = rng.normal(size=(900, 80))
     X[:, :3] += 1.5 * np.eye(3)[y]
     model = MLPEmbedding(random_state=0).fit(X[:120], y[:120])
-    assert set(model.capacity_scores_) == {"0.0001", "1"}
+    assert set(model.capacity_scores_) == {"0.0001", "1", "10"}
     best = min(model.capacity_scores_, key=model.capacity_scores_.get)
     assert model.alpha_ == float(best)
     assert model.is_calibrated_  # by 120 answers out of fold, 12 were held out
@@ -61,6 +61,18 @@ def test_few_rows_choose_the_penalty_and_are_calibrated():
     fixed = MLPEmbedding(alpha=1e-3, max_epochs=3, random_state=0).fit(X[:120], y[:120])
     assert (fixed.alpha_, fixed.capacity_scores_) == (1e-3, {})
     assert fixed.is_calibrated_
+
+
+def test_copies_are_held_out_together():
+    # Labels by chance: nothing is known of a row but by its copies.
+    rng = np.random.default_rng(0)
+    X, y = np.tile(rng.normal(size=(60, 20)), (10, 1)), np.tile(np.arange(60) % 3, 10)
+    groups = np.tile(np.arange(60), 10)
+    model = MLPEmbedding(
+        alpha=1e-3, learning_rate_init=0.01, max_epochs=5, random_state=0
+    )
+    assert clone(model).fit(X, y).validation_score_curve_[-1] > 0.9
+    assert clone(model).fit(X, y, groups).validation_score_curve_[-1] < 0.7
 
 
 def test_wrong_penalties_are_refused(data):

@@ -75,3 +75,10 @@ def test_two_rows_stay_to_form_pairs():
     assert np.bincount(codes[train]).tolist() == [10, 2, 2]
     assert sorted([*train, *held]) == list(range(105))
     assert not len(hold_out(codes, 0, np.random.RandomState(0), pairs=True)[1])
+    groups = np.repeat(np.arange(54), [2] * 51 + [1] * 3)  # one row may stay of each
+    train, held = hold_out(
+        codes, 0.5, np.random.RandomState(0), pairs=True, groups=groups
+    )
+    assert np.bincount(codes[train]).min() >= 2
+    assert len(held) == 51  # the third row of the second class, too
+    assert not set(groups[train]) & set(groups[held])
