@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -21,7 +20,8 @@ from ..files import progress
 from ..pictures.validation import validate_rows
 from .capacity import FEW, grouped_folds
 from .gradients import Adam, backpropagate, embed
-from .mining import MINING, Batches, judgment_loss, triplet_loss
+from .judgments import ITERATIONS, JudgedLayer
+from .mining import MINING, Batches, triplet_loss
 from .training import (
     average_weights,
     encode_labels,
@@ -32,9 +32,7 @@ from .training import (
 )
 
 _REFERENCES = 2000  # training rows to rank for each validation row
-_DOUBT = 0.1  # scale of the logistic loss, in squared distance
 _BLOCK = 2048  # rows per forward pass
-_ITERATIONS = 200
 _HIDDEN = (512,)
 _UNTRAINED = "principal components"
 
@@ -91,6 +89,13 @@ def _check_triplets(triplets, keys, n):
             f"{triplets[same][0].tolist()}; three different ones are compared."
         )
     return positions
+
+
+def _check_groups(groups, n):
+    """Return the group of each of n rows."""
+    groups = np.arange(n) if groups is None else column_or_1d(groups)
+    check_consistent_length(np.empty(n), groups)
+    return groups
 
 
 def _check_weights(sample_weight, m):
@@ -153,9 +158,11 @@ class TripletEmbedding(
         Number of last epochs whose weights are averaged.
     validation_fraction : float, default=0.05
         Share of each class held out for validation (early stopping).
-    stiffness : float, default=60.0
+    stiffness : float or "auto", default="auto"
         Strength of the L2 penalty on the change of the last layer by judgments, in
-        number of judgments for a change by the length of an axis.
+        number of judgments for a change by the length of an axis. "auto" tries 20 to
+        2,000 and no change at all, in cross-validation, and takes the stiffest within a
+        standard error of the best.
     random_state : int, RandomState or None, default=None
         Seed of the split, the initial weights, the batches and the dropout.
 
@@ -166,7 +173,10 @@ class TripletEmbedding(
     hidden_layer_sizes_ : tuple of int
         Units of each hidden layer.
     capacity_scores_ : dict of str to float
-        Mean average precision of each choice, out of fold; empty without a choice.
+        Mean average precision of each choice, out of fold; after judgments, their mean
+        probability with each stiffness. Empty without a choice.
+    stiffness_ : float
+        Strength of the penalty, after judgments; infinity is no change.
     mean_, scale_ : ndarray of shape (n_features,)
         Mean and standard deviation of each column.
     loss_curve_ : list of float
@@ -228,7 +238,7 @@ class TripletEmbedding(
         n_epochs_no_change=10,
         averaged_epochs=5,
         validation_fraction=0.05,
-        stiffness=60.0,
+        stiffness="auto",
         random_state=None,
     ):
         self.n_components = n_components
@@ -289,7 +299,13 @@ class TripletEmbedding(
                 raise ValueError(
                     f"{name} must be a positive integer, got {getattr(self, name)!r}."
                 )
+        if isinstance(self.stiffness, str) and self.stiffness != "auto":
+            raise ValueError(
+                f'stiffness is a number or "auto", got {self.stiffness!r}.'
+            )
         for name in ("margin", "stiffness", "learning_rate_init"):
+            if isinstance(getattr(self, name), str):
+                continue
             if not getattr(self, name) > 0:
                 raise ValueError(
                     f"{name} must be above 0, got {getattr(self, name)!r}."
@@ -324,9 +340,9 @@ class TripletEmbedding(
         y : array-like of shape (n,)
             Labels. A class with a single row only provides negatives.
         groups : array-like of shape (n,), optional
-            Rows that belong together, such as copies of a picture, in one fold of the
-            cross-validation that chooses ``hidden_layer_sizes="auto"``; see
-            `geoimages.groups_of`.
+            Rows that belong together, such as copies of a picture: on one side of the
+            validation split, and in one fold of the cross-validation that chooses
+            ``hidden_layer_sizes="auto"``; see `geoimages.groups_of`.
 
         Returns
         -------
@@ -342,6 +358,8 @@ class TripletEmbedding(
         X = validate_rows(self, X, dtype=np.float32)
         codes = _check_labels(y, len(X))
         self._check_parameters()
+        if groups is not None:
+            groups = _check_groups(groups, len(X))
         rng = check_random_state(self.random_state)
         hidden = self._choose_hidden(X, codes, groups, rng)
         self.hidden_layer_sizes_ = hidden or ()
@@ -350,7 +368,9 @@ class TripletEmbedding(
             self.mean_, self.scale_ = standardization(X)
             self._keep_components(self._rows(X), rng)
             return self
-        train, held = hold_out(codes, self.validation_fraction, rng, pairs=True)
+        share = self.validation_fraction
+        apart = groups if share else None
+        train, held = hold_out(codes, share, rng, pairs=True, groups=apart)
         self.mean_, self.scale_ = standardization(X[train])
         rows = self._rows(X)
         sizes = [X.shape[1], *hidden, self.n_components]
@@ -471,7 +491,7 @@ class TripletEmbedding(
         self.coefs_, self.intercepts_ = means[: len(weights)], means[len(weights) :]
         self.n_iter_ = len(self.loss_curve_)
 
-    def fit_triplets(self, X, triplets, sample_weight=None):
+    def fit_triplets(self, X, triplets, sample_weight=None, groups=None):
         """Fit a linear map to similarity judgments.
 
         It is initialized with the principal components of the standardized rows.
@@ -485,6 +505,10 @@ class TripletEmbedding(
             keys of the DataFrame's index. They may contradict each other.
         sample_weight : array-like of shape (m,), optional
             Weight of each judgment; 1 by default.
+        groups : array-like of shape (n,), optional
+            Rows that belong together, such as copies of a picture: judgments of which
+            they are the anchors are in one fold of the cross-validation that chooses
+            ``stiffness="auto"``. By default those of one anchor are.
 
         Returns
         -------
@@ -514,16 +538,16 @@ class TripletEmbedding(
                 f"All {len(X)} rows are identical, so they cannot be compared; "
                 "pass rows that differ."
             )
-        self.hidden_layer_sizes_, self.capacity_scores_ = (), {}
+        self.hidden_layer_sizes_ = ()
         self._keep_components(rows, check_random_state(self.random_state))
-        return self._judge(rows, triplets, sample_weight)
+        return self._judge(rows, triplets, sample_weight, groups)
 
-    def refine(self, X, triplets, sample_weight=None):
+    def refine(self, X, triplets, sample_weight=None, groups=None):
         """Fine-tune the last layer of the fitted map on judgments.
 
         Parameters
         ----------
-        X, triplets, sample_weight : as in `fit_triplets`
+        X, triplets, sample_weight, groups : as in `fit_triplets`
             X only needs the rows that were judged.
 
         Returns
@@ -543,49 +567,31 @@ class TripletEmbedding(
         X = validate_rows(self, X, dtype=np.float32, reset=False)
         self._check_parameters()
         triplets = _check_triplets(triplets, keys, len(X))
-        return self._judge(self._rows(X), triplets, sample_weight)
+        return self._judge(self._rows(X), triplets, sample_weight, groups)
 
-    def _judge(self, rows, triplets, sample_weight):
+    def _judge(self, rows, triplets, sample_weight, groups):
         """Fit the last layer to judgments, with a penalty on its change."""
         sample_weight = _check_weights(sample_weight, len(triplets))
+        groups = _check_groups(groups, len(rows))
         judged, places = np.unique(triplets, return_inverse=True)
-        triplets = places.reshape(-1, 3)
-        weights = [weight.astype(np.float64) for weight in self.coefs_]
+        *before, last = [weight.astype(np.float64) for weight in self.coefs_]
         rows = rows[judged].astype(np.float64)
-        last = weights[-1]
-        shares = sample_weight / sample_weight.sum()
-        # Minimize Σ wᵢ lossᵢ + stiffness |Δ|² / (mean squared length of an axis),
-        # all over Σ wᵢ: more judgments outweigh the same penalty.
-        penalty = self.stiffness / sample_weight.sum() * last.shape[1]
-        penalty /= np.sum(last**2)
-
-        def objective(flat):
-            change = flat.reshape(last.shape)
-            moved = [*weights[:-1], last + change]
-            unit, length, layers = embed(rows, moved, self.intercepts_)
-            loss, gradient = judgment_loss(unit, triplets, shares, _DOUBT)
-            gradients, _ = backpropagate(
-                gradient, unit, length, layers[-1:], moved[-1:]
-            )
-            gradient = gradients[0] + 2 * penalty * change
-            return loss + penalty * np.sum(change**2), gradient.ravel()
-
+        for weight, bias in zip(before, self.intercepts_[:-1], strict=True):
+            rows = np.maximum(rows @ weight + bias, 0)
+        layer = JudgedLayer(
+            rows, last, self.intercepts_[-1], places.reshape(-1, 3), sample_weight
+        )
+        self.stiffness_, self.capacity_scores_ = self.stiffness, {}
+        if isinstance(self.stiffness, str):
+            rng = check_random_state(self.random_state)
+            self.stiffness_, self.capacity_scores_ = layer.choose(groups[judged], rng)
         self.loss_curve_, self.validation_score_curve_ = [], []
-        with progress(desc="judgments", total=_ITERATIONS, unit="step") as bar:
-
-            def note(intermediate_result):
-                self.loss_curve_.append(float(intermediate_result.fun))
-                bar.update()
-
-            found = minimize(
-                objective,
-                np.zeros(last.size),
-                jac=True,
-                method="L-BFGS-B",
-                callback=note,
-                options={"maxiter": _ITERATIONS},
-            )
-        last = last + found.x.reshape(last.shape)
+        if np.isfinite(self.stiffness_):
+            with progress(desc="judgments", total=ITERATIONS, unit="step") as bar:
+                change, self.loss_curve_ = layer.fit(
+                    self.stiffness_, layer.unchanged(), report=bar.update
+                )
+            last = last + layer.axes @ change
         self.coefs_ = [*self.coefs_[:-1], last.astype(np.float32)]
         self.n_iter_ = len(self.loss_curve_)
         return self

@@ -223,6 +223,46 @@ def test_stiffness_says_how_far_the_map_moves(judged):
     assert 0 < np.square(stiff - rigid).sum() < np.square(soft - rigid).sum()
 
 
+def test_the_stiffness_is_chosen(judged):
+    X, triplets, others = judged
+    model = TripletEmbedding(10, random_state=0).fit_triplets(X, triplets)
+    scores = model.capacity_scores_
+    assert list(scores) == ["inf", "2000", "600", "200", "60", "20"]
+    assert f"{model.stiffness_:g}" in scores
+    assert scores[f"{model.stiffness_:g}"] > scores["inf"] + 0.02
+    again = TripletEmbedding(10, stiffness=model.stiffness_, random_state=0)
+    again.fit_triplets(X, triplets)
+    np.testing.assert_allclose(again.transform(X), model.transform(X), atol=1e-6)
+    assert again.capacity_scores_ == {}
+
+
+def test_judgments_by_chance_change_nothing(judged):
+    X, triplets, others = judged
+    rng = np.random.default_rng(1)
+    guessed = np.array([rng.permutation(100)[:3] for _ in range(200)])
+    model = TripletEmbedding(10, random_state=0).fit_triplets(X, guessed)
+    rigid = TripletEmbedding(10, stiffness=1e9).fit_triplets(X, guessed)
+    assert model.stiffness_ == np.inf
+    assert model.score_triplets(X, others) == rigid.score_triplets(X, others)
+    fixed = TripletEmbedding(10, stiffness=20).fit_triplets(X, guessed)
+    assert fixed.score_triplets(X, others) < rigid.score_triplets(X, others)
+
+
+def test_judgments_of_copies_are_in_one_fold(judged):
+    # Each guess is repeated for five copies of its anchor: apart, they teach each other.
+    X, _, _ = judged
+    rng = np.random.default_rng(1)
+    guessed = np.array([rng.permutation(100)[:3] for _ in range(60)])
+    copies = X[guessed[:, 0]].repeat(5, axis=0)
+    triplets = guessed.repeat(5, axis=0)
+    triplets[:, 0] = 400 + np.arange(300)
+    groups = np.concatenate([np.arange(400), guessed[:, 0].repeat(5)])
+    model = TripletEmbedding(10, random_state=0)
+    X = np.concatenate([X, copies])
+    assert model.fit_triplets(X, triplets).stiffness_ < np.inf
+    assert model.fit_triplets(X, triplets, groups=groups).stiffness_ == np.inf
+
+
 def test_a_learned_map_is_refined(data):
     X, queries, y, wanted = data
     rng = np.random.default_rng(0)
@@ -274,6 +314,7 @@ class TestMistakes:
             ({"mining": "hard"}, "mining='hard' is not known; expected one of 'semi"),
             ({"margin": 0}, "margin must be above 0, got 0"),
             ({"stiffness": -1}, "stiffness must be above 0, got -1"),
+            ({"stiffness": "soft"}, "stiffness is a number or \"auto\", got 'soft'"),
             ({"learning_rate_init": 0}, "learning_rate_init must be above 0"),
             ({"alpha": -1}, "alpha must be 0 or more, got -1"),
             ({"n_components": 0}, "n_components must be a positive integer"),
