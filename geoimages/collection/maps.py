@@ -434,7 +434,8 @@ def _numbered(i, folder, asked_by, function, task, expected):
 
 def n_workers():
     """Number of workers that a map would have."""
-    with parallel_config(**(_WORKERS.get() or {})):
+    how = _WORKERS.get()
+    with parallel_config(**how) if how else contextlib.nullcontext():
         backend, n_jobs = get_active_backend()
     client = getattr(backend, "client", None)
     if client is not None:

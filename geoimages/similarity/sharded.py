@@ -66,7 +66,10 @@ class ShardedRows:
     def __getitem__(self, item):
         """Read rows by a slice, positions or a mask."""
         if not isinstance(item, slice):
-            return self._take(self._positions(item))
+            item = np.asarray(item)
+            if item.dtype == bool:
+                item = np.flatnonzero(item)
+            return self._take(item.reshape(-1)).reshape(*item.shape, self.shape[1])
         start, stop, step = item.indices(len(self))
         i = bisect_right(self._begins, start) - 1
         if step == 1 and start < stop <= self._begins[i + 1]:
@@ -89,30 +92,26 @@ class ShardedRows:
             out[begin:end] = self._in_dtype(piece)
         return out
 
-    def _positions(self, item):
-        """Positions, none of them negative, that an index is."""
-        item = np.asarray(item)
-        if item.dtype == bool:
-            return np.flatnonzero(item)
-        n = len(self)
-        if item.size and not -n <= item.min() <= item.max() < n:
-            raise IndexError(f"Positions must be below {n:,}, got {item.max():,}.")
-        return np.where(item < 0, item + n, item)
-
     def _take(self, positions):
-        if positions.ndim == 0:
-            return self[int(positions) : int(positions) + 1][0]
+        """Read rows by their positions: (m,) -> (m, d)."""
+        n = len(self)
         out = np.empty((len(positions), self.shape[1]), self.dtype)
-        which = np.searchsorted(self.starts, positions, "right") - 1
-        within = positions - self.starts[which]
         if len(positions) <= _FEW_TAKEN:
-            pairs = zip(which.tolist(), within.tolist(), strict=True)
-            for j, (i, at) in enumerate(pairs):
-                out[j] = self._in_dtype(self._views[i][at])
+            for j, at in enumerate(positions.tolist()):
+                if not -n <= at < n:
+                    raise IndexError(f"Positions must be below {n:,}, got {at:,}.")
+                at = at + n if at < 0 else at
+                i = bisect_right(self._begins, at) - 1
+                out[j] = self._in_dtype(self._views[i][at - self._begins[i]])
             return out
+        if not -n <= positions.min() <= positions.max() < n:
+            raise IndexError(f"Positions must be below {n:,}, got {positions.max():,}.")
+        positions = np.where(positions < 0, positions + n, positions)
+        which = np.searchsorted(self.starts, positions, "right") - 1
         for i in np.unique(which):
             chosen = np.flatnonzero(which == i)
-            out[chosen] = self._in_dtype(self._views[i][within[chosen]])
+            within = positions[chosen] - self.starts[i]
+            out[chosen] = self._in_dtype(self._views[i][within])
         return out
 
     def __array__(self, dtype=None, copy=None):
@@ -152,10 +151,11 @@ class Sharded:
 
     def _is_shared(self, prepared, k, n_orientations, queries):
         """Whether workers, of which there are some, are worth being asked."""
-        params = sum(np.asarray(value).nbytes for value in prepared.params.values())
-        sent = queries[:n_orientations].nbytes + params
         few = 20 * k > len(self.rows)
-        return n_workers() > 1 and len(self.paths) > 1 and sent < _MOST_SENT and not few
+        if few or len(self.paths) == 1 or n_workers() == 1:
+            return False
+        params = sum(np.asarray(value).nbytes for value in prepared.params.values())
+        return queries[:n_orientations].nbytes + params < _MOST_SENT
 
     def _search_by_workers(
         self, queries, k, prepared, exclude, n_orientations, within=None
