@@ -84,6 +84,7 @@ def _print_scores(scores):
     help="Columns file (or key) and label, as the page writes them: they replace the "
     "collection's labels.",
 )
+@jobs_options
 def train(collection, output, split, share, seed, labels):
     """Train a classifier and score it on held-out pictures.
 
@@ -102,6 +103,7 @@ def train(collection, output, split, share, seed, labels):
 
 @cli.command()
 @_training_options
+@jobs_options
 def learn(collection, output, split, share, seed):
     """Train an embedding for similarity search from labels.
 

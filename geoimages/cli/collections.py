@@ -256,6 +256,7 @@ def info(collection, as_json):
 
 @cli.command()
 @click.argument("file", type=click.Path())
+@jobs_options
 def verify(file):
     """Check every checksum of a collection, a model, an index or a file of votes.
 
@@ -340,6 +341,7 @@ def duplicates(collection, form):
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Seed of the split."
 )
+@jobs_options
 def split(collection, output, test_size, dev_size, column, seed):
     """Split a collection into train, dev and test parts without leakage."""
     import pandas as pd

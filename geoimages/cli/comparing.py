@@ -146,6 +146,7 @@ def _check_continued(votes, models, trials, k, given):
     show_default=True,
     help="File to draw each trial to; keep it open in a viewer.",
 )
+@jobs_options
 @click.pass_context
 def vote(ctx, collection, path, voter, models, preset, trials, k, seed, picture):
     """Vote in blind trials on which of two answers is better."""

@@ -11,7 +11,7 @@ from ..files import atomic_path
 from .classes import load_classifier
 from .group import cli
 from .locating import TILES
-from .options import parse_where
+from .options import jobs_options, parse_where
 from .printing import echo, print_table
 from .shorthands import make_model
 
@@ -69,6 +69,7 @@ from .shorthands import make_model
 @click.option(
     "--page", type=float, metavar="METERS", help="Meters on a page; default 10."
 )
+@jobs_options
 def log(tiles, like, classifier, features, where, intervals, output, plot, page, **of):
     """Log down the hole how similar the core is to a picture, or its class.
 

@@ -9,9 +9,20 @@ import numpy as np
 
 from .file import PictureFile
 from .manifest import read_manifest, sha256_of
+from .maps import map_shards
 from .sealing import seal_of
 
 _MOST_OPEN = 64  # files at a time
+
+
+def check_is_file(path):
+    """Raise a ValueError where one file is to be written, and a path names a folder."""
+    if is_folder(path):
+        folder = f"{path}".rstrip("/" + os.sep)
+        raise ValueError(
+            f"{path} is a folder, and this is written to one file; name {folder}.h5, and "
+            f"divide it afterwards: geoimages shard {folder}.h5 -o {folder}/."
+        )
 
 
 def is_folder(path):
@@ -152,24 +163,27 @@ class ShardFiles:
         stamp = _stamp_of(path, shard.n_bytes)
         if self._stamps.get(i) != stamp:
             check_shard(path, shard.n_bytes, shard.seal)
-        file = PictureFile(path, checked=True)
-        shape, counted = file.image_shape, (len(file), shard.count)
-        if shape != self.image_shape or counted[0] != counted[1]:
-            raise ValueError(_differs(path, f"{counted[0]} pictures of {shape}"))
+        file = _opened(path, shard, self.image_shape)
         self._stamps[i] = stamp
         return file
 
     def verify(self):
-        """Read everything and verify hashes and checksums: list of str."""
-        problems = []
-        for i, shard in enumerate(self.shards):
-            path = self.folder / shard.name
-            try:
-                if sha256_of(path) != shard.sha256:
-                    problems.append(_differs(path, "it has another SHA-256"))
-                problems += self[i].verify()
-            except (OSError, ValueError) as error:
-                problems.append(str(error))
+        """Read everything and verify hashes and checksums: list of str.
+
+        Each shard on a worker.
+        """
+        tasks = [
+            (Path(os.path.abspath(self.folder / shard.name)), shard, self.image_shape)
+            for shard in self.shards
+        ]
+        names = [shard.name for shard in self.shards]
+        found, failed = map_shards(
+            _problems_of, tasks, desc="reading shards", names=names
+        )
+        problems = [line for lines in found for line in lines or ()]
+        problems += [
+            f"{names[i]} could not be read: {why}" for i, why in failed.items()
+        ]
         problems += [
             f"{shard.name} is missing: {shard.missing}" for shard in self.missing
         ]
@@ -206,6 +220,34 @@ def _stamp_of(path, n_bytes):
         why = f"it has {about.st_size:,} bytes instead of {n_bytes:,}"
         raise ValueError(_differs(path, why))
     return about.st_size, about.st_mtime_ns, about.st_ino
+
+
+def _opened(path, shard, image_shape):
+    """Open a shard that was checked, and compare its pictures with the manifest."""
+    file = PictureFile(path, checked=True)
+    n, shape = len(file), file.image_shape
+    if shape != tuple(image_shape) or n != shard.count:
+        file.close()
+        raise ValueError(_differs(path, f"{n} pictures of {shape}"))
+    return file
+
+
+def _problems_of(path, shard, image_shape):
+    """What is wrong with a shard: list of str."""
+    problems, path = [], Path(path)
+    try:
+        _stamp_of(path, shard.n_bytes)
+        if sha256_of(path) != shard.sha256:
+            problems.append(_differs(path, "it has another SHA-256"))
+        check_shard(path, shard.n_bytes, shard.seal)
+        file = _opened(path, shard, image_shape)
+        try:
+            problems += file.verify()
+        finally:
+            file.close()
+    except (OSError, ValueError) as error:
+        problems.append(str(error))
+    return problems
 
 
 def check_shard(path, n_bytes, seal):

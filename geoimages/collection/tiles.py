@@ -13,6 +13,7 @@ from ..pictures.reading import ImageReadError
 from .ground import rock_mask
 from .lineage import tile_key
 from .photographs import open_photograph
+from .shards import check_is_file
 from .sources import _files_below, is_picture_name, picture_key
 from .tables import Metadata, write_metadata
 from .writer import Writer
@@ -235,6 +236,7 @@ def write_tiles(
     What `open_photo` returns may have ``windows(side, stride, scales)``, instead of those
     of the whole photograph, and ``places(windows)``, more columns and others.
     """
+    check_is_file(path)
     refuse_to_overwrite(path, metadata=metadata)
     number, unit = parse_length(size)
     scales = sorted({float(scale) for scale in np.atleast_1d(scales)})

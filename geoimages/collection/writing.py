@@ -28,6 +28,7 @@ from .journal import (
 )
 from .lineage import ROTATIONS, lineage_of, split_tile
 from .sampling import sample_groups
+from .shards import check_is_file
 from .sources import (
     UnreadableError,
     is_address,
@@ -471,6 +472,7 @@ def _write_opened(path, temporary, opened, source, resume, request, **asked):
 
 def write_arrays(path, images, labels, keys):
     """Write pictures in memory; `Collection.from_arrays` has the parameters."""
+    check_is_file(path)
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[3] not in (3, 4) or images.dtype != np.uint8:
         raise ValueError(

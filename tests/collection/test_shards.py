@@ -160,6 +160,8 @@ def test_pixels_are_held_against_their_checksums_and_all_against_the_hash(folder
         with pytest.raises(ValueError, match="has another checksum"):
             many[27]
         problems = many.verify()
+        with workers(2):
+            assert many.verify() == problems
     assert any("another SHA-256" in problem for problem in problems)
     assert all("shard-00003" in problem for problem in problems)
 
@@ -300,6 +302,12 @@ def test_nothing_else_is_overwritten(rocks, tmp_path, capsys):
         Collection(tmp_path / "notes")
     with pytest.raises(ValueError, match="is the collection itself"):
         rocks.merge(rocks.path)
+    for write in (
+        lambda: Collection.from_arrays(f"{tmp_path}/new/", rocks[:]),
+        lambda: Collection.from_tiles(f"{tmp_path}/new/", tmp_path),
+    ):
+        with pytest.raises(ValueError, match=r"geoimages shard .*new\.h5 -o .*new/"):
+            write()
     with pytest.raises(ValueError, match="rows=0"):
         rocks.shard(tmp_path / "new", rows=0)
     assert not (tmp_path / "new").exists()
