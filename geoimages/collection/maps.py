@@ -8,6 +8,7 @@ import platform
 import re
 import secrets
 import tempfile
+import warnings
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextvars import ContextVar
@@ -269,6 +270,17 @@ def map_shards(function, tasks, *, desc, names=None, unit="shard"):
     return run.results, run.failed
 
 
+@contextlib.contextmanager
+def _quietly_closed(results):
+    """End a generator of joblib, which warns where tasks are under way."""
+    try:
+        yield results
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            results.close()
+
+
 class _Run:
     """The state of a map: results, attempts, and what failed."""
 
@@ -338,8 +350,11 @@ class _Run:
 
         parallel = Parallel(batch_size=1, return_as="generator_unordered")
         try:
-            with tempfile.TemporaryDirectory(prefix="geoimages-") as folder:
-                for i, (error, result) in parallel(feed()):
+            with (
+                tempfile.TemporaryDirectory(prefix="geoimages-") as folder,
+                _quietly_closed(parallel(feed())) as results,
+            ):
+                for i, (error, result) in results:
                     done.add(i)
                     if isinstance(result, _Spilled):
                         result = result.read()

@@ -34,6 +34,7 @@ _KEPT = re.compile(
     r"(?:(?P<shard>shard-\d{5,9}\.h5)|collection|lists-\d{5,9})"
     r"\.[0-9a-f]{16}\.(?:index|cache|ivf|labels)"
 )
+_UNFINISHED = re.compile(r"\.shard-\d{5,9}\.h5\.[0-9a-f]{8}\.part")
 _OF_FILES = {"format", "format_version", "created_by", "columns", "crc32", *OF_SHARDS}
 
 
@@ -93,11 +94,25 @@ def held_folder(folder):
             )
     folder.mkdir(exist_ok=True)
     try:
-        with locked(folder / NAME):
-            yield folder
+        with locked(folder / NAME) as held:
+            try:
+                _remove_unfinished(folder, held)
+                yield folder
+            finally:
+                _remove_unfinished(folder, held)
     finally:
         if new and not os.listdir(folder):
             folder.rmdir()
+
+
+def _remove_unfinished(folder, held):
+    """Delete what killed workers have left: a full disk needs its room.
+
+    Where nothing can be held, another run may still write it.
+    """
+    for path in folder.iterdir() if held else ():
+        if _UNFINISHED.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def finished(path, plan, known=None):

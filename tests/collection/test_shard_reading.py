@@ -105,6 +105,31 @@ def test_a_second_run_reads_only_what_has_changed(source, tmp_path, monkeypatch)
     assert bytes_of(folder)["shard-00000.h5"] == before["shard-00000.h5"]
 
 
+def starved(path, *args):
+    """Leave what a killed worker leaves, then find the disk full."""
+    if path.name == "shard-00001.h5":
+        path.with_name(f".{path.name}.0123abcd.part").touch()
+        raise OSError(28, "No space left on device", str(path))
+    return write_planned(path, *args)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_full_disk_ends_in_one_line_and_gets_its_room_back(
+    source, tmp_path, monkeypatch, capfd, n_jobs
+):
+    folder = tmp_path / "rocks"
+    argv = ["etl", str(source), "-o", f"{folder}/", "--rows", "20"]
+    with monkeypatch.context() as patched:
+        patched.setattr(reading, "_write_planned", starved)
+        assert main([*argv, "--jobs", str(n_jobs)]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "No space left on device" in line
+    assert not [path for path in folder.iterdir() if path.name[0] == "."]
+    assert main(argv) == 0
+    with Collection(folder) as rocks:
+        assert (len(rocks), rocks.missing) == (60, {})
+
+
 def failing(path, *args):
     if path.name == "shard-00001.h5":
         raise OSError("the share was away")

@@ -20,6 +20,7 @@ from geoimages import (
 )
 from geoimages.cli import main
 from geoimages.collection import shards as shards_module
+from geoimages.collection.manifest import Manifest
 from geoimages.collection.maps import workers
 from geoimages.files import locked
 
@@ -338,6 +339,27 @@ def test_pictures_are_added_as_a_shard_of_their_own(rocks, rock_zip, tmp_path):
         pd.testing.assert_frame_equal(many.table, one.table)
         pd.testing.assert_frame_equal(many.ledger, one.ledger)
         assert not [path for path in many.path.iterdir() if path.name[0] == "."]
+
+
+def test_an_addition_that_fails_leaves_the_folder_as_it_was(
+    folder, tmp_path, monkeypatch
+):
+    def full(self, folder):
+        raise OSError(28, "No space left on device")
+
+    new = write_rocks(tmp_path / "new.zip", 12, random_state=5)
+    with Collection(folder) as rocks:
+        with monkeypatch.context() as patched:
+            patched.setattr(Manifest, "write", full)
+            with pytest.raises(OSError, match="No space left"):
+                rocks.add(new)
+        assert len(rocks) == len(rocks[:]) == 60
+    with Collection(folder) as rocks:
+        assert len(rocks) == 60
+        rocks.add(new)
+        assert np.diff(rocks.files.starts).tolist() == [9] * 6 + [6, 9, 3]
+        assert rocks.verify() == []
+    assert len(list(folder.glob("*.h5"))) == 9
 
 
 def test_duplicates_and_classes_do_not_depend_on_shards(pictures, tmp_path):
