@@ -176,12 +176,17 @@ def interval(values, groups):
     return values.mean(), 1.96 * np.sqrt((sums**2).sum()) / len(values)
 
 
-def chance_error(proba, n_draws=50):
-    """Mean calibration error of answers whose probabilities are all true."""
+def chance_error(proba, positions, n_draws=50):
+    """Mean calibration error of answers whose probabilities are all true.
+
+    Answers about one picture, given in several repeats, share its luck.
+    """
     rng, classes = np.random.default_rng(0), np.arange(proba.shape[1])
+    pictures, picture = np.unique(positions, return_inverse=True)
     errors = []
     for _ in range(n_draws):
-        drawn = (proba.cumsum(axis=1) < rng.random((len(proba), 1))).sum(axis=1)
+        luck = rng.random((len(pictures), 1))[picture]
+        drawn = (proba.cumsum(axis=1) < luck).sum(axis=1)
         drawn = np.minimum(drawn, len(classes) - 1)
         errors.append(expected_calibration_error(drawn, proba, classes))
     return np.mean(errors)
@@ -220,7 +225,7 @@ class Answers:
                 error = expected_calibration_error(y, answer, classes)
                 cells[-1] += f" ({error:.3f})"
                 if name == "ConvNetClassifier":
-                    chance = chance_error(answer)
+                    chance = chance_error(answer, positions)
                     cells[-1] = f"{cells[-1][:-1]}, by chance {chance:.3f})"
         ours = right.pop("ConvNetClassifier")
         best = max(right.values(), key=np.mean)

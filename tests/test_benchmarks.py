@@ -177,6 +177,10 @@ def test_the_calibration_error_of_true_probabilities_is_that_of_chance():
     proba = np.tile([0.7, 0.3], (200, 1))
     # The mean distance of a share of 200 draws from its probability.
     expected = np.sqrt(0.7 * 0.3 / 200 * 2 / np.pi)
-    error = bench_photographs.chance_error(proba, 400)
+    error = bench_photographs.chance_error(proba, np.arange(200), 400)
     assert error == pytest.approx(expected, rel=0.15)
-    assert bench_photographs.chance_error(np.tile([1.0, 0.0], (9, 1))) == 0
+    # Two answers about each of 100 pictures are as good as one.
+    error = bench_photographs.chance_error(proba, np.arange(200) % 100, 400)
+    assert error == pytest.approx(np.sqrt(2) * expected, rel=0.15)
+    sure = np.tile([1.0, 0.0], (9, 1))
+    assert bench_photographs.chance_error(sure, np.arange(9)) == 0
