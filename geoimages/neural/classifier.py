@@ -67,6 +67,10 @@ _MOST_TO_GROUP = 10_000  # pictures among which copies are searched
 _CROPS = 0.7, 1.0  # shares of the sides that crops have
 _CROPS_OF_LARGE = 0.5, 0.8  # of large pictures, whose parts tell about as much
 _SIDE = 128  # pixels to which large pictures are averaged once
+# Models of all pictures are right more often than those of some of them, by cross-
+# validation, but hardly surer. Their best temperature is lower, by this power of the
+# share learned from, times the share of the log loss that is left to learn.
+_LEARNING = 0.3
 _LARGE = 64 * 64  # pixels of a picture from which it is described fewer times
 
 
@@ -506,7 +510,8 @@ class ConvNetClassifier(Network):
         candidates["network"] = self._cross_fit_network(epochs, folds, rng)
         gate = scores["robust"][..., -1] if both else None
         fewest = min(len(set(groups[codes == code])) for code in range(n_classes))
-        return candidates, gate, codes, prior, n if fewest > 1 else 0
+        n_answers, learned = n if fewest > 1 else 0, 1 - 1 / (folds.max() + 1)
+        return candidates, gate, codes, prior, n_answers, learned
 
     def _cross_fit_network(self, epochs, folds, rng):
         """Log probabilities out of fold: of the pictures and of their first copies."""
@@ -535,7 +540,7 @@ class ConvNetClassifier(Network):
         network = np.stack([self._network_opinion(part) for part in columns])
         candidates = {"network": network}
         if not both:
-            return candidates, None, truth, prior, len(truth)
+            return candidates, None, truth, prior, len(truth), 1.0
         most = -(-2 * self.max_epochs // 3)
         expert = self._mlp(self.expert_layer_sizes, rng)
         self.expert_ = train_mlp(expert, epochs.draw_clean, most, averaged=4)[:2]
@@ -547,9 +552,9 @@ class ConvNetClassifier(Network):
             :2
         ]
         gate = np.stack([self._gate_score(part) for part in seen])
-        return candidates, gate, truth, prior, len(truth)
+        return candidates, gate, truth, prior, len(truth), 1.0
 
-    def _pool_candidates(self, candidates, gate, codes, prior, n_answers):
+    def _pool_candidates(self, candidates, gate, codes, prior, n_answers, learned):
         """Fit the weights of the candidates, the gate and the temperature.
 
         Opinions are about pictures as they are, and where there are augmented copies
@@ -568,6 +573,8 @@ class ConvNetClassifier(Network):
             Shares of the classes.
         n_answers : int
             Number of answers that the calibration can rely on.
+        learned : float
+            Share of the pictures that the models of these answers learned from.
         """
         self.prior_ = np.log(prior)
         clean = {name: opinion[0] for name, opinion in candidates.items()}
@@ -586,10 +593,12 @@ class ConvNetClassifier(Network):
             self.gate_weights_ = fit_gate(*pools, gate, truth, len(codes))
         answers, share = self._mix_pools(seen, gate)
         temperatures = fit_temperatures(answers, share, truth)
-        self.robust_temperature_, self.temperature_ = temperatures.tolist()
-        self.is_calibrated_ = n_answers >= FEWEST_TO_CALIBRATE
         pooled = temper(answers, share, temperatures)[: len(codes)]
         loss = float(log_loss_of(pooled, codes).mean())
+        left = loss / -self.prior_[codes].mean()
+        temperatures *= learned ** (_LEARNING * left)
+        self.robust_temperature_, self.temperature_ = temperatures.tolist()
+        self.is_calibrated_ = n_answers >= FEWEST_TO_CALIBRATE
         self.candidates_["pool"] = _scores(pooled, codes, loss)
 
     def _stack(self, opinions):

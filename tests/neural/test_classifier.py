@@ -126,10 +126,25 @@ def test_few_pictures_are_calibrated_out_of_fold(data):
     model.fit(images[:150], labels[:150])
     assert model.is_calibrated_
     proba = model.predict_proba(queries)
-    assert expected_calibration_error(of_queries, proba, model.classes_, 5) < 0.13
+    assert expected_calibration_error(of_queries, proba, model.classes_, 5) < 0.15
     # What it learned by heart it would be sure of.
     network = log_loss(of_queries, np.exp(model._network_opinion(model._rows(queries))))
     assert log_loss(of_queries, proba) < network - 0.1
+
+
+def test_models_of_all_pictures_are_surer_than_those_of_some():
+    rng = np.random.default_rng(0)
+    opinion, codes = rng.normal(size=(1, 300, 3)), rng.integers(3, size=300)
+    opinion[0, np.arange(300), codes] += 2
+    temperatures, losses = [], []
+    for learned in (2 / 3, 0.8, 1):
+        model = clone(PLAIN)
+        shares = np.full(3, 1 / 3)
+        model._pool_candidates({"kernel": opinion}, None, codes, shares, 300, learned)
+        temperatures.append(model.temperature_)
+        losses.append(model.candidates_["pool"]["log_loss"])
+    assert temperatures[0] < temperatures[1] < temperatures[2]
+    assert losses[0] == losses[2]  # of the answers by cross-validation
 
 
 def test_capacity_is_chosen_by_cross_validation(data):
