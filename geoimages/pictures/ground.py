@@ -6,6 +6,7 @@ from scipy import ndimage
 _WHITE = 244.5 / 255  # of every channel: compression stains white paper
 _SIDE = 64  # pixels of the shorter side: a small tile may be a white roof
 _AROUND = 0.5  # of the border, at least, is ground
+_EDGE = 2  # pixels, in which rock and ground mix, and compression leaves a fringe
 _LEAST = 0.05  # of a picture that is rock: less is not enough to describe
 # Rock that is overexposed has holes and islands everywhere, along the border, too.
 _CROSSINGS = 8  # of the border, from ground to rock or back
@@ -13,14 +14,18 @@ _OUTLINE = 12  # in roots of the area of the rock; 4 is a square
 
 
 def _is_rock(white):
-    """All but white that reaches the border, and an edge of one pixel: (h, w) bool."""
+    """All but white that reaches the border, and its edge: (h, w) bool."""
     parts = ndimage.label(white)[0]
     reaches = np.zeros(parts.max() + 1, bool)
     reaches[np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])] = True
     reaches[0] = False  # what is not white
-    rock = np.pad(~reaches[parts], 1, "edge")
-    rows = rock[:-2, 1:-1] & rock[2:, 1:-1]
-    return rock[1:-1, 1:-1] & rows & rock[1:-1, :-2] & rock[1:-1, 2:]
+    rock = ~reaches[parts]
+    for _ in range(_EDGE):
+        wide = np.pad(rock, 1, "edge")
+        rock = rock & wide[:-2, 1:-1] & wide[2:, 1:-1]
+        rock &= wide[1:-1, :-2]
+        rock &= wide[1:-1, 2:]
+    return rock
 
 
 def _is_cut_out(rock, white):
@@ -41,8 +46,7 @@ def find_rock(images):
 
     A picture is a cut-out if half of its border is white, and the outline of what is
     left is not as ragged as that of overexposed rock. What is white and connected to
-    the border is ground, as is an edge of one pixel, in which rock and ground mix. All
-    is rock in other pictures, in those with a mask, and where less than 5 % would be
+    the border is ground, as is an edge of two pixels. All is rock in other pictures, in those with a mask, and where less than 5 % would be
     left. None if there is no cut-out, or the shorter side is below 64 pixels.
     """
     n, height, width, channels = images.shape
