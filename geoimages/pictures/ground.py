@@ -46,8 +46,9 @@ def find_rock(images):
 
     A picture is a cut-out if half of its border is white, and the outline of what is
     left is not as ragged as that of overexposed rock. What is white and connected to
-    the border is ground, as is an edge of two pixels. All is rock in other pictures, in those with a mask, and where less than 5 % would be
-    left. None if there is no cut-out, or the shorter side is below 64 pixels.
+    the border is ground, as is an edge of two pixels. All is rock in other pictures, in
+    those with a mask, and where less than 5 % would be left. None if there is no
+    cut-out, or the shorter side is below 64 pixels.
     """
     n, height, width, channels = images.shape
     if min(height, width) < _SIDE:
