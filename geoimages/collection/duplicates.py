@@ -322,25 +322,35 @@ def _harm(images):
 
 
 class _Verifier:
-    """Tell copies among the candidate pairs of a tile."""
+    """Tell copies among candidate pairs."""
 
     def __init__(self, pictures, spectra, similarity, residual):
         self.pictures, self.spectra = pictures, spectra
         self.similarity, self.residual = similarity, residual
         self.harm = np.full(len(pictures), np.nan, np.float32)
 
-    def read(self, positions):
-        """Read what the next pairs are made of."""
-        self.positions, self.lab = positions, []
-        for start in range(0, len(positions), self.pictures.block):
-            here = positions[start : start + self.pictures.block]
-            images = self.pictures[here]
-            new = np.isnan(self.harm[here])
-            self.harm[here[new]] = _harm(images[new])
-            self.lab.append(_scalable(_thumbnails(images)))
-        self.lab = np.concatenate(self.lab)
-        self.power = np.square(self.lab).mean(axis=(1, 2), dtype=np.float64).sum(axis=1)
-        self.mean = self.lab.mean(axis=(1, 2), dtype=np.float64)
+    def begin(self, positions):
+        """Make room for the pictures that the next pairs are made of."""
+        height, width = self.pictures.image_shape[:2]
+        n, size = len(positions), (min(height, _SIDE), min(width, _SIDE))
+        self.positions, self._is_read = positions, np.zeros(n, bool)
+        self.lab = np.empty((n, *size, 3), np.float32)  # of which few may be needed
+        self.power, self.mean = np.empty(n), np.empty((n, 3))
+
+    def _read(self, places):
+        """Read pictures that were not read yet."""
+        places = np.unique(places[~self._is_read[places]])
+        for start in range(0, len(places), self.pictures.block):
+            here = places[start : start + self.pictures.block]
+            at = self.positions[here]
+            images = self.pictures[at]
+            new = np.isnan(self.harm[at])
+            self.harm[at[new]] = _harm(images[new])
+            lab = self.lab[here] = _scalable(_thumbnails(images))
+            power = np.square(lab).mean(axis=(1, 2), dtype=np.float64)
+            self.power[here] = power.sum(axis=1)
+            self.mean[here] = lab.mean(axis=(1, 2), dtype=np.float64)
+            self._is_read[here] = True
 
     def oriented(self, a, b):
         """The turns of b that are like a: (pair, turn, correlation) of each."""
@@ -358,6 +368,8 @@ class _Verifier:
     def verify(self, a, b):
         """Return (a, b, turn, similarity, residual) of the pairs that are copies."""
         pair, how, alike = self.oriented(a, b)
+        if not len(pair):
+            return np.empty((0, 5))
         a, b = a[pair], b[pair]
         ratio = self._ratios(a, b, how)
         found = np.stack([a, b, how, alike, ratio], axis=1)[ratio <= self.residual]
@@ -367,6 +379,7 @@ class _Verifier:
     def _ratios(self, a, b, how):
         """Residual of each pair, in units of what re-compression does to it."""
         i, j = (np.searchsorted(self.positions, p) for p in (a, b))
+        self._read(np.concatenate([i, j]))
         dots = np.empty(len(a))
         for t, (degrees, mirrored) in enumerate(self.pictures.turns):
             here = how == t
@@ -404,39 +417,69 @@ def _candidates(invariants, levels, similarity):
             bar.update(len(block))
 
 
-def _forest(links, n):
-    """The strongest links that join as many: (m, 5) -> (at most n − 1, 5)."""
-    if not len(links):
-        return links
-    a, b = links[:, :2].astype(np.int32).T
+class _Groups:
+    """Groups of copies, and the strongest links that hold each together.
+
+    Parameters
+    ----------
+    n : int
+        Number of pictures.
+    """
+
+    def __init__(self, n):
+        self.links, self.of = np.empty((0, 5)), np.arange(n)
+
+    def apart(self, a, b):
+        """Whether pictures are in two groups: those in one need no further link."""
+        return self.of[a] != self.of[b]
+
+    def join(self, new):
+        """Take links, (m, 5) as of `_Verifier.verify`, and keep a spanning forest."""
+        ends = self.of[new[:, :2].astype(int)]
+        names, ends = np.unique(ends, return_inverse=True)
+        a, b = ends.reshape(-1, 2).T
+        first = np.full(len(names), len(self.of))
+        into = components(len(names), a, b)
+        np.minimum.at(first, into, names)
+        table = np.arange(len(self.of))
+        table[names] = first[into]
+        self.of = table[self.of]
+        # Links elsewhere stay as they are.
+        touched = np.isin(self.of[self.links[:, 0].astype(int)], first[into])
+        tree = _forest(np.concatenate([self.links[touched], new]))
+        self.links = np.concatenate([self.links[~touched], tree])
+
+
+def _forest(links):
+    """The strongest links that join as many: (m, 5) -> (at most m, 5)."""
+    nodes, ends = np.unique(links[:, :2].astype(int), return_inverse=True)
+    a, b = ends.reshape(-1, 2).T.astype(np.int32)
     # Zero would be no link at all, and two floats of one value are settled by order.
+    n = len(nodes)
     weights = coo_array((2 - links[:, 3], (a, b)), shape=(n, n))
     tree = minimum_spanning_tree(weights.tocsr()).tocoo()
-    kept = set(zip(tree.row.tolist(), tree.col.tolist(), strict=True))
-    return links[[pair in kept for pair in zip(a.tolist(), b.tolist(), strict=True)]]
+    kept = np.isin(a * np.int64(n) + b, tree.row * np.int64(n) + tree.col)
+    return links[kept]
 
 
 def _near(pictures, spectra, levels, distinct, similarity, residual):
     """Find near copies among distinct pictures: (m, 5), see `_Verifier.verify`."""
-    n = len(pictures)
     verifier = _Verifier(pictures, spectra, similarity, residual)
     textured = distinct[np.abs(spectra[distinct]).max(axis=(1, 2), initial=0) > 0]
-    links, group = np.empty((0, 5)), np.arange(n)
+    groups = _Groups(len(pictures))
     invariants = _invariants(spectra[textured])
     for a, b in _candidates(invariants, levels[textured], similarity):
         a, b = textured[a], textured[b]
         a, b = np.maximum(a, b), np.minimum(a, b)
-        if len(a):
-            verifier.read(np.union1d(a, b))
+        verifier.begin(np.union1d(a, b))
         for start in range(0, len(a), _PAIRS):
-            here = slice(start, start + _PAIRS)
-            # Pictures in one group need no further link.
-            apart = group[a[here]] != group[b[here]]
-            new = verifier.verify(a[here][apart], b[here][apart])
-            if len(new):
-                links = _forest(np.concatenate([links, new]), n)
-                group = components(n, *links[:, :2].astype(int).T)
-    return links
+            some = slice(start, start + _PAIRS)
+            apart = groups.apart(a[some], b[some])
+            if apart.any():
+                new = verifier.verify(a[some][apart], b[some][apart])
+                if len(new):
+                    groups.join(new)
+    return groups.links
 
 
 def find_duplicates(
@@ -517,13 +560,12 @@ def find_duplicates(
     pictures = _Pictures(X, image_shape)
     if labels is None and is_collection(X):
         labels = X.labels
-    n, moments, spectra, levels = len(pictures), [], [], []
+    n, moments, parts = len(pictures), [], []
     if labels is not None:
         check_consistent_length(pictures, labels)
-    for moment, of_block, level in _fingerprints_of(X, pictures, near):
+    for moment, *of_block in _fingerprints_of(X, pictures, near):
         moments += moment
-        spectra.append(of_block)
-        levels.append(level)
+        parts.append(of_block)
     exact = _identical(pictures, moments)
     del moments
     rows = [
@@ -534,8 +576,7 @@ def find_duplicates(
         distinct = np.setdiff1d(np.arange(n), [a for a, *_ in exact])
         links = _near(
             pictures,
-            np.concatenate(spectra),
-            np.concatenate(levels),
+            *(np.concatenate(part) for part in zip(*parts, strict=True)),
             distinct,
             similarity,
             residual,

@@ -214,3 +214,21 @@ def test_the_real_archive(real_rocks):
     assert 100 <= counts["near"] <= 200
     assert found.contradictions.empty
     assert found.groups.value_counts().max() <= 20
+
+
+def test_pictures_of_one_group_are_not_read_again(monkeypatch):
+    noise = np.random.default_rng(0).integers(-3, 4, (1000, *ROCKS.shape[1:]))
+    pictures = duplicates._Pictures(
+        np.clip(ROCKS[:20].repeat(50, axis=0) + noise, 0, 255).astype(np.uint8)
+    )
+    read, get = [], duplicates._Pictures.__getitem__
+    monkeypatch.setattr(duplicates, "_TILE", (32, 64))
+    monkeypatch.setattr(duplicates, "_PAIRS", 64)
+    monkeypatch.setattr(
+        duplicates._Pictures,
+        "__getitem__",
+        lambda self, at: read.append(len(get(self, at))) or get(self, at),
+    )
+    found = find_duplicates(pictures._images)
+    assert len(found.pairs) == len(found.groups) - found.groups.nunique() > 700
+    assert sum(read) < 2400  # each once for its fingerprint, and once to compare
