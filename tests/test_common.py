@@ -41,13 +41,13 @@ EXPECTED = {
         FisherFeatures(4, n_patches=500),
         PatternFeatures(),
         RockFeatures(n_filters=4),
-        MLPEmbedding(**SMALL),
+        MLPEmbedding(max_epochs=10, **SMALL),
         TripletEmbedding(4, max_epochs=5, **SMALL),
         TripletEmbedding(4, max_epochs=5, random_state=0, hidden_layer_sizes=()),
         ConvNetClassifier(
             RockFeatures(conv=1, tone=0, n_filters=4), max_epochs=3, **SMALL
         ),
-        ConvNetClassifier("passthrough", **SMALL),
+        ConvNetClassifier("passthrough", max_epochs=5, **SMALL),
     ],
     expected_failed_checks=lambda estimator: EXPECTED.get(type(estimator).__name__, {}),
 )

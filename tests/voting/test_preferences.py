@@ -135,11 +135,11 @@ def pair_rows(rng, n_times, *args, **options):
 )
 def test_intervals_hold_the_true_share_as_often_as_they_say(p, shape, alike, ties):
     rng = np.random.default_rng(0)
-    rows = list(pair_rows(rng, 150, p, shape, alike=alike, ties=ties))
+    rows = list(pair_rows(rng, 60, p, shape, alike=alike, ties=ties))
     true = p * (1 - ties) + 0.5 * ties
     held = np.mean([row["lower"] <= true <= row["upper"] for row in rows])
-    # 150 draws of 0.95: below 0.905 once in a hundred. Ties make it conservative.
-    assert held >= 0.905
+    # 60 draws of 0.95: below 0.88 once in a hundred. Ties make it conservative.
+    assert held >= 0.88
 
 
 def test_votes_on_one_query_count_as_alike_as_they_are():
@@ -159,13 +159,13 @@ def test_votes_on_one_query_count_as_alike_as_they_are():
 def test_false_alarms_stay_below_the_level_for_three_pairs_together():
     rng = np.random.default_rng(0)
     alarms = 0
-    for _ in range(100):
+    for _ in range(50):
         table = pd.concat(
             make_table(simulated(rng, 0.5, (40, 2), alike=0.4), *pair)
             for pair in (("a", "b"), ("a", "c"), ("b", "c"))
         )
         alarms += (preference(table, n_resamples=1).pairs["winner"] != "").any()
-    assert alarms / 100 <= 0.1  # of 0.05, more once in thirty times
+    assert alarms / 50 <= 0.1  # of 0.05, more once in thirty times
 
 
 @pytest.mark.parametrize("share", [0.55, 0.6, 0.75, 0.9, 1.0])
@@ -194,9 +194,9 @@ def test_more_votes_are_asked_for_and_tell():
     assert f"about {row['more_needed']:.0f} more queries will tell" in found.verdict
     total = 22 + int(row["more_needed"])
     rng = np.random.default_rng(0)
-    rows = pair_rows(rng, 150, 13 / 20, (total, 1), ties=2 / 22)
+    rows = pair_rows(rng, 80, 13 / 20, (total, 1), ties=2 / 22)
     told = np.mean([row["winner"] == "one" for row in rows])
-    assert told == pytest.approx(0.8, abs=0.09)
+    assert told == pytest.approx(0.8, abs=0.12)
 
 
 def test_equal_and_missing_votes_are_said():
@@ -249,11 +249,11 @@ def test_the_ranking_finds_known_strengths():
 def test_intervals_of_the_ranking_hold_the_true_strengths():
     rng = np.random.default_rng(0)
     strengths, held = np.array([-0.8, 0.0, 0.8]), []
-    for _ in range(80):
+    for _ in range(40):
         table = tournament(rng, strengths, 60)
-        ranking = preference(table, n_resamples=300).ranking.sort_index()
+        ranking = preference(table, n_resamples=200).ranking.sort_index()
         held.append((ranking["lower"] <= strengths) & (strengths <= ranking["upper"]))
-    assert 0.89 <= np.mean(held) <= 0.985
+    assert 0.88 <= np.mean(held) <= 0.99
 
 
 def test_other_voters_may_be_what_it_is_to_hold_for():
