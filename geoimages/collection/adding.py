@@ -29,7 +29,7 @@ from .writing import (
 )
 
 _REFUSED = {"status": "refused"}
-_ADDED = ".added.h5"  # in a folder, while what it holds is made into shards
+_ADDED = ".added.h5"  # in a folder, while it is made into shards; see `held_folder`
 
 
 @contextlib.contextmanager

@@ -34,7 +34,9 @@ _KEPT = re.compile(
     r"(?:(?P<shard>shard-\d{5,9}\.h5)|collection|lists-\d{5,9})"
     r"\.[0-9a-f]{16}\.(?:index|cache|ivf|labels)"
 )
-_UNFINISHED = re.compile(r"\.shard-\d{5,9}\.h5\.[0-9a-f]{8}\.part")
+_UNFINISHED = re.compile(
+    r"\.(?:shard-\d{5,9}|\.added)\.h5\.[0-9a-f]{8}\.part|\.added\.h5"
+)
 _OF_FILES = {"format", "format_version", "created_by", "columns", "crc32", *OF_SHARDS}
 
 

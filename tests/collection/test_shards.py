@@ -354,9 +354,12 @@ def test_an_addition_that_fails_leaves_the_folder_as_it_was(
             with pytest.raises(OSError, match="No space left"):
                 rocks.add(new)
         assert len(rocks) == len(rocks[:]) == 60
+    for left in (".added.h5", "..added.h5.0123abcd.part"):  # of one that was killed
+        (folder / left).touch()
     with Collection(folder) as rocks:
         assert len(rocks) == 60
         rocks.add(new)
+        assert not list(folder.glob(".*"))
         assert np.diff(rocks.files.starts).tolist() == [9] * 6 + [6, 9, 3]
         assert rocks.verify() == []
     assert len(list(folder.glob("*.h5"))) == 9
