@@ -55,7 +55,6 @@ from .training import (
 
 _REFERENCES = 2000  # training pictures for the novelty
 _FEW = 4000  # pictures below which candidates are chosen by cross-validation
-_MOST_FOR_LINEAR = 2000  # pictures up to which the linear model is a candidate
 _ROBUST = "kernel, augmented", "linear, augmented", "network"  # learned from copies
 _MOST_LANDMARKS = 2000  # of the kernel machine, without augmented ones
 _LEAST_FOR_FISHER = 64  # pixels of the shorter side
@@ -266,7 +265,7 @@ class ConvNetClassifier(Network):
     kernel_ : dict or None
         Landmarks, scale and coefficients of the kernel machines, with fewer.
     linear_, augmented_linear_ : (list of ndarray, list of ndarray) or None
-        Weights and biases of logistic regressions, with up to 2,000 pictures; the second
+        Weights and biases of logistic regressions, with fewer than 4,000; the second
         learned from augmented copies, too.
     gate_weights_ : ndarray of shape (2,)
         Slope and offset of the logistic function from the gate's score to the share of
@@ -498,14 +497,11 @@ class ConvNetClassifier(Network):
         if both:
             robust = SCORE_SCALE * scores["robust"][..., :-1]
             candidates["kernel, augmented"] = robust
-        if n <= _MOST_FOR_LINEAR:
-            seen = copies[:2, :, :n_columns]
-            candidates["linear"], self.linear_ = cross_fit_linear(
-                seen, codes, folds, prior
-            )
-            if both:
-                found = cross_fit_linear(seen, codes, folds, prior, learned=2)
-                candidates["linear, augmented"], self.augmented_linear_ = found
+        seen = copies[:2, :, :n_columns]
+        candidates["linear"], self.linear_ = cross_fit_linear(seen, codes, folds, prior)
+        if both:
+            found = cross_fit_linear(seen, codes, folds, prior, learned=2)
+            candidates["linear, augmented"], self.augmented_linear_ = found
         epochs = _Epochs(rows[..., :n_columns], codes, n_clean, self.clean_share, rng)
         candidates["network"] = self._cross_fit_network(epochs, folds, rng)
         gate = scores["robust"][..., -1] if both else None
