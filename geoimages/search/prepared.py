@@ -4,6 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..files import let_go
 from . import integers
 from .block_means import BlockMeans, block_side
 from .metrics import learn_metric_params
@@ -77,6 +78,7 @@ class Prepared:
         for start in range(0, len(rows), step):
             block = slice(start, start + step)
             out[:, block] = norms(rows[block], self.metric)
+            let_go(rows)
         return out
 
     @cached_property

@@ -49,10 +49,11 @@ def check_features(features):
 
 def _all_finite(rows):
     step = max(1, _BLOCK_BYTES // max(1, rows[:1].nbytes))
-    return all(
-        np.isfinite(rows[start : start + step]).all()
-        for start in range(0, len(rows), step)
-    )
+    for start in range(0, len(rows), step):
+        if not np.isfinite(rows[start : start + step]).all():
+            return False
+        let_go(rows)
+    return True
 
 
 def check_rows(rows, features, n):

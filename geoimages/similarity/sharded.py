@@ -1,5 +1,6 @@
 """Search of rows that lie in several files, one for each shard of a collection."""
 
+import math
 from bisect import bisect_right
 from functools import lru_cache
 from itertools import pairwise
@@ -22,7 +23,7 @@ _FEW_TAKEN = 64  # rows that are quicker read one by one
 _OPENED = 4  # groups of files that a worker keeps open
 _MOST_HELD = 1 << 28  # bytes of rows, and of what is known of them, in a group
 _BESIDE = 64  # bytes: what is known of a row
-_MOST_MAPPED = _MOST_HELD // _OPENED  # bytes of a group that stay mapped
+_MOST_MAPPED = _MOST_HELD // _OPENED  # bytes of a group's rows
 
 
 class ShardedRows:
@@ -46,6 +47,7 @@ class ShardedRows:
         self._views = [np.asarray(part) for part in parts]
         self._begins = [*self.starts.tolist(), self.starts[-1]]
         self.itemsize, self.base = self.dtype.itemsize, parts[0]
+        self.most_mapped = self._left = math.inf  # bytes read until pages are let go
 
     def __len__(self):
         return self.shape[0]
@@ -71,6 +73,9 @@ class ShardedRows:
                 item = np.flatnonzero(item)
             return self._take(item.reshape(-1)).reshape(*item.shape, self.shape[1])
         start, stop, step = item.indices(len(self))
+        self._left -= (stop - start) * self.shape[1] * self.itemsize
+        if self._left < 0:
+            self.let_go()
         i = bisect_right(self._begins, start) - 1
         if step == 1 and start < stop <= self._begins[i + 1]:
             begin = self._begins[i]
@@ -91,6 +96,12 @@ class ShardedRows:
             begin, end = end, end + len(piece)
             out[begin:end] = self._in_dtype(piece)
         return out
+
+    def let_go(self):
+        """Give the mapped pages back to the system."""
+        self._left = self.most_mapped
+        for part in self.parts:
+            let_go(part)
 
     def _take(self, positions):
         """Read rows by their positions: (m,) -> (m, d)."""
@@ -436,8 +447,7 @@ def _in_doubt_in(paths, queries, k, metric, params, exclude, within=None):
         for i, places in zip(members, near, strict=True):
             out[i] = places
     if exact.rows.size * exact.rows.itemsize > _MOST_MAPPED:
-        for part in exact.rows.parts:
-            let_go(part)
+        exact.rows.let_go()
     return out
 
 
@@ -445,4 +455,6 @@ def _in_doubt_in(paths, queries, k, metric, params, exclude, within=None):
 def _opened(paths, stamps):
     """Map the files of some shards as one engine."""
     n = sum(len(map_rows(path)) for path in paths)
-    return ShardedSearch([Path(path) for path in paths], np.arange(n))
+    engine = ShardedSearch([Path(path) for path in paths], np.arange(n))
+    engine.rows.most_mapped = engine.rows._left = _MOST_MAPPED
+    return engine

@@ -213,6 +213,21 @@ def test_rows_of_several_arrays_are_read_as_one():
     np.testing.assert_array_equal(mixed[:], np.float32(rows / 255), strict=True)
 
 
+def test_a_worker_gives_mapped_pages_back(tmp_path, monkeypatch):
+    rows, given_back = rows_of("float"), []
+    paths = files_of(rows, 6, tmp_path, "euclidean")
+    expected = ShardedSearch(paths, np.arange(600)).search(rows[:2], 4, "euclidean")
+    monkeypatch.setattr(sharded, "let_go", given_back.append)
+    monkeypatch.setattr(sharded, "_MOST_MAPPED", 48 * 250)  # of the 600 rows
+    asked = tuple(map(str, paths)), rows[:2, None], 4, "euclidean", {}, None
+    near = sharded._in_doubt_in(*asked)
+    assert len(given_back) == 6 * 3  # twice on the way, and at the end
+    for own, (_, positions, _) in zip(near, expected, strict=True):
+        assert set(positions) <= set(own)
+    ShardedSearch(paths, np.arange(600)).search(rows[:2], 4, "euclidean")
+    assert len(given_back) == 6 * 3
+
+
 def test_a_damaged_file_is_named(tmp_path):
     rows = rows_of("float")
     paths = files_of(rows, 4, tmp_path)
