@@ -82,5 +82,7 @@ def mask_ground(images):
     full = 255 if images.dtype == np.uint8 else 1
     out = np.full((*rock.shape, 4), full, images.dtype)
     out[..., :3] = images[..., :3]
+    if images.shape[3] == 4:
+        out[..., 3] = images[..., 3]
     out[..., 3] *= rock
     return out

@@ -85,6 +85,15 @@ def test_grey_and_opaque_pictures_are_cut_outs_too(cut_outs):
     assert find_rock(opaque) is None
 
 
+def test_masks_beside_a_cut_out_are_kept(cut_outs):
+    images, _ = cut_outs
+    both = np.pad(images, ((0, 0),) * 3 + ((0, 1),), constant_values=255)
+    both[0, :20, :, 3] = 0
+    found = mask_ground(both)
+    np.testing.assert_array_equal(found[0], both[0])
+    np.testing.assert_array_equal(found[1:], mask_ground(images)[1:])
+
+
 def test_overexposed_rock_is_rock_but_chips_on_paper_are_cut_outs():
     rng = np.random.default_rng(0)
     grains = rng.integers(0, 300, (5, 30, 30, 1)).repeat(3, axis=3)
