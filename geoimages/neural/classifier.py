@@ -127,11 +127,6 @@ def _pixels(images):
     return images.shape[1] * images.shape[2]
 
 
-def _alpha(mask, rgb):
-    """A fourth channel of a mask, which is None where everything is rock."""
-    return np.ones((*rgb.shape[:3], 1)) if mask is None else mask[..., None]
-
-
 def _smaller(images, side):
     """Average large pictures down to what their features look at, as uint8."""
     if max(images.shape[1:3]) <= side:
