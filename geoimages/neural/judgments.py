@@ -67,8 +67,8 @@ class JudgedLayer:
         """Choose the stiffness by cross-validation: stiffness, score of each tried.
 
         The stiffest within a standard error of the best, so that judgments of which
-        nothing can be learned change nothing. Those of one group, of the anchors, are
-        in one fold.
+        nothing can be learned mostly change nothing. Those of one group, of the
+        anchors, are in one fold.
         """
         _, group = np.unique(groups[self.triplets[:, 0]], return_inverse=True)
         n_groups = group.max() + 1
