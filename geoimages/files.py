@@ -190,9 +190,8 @@ def let_go(array):
     It keeps them in its cache for as long as it has room, and whoever looks at the array
     again maps them again; but they no longer count as memory of this process.
     """
-    import numpy as np  # not for the help of a command
-
-    while array is not None and not isinstance(array, np.memmap):
+    # NumPy calls a copy of a mapped array a memmap, too, but one that maps nothing.
+    while array is not None and getattr(array, "_mmap", None) is None:
         array = getattr(array, "base", None)
     if array is None or array.mode == "c" or not hasattr(mmap, "MADV_DONTNEED"):
         return

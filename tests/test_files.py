@@ -296,4 +296,5 @@ def test_mapped_pages_are_given_back(tmp_path):
     own[7] = -1  # which would be lost
     let_go(own)
     let_go(np.ones(3))
+    let_go(mapped.astype(np.float64))  # a memmap that maps nothing
     assert own[7] == -1

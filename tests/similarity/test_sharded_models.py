@@ -166,6 +166,16 @@ def test_a_worker_does_not_hold_the_rows_of_a_shard(many, tmp_path, monkeypatch)
     assert len(list(held.path.iterdir())) == 1
 
 
+def test_features_may_be_whole_numbers(many, rocks):
+    def whole(images):
+        return np.rint(255 * images).reshape(len(images), -1).astype(np.int32)
+
+    model = PairwiseModel(4, "euclidean", FunctionTransformer(whole)).fit(many)
+    assert model.search_.rows.dtype == np.float64
+    expected = clone(model).fit(rocks).predict(rocks.keys[0])
+    pd.testing.assert_frame_equal(model.predict(rocks.keys[0]), expected)
+
+
 def test_a_full_disk_is_one_line(many, tmp_path, monkeypatch):
     def full(engine, path):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
