@@ -1,6 +1,5 @@
 """The rows in several files sorted by cluster, into other files: the lists of an IVF."""
 
-import contextlib
 import secrets
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +23,7 @@ from .sharded_ranges import (
     SharedCenters,
     all_rows,
     draw_rows,
+    is_kept,
     key_of,
     map_files,
     map_ranges,
@@ -121,7 +121,8 @@ def write_lists(paths, centers, directions_of, metric):
             ]
             labels = map_ranges(_label, tasks, "finding clusters")
         labels = np.concatenate(labels)
-        whole = map_files(_is_whole, [(str(path),) for path in out], "checking rows")
+        tasks = [(str(path), size) for path, size in zip(out, sizes, strict=True)]
+        whole = map_files(is_kept, tasks, "checking rows")
         if not all(whole):
             tasks = [
                 (some, str(path), str(run))
@@ -146,21 +147,18 @@ def _run(folder, key, token, i):
     return Path(folder) / f".lists-{i:05d}.{key}.ivf.{token}.part"
 
 
-def _is_whole(path):
-    with contextlib.suppress(ValueError, FileNotFoundError):
-        return bool(load_index(path))
-    return False
-
-
 def _label(some, known, shared, directions_of):
     """The nearest center of each row of a range, kept in a file: (n,) int32."""
-    with contextlib.suppress(ValueError, FileNotFoundError, AttributeError):
-        labels = load_index(known).labels
-        if len(labels) == some.n_rows:
-            return labels
+    try:
+        kept = load_index(known)
+        if isinstance(kept, ClusterLabels) and len(kept) == some.n_rows:
+            return kept.labels
+    except FileNotFoundError:
+        pass
+    except ValueError:  # damaged
+        Path(known).unlink(missing_ok=True)
     centers = np.load(shared, allow_pickle=False)
     labels = ClusterLabels(nearest_centers(some.open(), directions_of, centers))
-    Path(known).unlink(missing_ok=True)
     save_index(labels, known)
     return labels.labels
 
@@ -215,7 +213,6 @@ def _merge(path, folder, key, token, starts, counts, metric):
             out = np.empty((int(total.sum()), rows.shape[1]), rows.dtype)
         within = np.arange(n) - np.repeat(np.cumsum(count) - count, count)
         out[np.repeat(place, count) + within] = rows
-    Path(path).unlink(missing_ok=True)
     metric = metric if metric in PRODUCT_METRICS else None  # others store nothing
     engine = ExactSearch(out, np.arange(len(out)), metric=metric, quantize=False)
     save_index(engine, path)

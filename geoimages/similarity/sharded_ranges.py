@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,8 @@ import numpy as np
 from ..collection.maps import map_shards
 from ..files import atomic_path
 from ..search.clustering import hashes_of
-from ..search.storage import map_rows
+from ..search.exact import ExactSearch
+from ..search.storage import load_index, map_rows
 from .sharded import ShardedRows
 
 _RANGE_BYTES = 1 << 26  # of rows
@@ -29,6 +31,21 @@ class Range(NamedTuple):
         rows = ShardedRows([map_rows(path) for path in self.paths])
         rows.dtype = np.dtype(self.dtype)
         return rows[self.begin : self.begin + self.n_rows]
+
+
+def is_kept(path, n_rows):
+    """Whether a file holds so many rows, whole; a damaged one is deleted.
+
+    At once: what is there when the rows are made, another process may have written.
+    """
+    try:
+        engine = load_index(path)
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        Path(path).unlink(missing_ok=True)
+        return False
+    return isinstance(engine, ExactSearch) and len(engine) == n_rows
 
 
 def all_rows(paths):
@@ -105,7 +122,8 @@ class SharedCenters:
     """Centers as a file that workers read: too large for a task."""
 
     def __init__(self, folder, centers):
-        self.path = Path(folder) / f".centers-{os.getpid()}-{id(self)}.npy"
+        # What a killed process leaves of it is swept like any unfinished file.
+        self.path = Path(folder) / f".centers.npy.{secrets.token_hex(4)}.part"
         self.centers = centers
 
     def __enter__(self):

@@ -1,6 +1,5 @@
 """Rows of a folder of shards: computed by workers, and kept in a file for each shard."""
 
-import contextlib
 import hashlib
 import math
 import os
@@ -18,10 +17,10 @@ from ..collection.maps import Parcel
 from ..collection.shards import check_shard
 from ..collection.store import Collection
 from ..search import ExactSearch
-from ..search.storage import load_index, save_index
+from ..search.storage import save_index
 from .keys import rank_keys
 from .rows import check_rows, pixel_rows_of
-from .sharded_ranges import map_files
+from .sharded_ranges import is_kept, map_files
 
 _MOST_SAMPLED = 1 << 30  # bytes of pixels that features are learned from
 
@@ -81,8 +80,8 @@ def write_index(collection, features, metric):
     try:
         tasks = [
             (
-                *(os.path.abspath(path), shard.n_bytes, shard.seal, str(out)),
-                *(parcel, metric),
+                *(os.path.abspath(path), shard.n_bytes, shard.seal, shard.count),
+                *(str(out), parcel, metric),
             )
             for path, shard, out in zip(files, shards, paths, strict=True)
         ]
@@ -108,11 +107,10 @@ def _identity(features):
         return None
 
 
-def _write_rows(path, n_bytes, seal, out, parcel, metric):
+def _write_rows(path, n_bytes, seal, count, out, parcel, metric):
     """Write the rows of a shard, unless they are there."""
     path, out = Path(path), Path(out)
-    with contextlib.suppress(ValueError, FileNotFoundError):
-        load_index(out)
+    if is_kept(out, count):
         return
     check_shard(path, n_bytes, seal)
     features = parcel.open()
@@ -133,5 +131,4 @@ def _write_rows(path, n_bytes, seal, out, parcel, metric):
             rows = features_of_file(shard, features, allocate)
             rows = check_rows(rows, features, len(shard))
         engine = ExactSearch(rows, rank_keys(shard.keys), metric=metric, quantize=False)
-        out.unlink(missing_ok=True)
         save_index(engine, out)

@@ -1,13 +1,16 @@
 """Search of rows in several files: the answers of one file, whoever searches."""
 
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import joblib
 import numpy as np
 import pytest
 from joblib.externals.loky import reusable_executor
 
+from geoimages import files
 from geoimages.search import (
     ExactSearch,
     InvertedFile,
@@ -16,7 +19,12 @@ from geoimages.search import (
     save_index,
 )
 from geoimages.search.clustering import partition
-from geoimages.similarity import sharded, sharded_clusters, sharded_ranges
+from geoimages.similarity import (
+    sharded,
+    sharded_clusters,
+    sharded_lists,
+    sharded_ranges,
+)
 from geoimages.similarity.sharded import ShardedInvertedFile, ShardedRows, ShardedSearch
 from geoimages.similarity.sharded_clusters import ShardedClustering
 from geoimages.similarity.sharded_lists import partition_files
@@ -166,6 +174,49 @@ def test_a_query_reads_as_few_pieces_as_in_one_file(tmp_path, monkeypatch):
     made = {p.name for p, at in stamps.items() if p.stat().st_mtime_ns != at}
     assert made == {lists.paths[2].name, lists.paths[4].with_suffix(".labels").name}
     assert_same(many.search(*asked), one.search(*asked))
+
+
+def test_lists_that_two_processes_write_are_always_there(tmp_path, monkeypatch):
+    def sort():
+        return partition_files(paths, "euclidean", 20, random_state=0).paths
+
+    def merges(*about):
+        for path, data in made.items():
+            path.write_bytes(data)  # by the other one, which was quicker
+        return find_merges(*about)
+
+    def save(engine, path):
+        there.append(Path(path).exists())
+        save_index(engine, path)
+
+    monkeypatch.setattr(clustering, "_BLOCK_BYTES", 8 * 32 * 50)  # of 50 rows
+    monkeypatch.setattr(sharded_ranges, "_RANGE_BYTES", 48 * 60)
+    paths = files_of(rows_of("float"), 3, tmp_path, "euclidean")
+    made, there = {path: path.read_bytes() for path in sort()}, []
+    assert len(made) == 6
+    for path in made:
+        path.unlink()
+    find_merges = sharded_lists._merges
+    monkeypatch.setattr(sharded_lists, "_merges", merges)
+    monkeypatch.setattr(sharded_lists, "save_index", save)
+    sort()
+    assert there == [True] * 6
+    monkeypatch.setattr(sharded_lists, "_merges", find_merges)
+    first, second, *_ = made
+    shutil.copy(first.with_suffix(".labels"), first)  # which is an index, too
+    shutil.copy(paths[0], second)  # of 200 rows instead of 100
+    sort()
+    assert {path: path.read_bytes() for path in made} == made
+
+
+def test_centers_that_a_killed_process_leaves_are_swept(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_swept", {})
+    with sharded_ranges.SharedCenters(tmp_path, np.ones((2, 3))) as left:
+        np.testing.assert_array_equal(np.load(left), np.ones((2, 3)))
+        os.utime(left, (0, 0))
+        files._swept.clear()
+        files_of(rows_of("float"), 1, tmp_path)
+        assert not Path(left).exists()
 
 
 def test_clusters_without_rows_are_left_out(tmp_path):
