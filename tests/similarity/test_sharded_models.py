@@ -61,19 +61,21 @@ def copied(many, folder, mode="r+"):
 def test_a_folder_answers_as_the_file(name, rocks, many, pictures, tmp_path):
     one = clone(MODELS[name]).fit(rocks)
     keys, asked = rocks.keys[[3, 41]].tolist(), pictures[0][100:104]
+    # The OpenBLAS of NumPy 2.0 rounds products of fewer than 16 rows otherwise.
+    exact = name != "verified"
     for n_jobs in (1, 2) if name in ("pixels", "partitioned") else (1,):
         with joblib.parallel_config(n_jobs=n_jobs, backend="loky"):
             model = clone(MODELS[name]).fit(many)
             for X in (keys, asked):
                 pd.testing.assert_frame_equal(
-                    model.predict(X), one.predict(X), check_exact=True
+                    model.predict(X), one.predict(X), check_exact=exact, rtol=1e-6
                 )
             assert (model.recall_, model.clusters_searched_) == (
                 one.recall_,
                 one.clusters_searched_,
             )
             a, b = (model.neighbors_table(3), one.neighbors_table(3))
-            pd.testing.assert_frame_equal(a, b, check_exact=True)
+            pd.testing.assert_frame_equal(a, b, check_exact=exact, rtol=1e-6)
     save(model, tmp_path / "model.skops")
     pd.testing.assert_frame_equal(
         load(tmp_path / "model.skops").predict(asked), model.predict(asked)
