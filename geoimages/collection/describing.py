@@ -101,9 +101,19 @@ def features_of_file(collection, transformer, allocate=np.empty):
             out = allocate((n, *rows.shape[1:]), rows.dtype)
         if rows.shape != (len(images), *out.shape[1:]):
             return rows  # for whoever says what is wrong with it
+        _check_dtype(rows, out)
         out[start : start + step] = rows
         let_go(out)
     return out
+
+
+def _check_dtype(rows, earlier):
+    """Refuse rows that an array of the earlier ones could only hold rounded."""
+    if not np.can_cast(rows.dtype, earlier.dtype):
+        raise ValueError(
+            f"The features of some pictures are {rows.dtype}, those of others "
+            f"{earlier.dtype}; let the transformer return one dtype."
+        )
 
 
 def features_of_shards(collection, transformer):
@@ -112,6 +122,7 @@ def features_of_shards(collection, transformer):
     for rows in described(collection, transformer):
         if out is None:
             out = np.empty((len(collection), rows.shape[1]), rows.dtype)
+        _check_dtype(rows, out)
         out[start : start + len(rows)] = rows
         start += len(rows)
     return out

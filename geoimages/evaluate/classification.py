@@ -107,7 +107,8 @@ def disturbance_table(model, images, y, random_state=0):
     table : DataFrame
         Index ``disturbance``: ``none``, the eight corruptions, and their ``mean`` and
         ``worst``; columns ``accuracy`` and, for a model with ``predict_proba``,
-        ``calibration_error`` (see `expected_calibration_error`).
+        ``calibration_error`` (see `expected_calibration_error`): the accuracy is then
+        that of the most probable class.
     """
     check_consistent_length(images, y)
     scores = {"none": _scores(model, images, y)}

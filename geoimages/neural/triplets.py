@@ -360,6 +360,8 @@ class TripletEmbedding(
         self._check_parameters()
         if groups is not None:
             groups = _check_groups(groups, len(X))
+        if hasattr(self, "stiffness_"):  # of earlier judgments
+            del self.stiffness_
         rng = check_random_state(self.random_state)
         hidden = self._choose_hidden(X, codes, groups, rng)
         self.hidden_layer_sizes_ = hidden or ()

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
+from sklearn.preprocessing import FunctionTransformer
 
 from geoimages import (
     Collection,
@@ -660,6 +661,17 @@ def test_blocks_do_not_change_the_features(pictures, tmp_path, monkeypatch):
     whole = rocks.features(pca)
     monkeypatch.setattr("geoimages.collection.file._BLOCK_BYTES", 7 * 2352)
     np.testing.assert_allclose(rocks.features(pca), whole, atol=1e-3)
+
+
+def test_features_of_two_dtypes_are_not_rounded(pictures, tmp_path, monkeypatch):
+    rocks = Collection.from_arrays(tmp_path / "a.h5", *pictures)
+    dtypes = iter([int, *[float] * 99])
+    halved = FunctionTransformer(lambda rows: (rows[:, :3] / 2).astype(next(dtypes)))
+    monkeypatch.setattr("geoimages.collection.file._BLOCK_BYTES", 7 * 2352)
+    with pytest.raises(
+        ValueError, match="some pictures are float64, those of others i"
+    ):
+        rocks.features(halved)
 
 
 class TestMistakes:

@@ -212,6 +212,13 @@ def test_a_stiff_map_is_that_of_the_principal_components(judged):
     np.testing.assert_allclose(out @ out.T, wanted @ wanted.T, atol=1e-4)
 
 
+def test_labels_after_judgments_leave_no_stiffness(judged):
+    X, triplets, *_ = judged
+    model = TripletEmbedding(2, hidden_layer_sizes=(), random_state=0)
+    assert model.fit_triplets(X, triplets).stiffness_ > 0
+    assert not hasattr(model.fit(X, np.arange(len(X)) % 2), "stiffness_")
+
+
 def test_stiffness_says_how_far_the_map_moves(judged):
     X, triplets, _ = judged
     rigid, stiff, soft = (
