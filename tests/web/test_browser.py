@@ -366,6 +366,39 @@ def test_a_part_is_chosen_by_keys(open_tab, page, key):
     assert abs(tab.evaluate(left) - 0.35 * tab.evaluate(width)) < 4
 
 
+def test_who_asks_before_the_page_is_ready_asks_once(open_tab, page, key, photo):
+    tab, held, asked = open_tab("about:blank"), {}, []
+    for name in ("about", "state"):
+        tab.route(f"**/api/{name}", lambda route: held.update({route.request.url: route}))
+    tab.on("request", lambda sent: "/api/ask" in sent.url and asked.append(sent.url))
+
+    def release(name):
+        url = f"{page.url}/api/{name}"
+        for _ in range(600):
+            if url in held:
+                return held.pop(url).continue_()
+            tab.wait_for_timeout(50)
+        raise AssertionError(f"never asked for {url}")
+
+    tab.goto(page.url)
+    tab.set_input_files("#file", photo)  # nothing is known yet
+    release("about")
+    tab.wait_for_selector("#samples img")
+    assert not asked
+    release("state")
+    assert answered(tab, "photo.png")[0] == key
+    assert len(asked) == 1
+
+    tab.goto(page.url)
+    release("about")
+    tab.click("#samples a")  # not all is prepared
+    tab.wait_for_selector("#matches a")
+    release("state")
+    tab.wait_for_load_state("networkidle")
+    assert len(asked) == 2
+    assert len(keys_of(tab)) == 12
+
+
 def test_what_takes_longer_than_a_second_says_so(open_tab, page, key):
     tab, held = open_tab(page.url), []
     tab.wait_for_selector("#samples img")

@@ -41,6 +41,7 @@ function askAbout(file) {
 }
 
 async function show() {
+  if (!about) return; // asked as soon as the collection is known
   hideError();
   const question = state();
   const file = uploads.get(question.upload);
@@ -443,5 +444,5 @@ run(async () => {
   const shownOf = classes.flatMap(({ pictures }) => pictures.slice(0, each)).slice(0, 16);
   $("#samples").replaceChildren(...shownOf.map((row) => make("li", {}, rockLink(version, row, 90, about.shape))));
   await request("/api/state");
-  await show();
+  if (!pending) await show(); // or else somebody was faster, and asks already
 });
