@@ -369,7 +369,9 @@ def test_a_part_is_chosen_by_keys(open_tab, page, key):
 def test_who_asks_before_the_page_is_ready_asks_once(open_tab, page, key, photo):
     tab, held, asked = open_tab("about:blank"), {}, []
     for name in ("about", "state"):
-        tab.route(f"**/api/{name}", lambda route: held.update({route.request.url: route}))
+        tab.route(
+            f"**/api/{name}", lambda route: held.update({route.request.url: route})
+        )
     tab.on("request", lambda sent: "/api/ask" in sent.url and asked.append(sent.url))
 
     def release(name):
