@@ -12,6 +12,7 @@ from ..collection.splits import groups_of
 from ..features import FisherFeatures, RockFeatures
 from ..features.base import PictureFeatures, split_mask
 from ..features.kernels import chunk_length
+from ..features.pretrained import PretrainedFeatures
 from ..files import progress
 from ..pictures import averages
 from ..pictures.augmentation import Augmentation
@@ -735,11 +736,14 @@ class ConvNetClassifier(Network):
         every[few], every[others] = more, fisher._describe(images[others])
         return np.hstack([rows, np.float32(self.fisher_scale_) * every])
 
+    def _has_network(self):
+        """Whether a pretrained network describes pictures, alone or as a block."""
+        network = getattr(self.features_, "network", None)
+        return isinstance(self.features_, PretrainedFeatures) or network is not None
+
     def _n_copies(self, images):
         """Augmented copies of each picture, within a time budget."""
-        if not isinstance(self.features_, PictureFeatures) or getattr(
-            self.features_, "network", None
-        ):
+        if not isinstance(self.features_, PictureFeatures) or self._has_network():
             # What another transformer takes is not known, and networks take long.
             most, fewest = 1000, 0
         else:
@@ -762,7 +766,7 @@ class ConvNetClassifier(Network):
         if augment is None:
             return np.stack(rows), n_clean
         shares = _CROPS
-        if cropped and not getattr(self.features_, "network", None):
+        if cropped and not self._has_network():
             if _pixels(images) >= _LARGE:
                 shares = _CROPS_OF_LARGE
             side = self.features_.working_side

@@ -18,6 +18,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from geoimages import (
     Collection,
+    ConvNetClassifier,
     MLPEmbedding,
     PairwiseModel,
     PretrainedFeatures,
@@ -405,6 +406,17 @@ def test_values_that_float16_cannot_hold_are_named(tmp_path):
 
 def test_estimator_contract(network):
     check_estimator(PretrainedFeatures(network, preset={"size": 8}), on_skip=None)
+
+
+@pytest.mark.parametrize("side", [16, 80])
+def test_a_classifier_learns_from_it(network, side):
+    features = PretrainedFeatures(network, "features", BGR)
+    model = ConvNetClassifier(features, (4,), max_epochs=1, random_state=0)
+    images = images_of(24, side, side)
+    model.fit(images, np.tile(["a", "b"], 12))
+    assert "kernel, augmented" in model.candidates_
+    wanted = model.features_.transform(images[:3])
+    np.testing.assert_array_equal(model._rows(images[:3]), wanted)
 
 
 def test_a_collection_is_read_in_blocks_and_cached(network, pictures, tmp_path):
