@@ -207,9 +207,9 @@ class ConvNetClassifier(Network):
         pictures, and no gate.
     n_copies : int, default=2
         Augmented copies per picture. Small collections get more, up to 20 of each;
-        pictures of more than 64 × 64 pixels, and those that a pretrained network
-        describes, get fewer. Copies of such large pictures are of crops of 0.5 to 0.8
-        of their sides.
+        pictures of more than 64 × 64 pixels get fewer, of crops of 0.5 to 0.8 of their
+        sides; those that a pretrained network describes get one or two, or from 4,000
+        pictures on none.
     n_parts : int, default=0
         Number of random crops of each picture, of 0.7 to 1 of its sides, used as
         additional training pictures of the network; every second augmented copy is
@@ -743,14 +743,17 @@ class ConvNetClassifier(Network):
 
     def _n_copies(self, images):
         """Augmented copies of each picture, within a time budget."""
-        if not isinstance(self.features_, PictureFeatures) or self._has_network():
-            # What another transformer takes is not known, and networks take long.
-            most, fewest = 1000, 0
+        few, pixels, upper = len(images) < _FEW, _pixels(images), 20
+        if not isinstance(self.features_, PictureFeatures):
+            most, fewest = 1000, 0  # what it takes is not known
+        elif self._has_network():
+            # It takes long, and a second copy hardly adds to the first.
+            most, fewest, upper = 1000, few, 2
         else:
-            pixels = _pixels(images)
-            most = min(8000 if len(images) < _FEW else 20_000, _AUGMENTED // pixels)
-            fewest = self.n_copies if pixels < _LARGE else min(1, self.n_copies)
-        return int(np.clip(most // len(images), fewest, max(fewest, 20)))
+            most = min(8000 if few else 20_000, _AUGMENTED // pixels)
+            fewest = 1 if pixels >= _LARGE else self.n_copies
+        fewest = min(fewest, self.n_copies)
+        return int(np.clip(most // len(images), fewest, max(fewest, upper)))
 
     def _add_copies(self, rows, images, small, augment, rng):
         """Describe crops and augmented copies of pictures, `small` where they are large:

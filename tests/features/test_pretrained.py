@@ -419,6 +419,15 @@ def test_a_classifier_learns_from_it(network, side):
     np.testing.assert_array_equal(model._rows(images[:3]), wanted)
 
 
+@pytest.mark.parametrize(("n", "wanted"), [(100, 2), (2080, 1), (5000, 0)])
+def test_a_classifier_takes_few_augmented_copies(network, n, wanted):
+    images = np.broadcast_to(np.uint8(0), (n, 224, 224, 3))
+    for features in (PretrainedFeatures(network), RockFeatures(network=network)):
+        model = ConvNetClassifier()
+        model.features_ = features
+        assert model._n_copies(images) == wanted
+
+
 def test_a_collection_is_read_in_blocks_and_cached(network, pictures, tmp_path):
     images, labels = pictures
     Collection.from_arrays(tmp_path / "a.h5", images, labels).close()
