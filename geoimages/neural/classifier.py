@@ -51,6 +51,7 @@ from .training import (
     check_labels,
     forward,
     hold_out,
+    one_blas_thread,
     train_mlp,
 )
 
@@ -386,6 +387,7 @@ class ConvNetClassifier(Network):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
+    @one_blas_thread()
     def fit(self, X, y=None, groups=None):
         """Fit the classifier.
 

@@ -13,6 +13,7 @@ from .training import (
     fit_temperature,
     forward,
     hold_out,
+    one_blas_thread,
     standardization,
     standardized,
 )
@@ -120,6 +121,7 @@ class MLPEmbedding(Network):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
+    @one_blas_thread()
     def fit(self, X, y, groups=None):
         """Fit the embedding to labels.
 

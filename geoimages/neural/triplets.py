@@ -27,6 +27,7 @@ from .training import (
     encode_labels,
     hold_out,
     layer_table,
+    one_blas_thread,
     standardization,
     standardized,
 )
@@ -330,6 +331,7 @@ class TripletEmbedding(
         check_is_fitted(self)
         return layer_table({"embedding": (self.coefs_, self.intercepts_)})
 
+    @one_blas_thread()
     def fit(self, X, y, groups=None):
         """Fit the embedding to labels.
 
@@ -493,6 +495,7 @@ class TripletEmbedding(
         self.coefs_, self.intercepts_ = means[: len(weights)], means[len(weights) :]
         self.n_iter_ = len(self.loss_curve_)
 
+    @one_blas_thread()
     def fit_triplets(self, X, triplets, sample_weight=None, groups=None):
         """Fit a linear map to similarity judgments.
 

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from geoimages import ConvNetClassifier, MLPEmbedding, TripletEmbedding
 from geoimages.neural.training import fit_temperature, forward, hold_out, train_mlp
 
 
@@ -82,3 +85,38 @@ def test_two_rows_stay_to_form_pairs():
     assert np.bincount(codes[train]).min() >= 2
     assert len(held) == 51  # the third row of the second class, too
     assert not set(groups[train]) & set(groups[held])
+
+
+def n_threads():
+    return {
+        each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"
+    }
+
+
+class Watching(list):
+    """Labels that see on how many threads they are looked at."""
+
+    seen = frozenset()
+
+    def __array__(self, dtype=None, copy=None):
+        self.seen |= n_threads()
+        return np.array(list(self), dtype)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ConvNetClassifier(StandardScaler(), (4,), max_epochs=1),
+        MLPEmbedding((4,), max_epochs=1),
+        TripletEmbedding(2, max_epochs=1),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_training_takes_one_thread_of_blas(model):
+    rows = np.random.default_rng(0).uniform(size=(60, 5)).astype(np.float32)
+    labels = Watching(np.arange(60) % 2)
+    with threadpool_limits(2, user_api="blas"):
+        before = n_threads()
+        model.fit(rows, labels)
+        assert labels.seen == {1}
+        assert n_threads() == before
