@@ -226,7 +226,9 @@ def _precision(stored, labels, queries, wanted, k=5):
     return float((labels[found] == wanted[:, None]).mean())
 
 
-def learn_embedding(collection, model=None, *, split=None, share=0.15, random_state=0):
+def learn_embedding(
+    collection, model=None, *, features=None, split=None, share=0.15, random_state=0
+):
     """Train an embedding on the labels of a collection, for similarity search.
 
     Parameters
@@ -234,7 +236,9 @@ def learn_embedding(collection, model=None, *, split=None, share=0.15, random_st
     collection : Collection
         Pictures with labels.
     model : TripletEmbedding or MLPEmbedding, optional
-        By default a `TripletEmbedding`; its input is `RockFeatures`.
+        By default a `TripletEmbedding`.
+    features : transformer, optional
+        Its input; by default `RockFeatures`. It is cloned and fitted.
     split, share, random_state
         As in `holdout`.
 
@@ -266,7 +270,7 @@ def learn_embedding(collection, model=None, *, split=None, share=0.15, random_st
     if model is None:
         model = TripletEmbedding(random_state=random_state)
     y, of_test = collection.labels[train], collection.labels[test]
-    features = RockFeatures()
+    features = RockFeatures() if features is None else clone(features)
     rows = features.fit_transform(collection[train])
     queries = features.transform(collection[test])
     model = clone(model)

@@ -277,6 +277,23 @@ def test_train_from_the_shell(rocks, trained, capsys):
     )
 
 
+@pytest.mark.parametrize("command", ["train", "learn"])
+def test_features_to_learn_from_are_chosen(rocks, tmp_path, capsys, command):
+    few = Collection.from_arrays(tmp_path / "a.h5", rocks[:60], rocks.labels[:60])
+    path = tmp_path / "model.skops"
+    argv = [command, str(few.path), "-o", str(path), "--features"]
+    assert main([*argv, "texture"]) == 0
+    model = load(path)
+    features = model.features_ if command == "train" else model[0]
+    assert list(features.blocks_) == ["texture", "conv"]
+    capsys.readouterr()
+    assert main([*argv, "pixels"]) == 2
+    said = capsys.readouterr().err
+    assert "expected one of color, texture, rock, pattern, rock+network, or" in said
+    assert main([*argv, "rock", "--preset", "resnet50"]) == 2
+    assert "'rock' is not one" in capsys.readouterr().err
+
+
 def test_labels_of_a_page_are_learned(rocks, tmp_path, capsys):
     csv = tmp_path / "labels.csv"
     names = "\n".join(f"{key},of the page" for key in rocks.keys[::2])

@@ -8,13 +8,25 @@ import click
 import geoimages as gi
 
 from .group import cli
-from .options import COLLECTION, format_options, jobs_options
+from .options import COLLECTION, PRESET, Features, format_options, jobs_options
 from .printing import echo, print_table
+from .shorthands import FEATURES, make_features
+
+# Pixels of photographs are too many to learn from, and a saved model learned already.
+_TO_LEARN_FROM = tuple(name for name in FEATURES if name != "pixels")
 
 
 def _training_options(command):
     """Add the options of training with a held-out part."""
     for option in (
+        PRESET,
+        click.option(
+            "--features",
+            type=Features(_TO_LEARN_FROM, (".onnx",)),
+            help="What to learn from: rock+network adds a pretrained network, for "
+            "photographs (pip install 'geoimages[network]'); FILE is a network "
+            "(net.onnx). By default rock, and for 'train' what pays beside it.",
+        ),
         click.option(
             "--seed",
             type=int,
@@ -47,6 +59,13 @@ def _training_options(command):
     ):
         command = option(command)
     return command
+
+
+def _features_of(name, preset):
+    """The features to learn from; None for the model's own."""
+    if name is None and preset is None:
+        return None
+    return make_features(name or "rock", preset=preset)
 
 
 def load_classifier(path):
@@ -85,15 +104,21 @@ def _print_scores(scores):
     "collection's labels.",
 )
 @jobs_options
-def train(collection, output, split, share, seed, labels):
+def train(collection, output, split, share, seed, labels, features, preset):
     """Train a classifier and score it on held-out pictures.
 
     Beside its scores stand those of two baselines: a logistic regression on the same
     features of the same pictures, and the commonest class as the answer to everything.
     """
+    features = _features_of(features, preset)
     with gi.Collection(collection) as rocks:
         model, scores, keys = gi.train_classifier(
-            rocks, labels=labels, split=split, share=share, random_state=seed
+            rocks,
+            gi.ConvNetClassifier(features, random_state=seed),
+            labels=labels,
+            split=split,
+            share=share,
+            random_state=seed,
         )
     gi.save(model, output, scores, keys)
     echo(f"{', '.join(model.classes_)} in {output}")
@@ -104,15 +129,16 @@ def train(collection, output, split, share, seed, labels):
 @cli.command()
 @_training_options
 @jobs_options
-def learn(collection, output, split, share, seed):
+def learn(collection, output, split, share, seed, features, preset):
     """Train an embedding for similarity search from labels.
 
-    The embedding is trained on rock features by the triplet loss. Its score is the
-    precision of the five nearest neighbors, with the embedding and without.
+    The embedding is trained on features by the triplet loss. Its score is the precision
+    of the five nearest neighbors, with the embedding and without.
     """
+    features = _features_of(features, preset)
     with gi.Collection(collection) as rocks:
         model, scores, keys = gi.learn_embedding(
-            rocks, split=split, share=share, random_state=seed
+            rocks, features=features, split=split, share=share, random_state=seed
         )
     gi.save(model, output, scores, keys)
     echo(f"Embedding of {model[-1].n_components} columns in {output}")

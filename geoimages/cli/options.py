@@ -6,7 +6,14 @@ import functools
 import click
 
 from .printing import echo
-from .shorthands import FEATURES, MODELS, ORIENTATIONS, check_features, make_model
+from .shorthands import (
+    FEATURE_FILES,
+    FEATURES,
+    MODELS,
+    ORIENTATIONS,
+    check_features,
+    make_model,
+)
 
 MAX_PIXELS = click.option(
     "--max-pixels",
@@ -48,16 +55,25 @@ class Clusters(click.ParamType):
 
 
 class Features(click.ParamType):
-    """A feature name, or a file of features."""
+    """A feature name, or a file of features.
+
+    Parameters
+    ----------
+    names, files : tuple of str
+        Names and endings of files that are allowed.
+    """
 
     name = "features"
 
+    def __init__(self, names=FEATURES, files=FEATURE_FILES):
+        self.names, self.files = names, files
+
     def get_metavar(self, param, ctx=None):
-        return f"[{'|'.join(FEATURES)}|FILE]"
+        return f"[{'|'.join(self.names)}|FILE]"
 
     def convert(self, value, param, ctx):
         try:
-            return check_features(value)
+            return check_features(value, self.names, self.files)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

@@ -6,23 +6,26 @@ import geoimages as gi
 
 FEATURES = ("pixels", "color", "texture", "rock", "pattern", "rock+network")
 NETWORK = "efficientnet-lite0"
-FEATURE_FILES = (".skops", ".onnx")
+FEATURE_FILES = {
+    ".skops": "a saved model (model.skops)",
+    ".onnx": "a network (net.onnx)",
+}
 MODELS = ("pairwise", "kmeans")
 ORIENTATIONS = ("fixed", "rotations", "any")
 
 
-def check_features(name):
+def check_features(name, names=FEATURES, files=tuple(FEATURE_FILES)):
     """Return a valid feature name or path of a features file unchanged.
 
     Raises
     ------
     ValueError
-        If it is neither.
+        If it is neither one of the names nor ends like one of the files.
     """
-    if name not in FEATURES and Path(name).suffix.lower() not in FEATURE_FILES:
+    if name not in names and Path(name).suffix.lower() not in files:
+        expected = " or ".join(FEATURE_FILES[suffix] for suffix in files)
         raise ValueError(
-            f"Unknown features {name!r}; expected one of {', '.join(FEATURES)}, a saved "
-            "model (model.skops) or a network (net.onnx)."
+            f"Unknown features {name!r}; expected one of {', '.join(names)}, or {expected}."
         )
     return name
 
