@@ -276,7 +276,8 @@ class ConvNetClassifier(Network):
         By how much they lower the log loss there. Only where they were tried.
     temperature_, robust_temperature_ : float
         Divisors of the pooled log probabilities, for pictures as they are and for others,
-        fitted with the weights to predictions about pictures not learned from.
+        fitted to predictions about pictures not learned from, below 4,000 pictures with
+        weights that were fitted to others.
     is_calibrated_ : bool
         False where there were fewer than 50 pictures to learn this from, or all of a
         class are copies of one: then probabilities are shrunk toward the shares of the
@@ -505,7 +506,7 @@ class ConvNetClassifier(Network):
         gate = scores["robust"][..., -1] if both else None
         fewest = min(len(set(groups[codes == code])) for code in range(n_classes))
         n_answers, learned = n if fewest > 1 else 0, 1 - 1 / (folds.max() + 1)
-        return candidates, gate, codes, prior, n_answers, learned
+        return candidates, gate, codes, prior, n_answers, learned, folds
 
     def _cross_fit_network(self, epochs, folds, rng):
         """Log probabilities out of fold: of the pictures and of their first copies."""
@@ -548,7 +549,9 @@ class ConvNetClassifier(Network):
         gate = np.stack([self._gate_score(part) for part in seen])
         return candidates, gate, truth, prior, len(truth), 1.0
 
-    def _pool_candidates(self, candidates, gate, codes, prior, n_answers, learned):
+    def _pool_candidates(
+        self, candidates, gate, codes, prior, n_answers, learned, folds=None
+    ):
         """Fit the weights of the candidates, the gate and the temperature.
 
         Opinions are about pictures as they are, and where there are augmented copies
@@ -569,24 +572,30 @@ class ConvNetClassifier(Network):
             Number of answers that the calibration can rely on.
         learned : float
             Share of the pictures that the models of these answers learned from.
+        folds : ndarray of shape (n,), optional
+            Fold of each picture. The temperatures are then fitted to answers whose
+            weights were fitted to other folds: to their own answers weights fit too
+            well, and where these are few the probabilities would be too sure.
         """
         self.prior_ = np.log(prior)
-        clean = {name: opinion[0] for name, opinion in candidates.items()}
         self.candidates_ = {}
-        for name, opinion in clean.items():
-            loss = best_of([opinion], codes, prior)[1]
-            self.candidates_[name] = _scores(opinion, codes, loss)
-        self.weights_ = {"clean": self._fit_weights(clean, codes)}
-        seen, truth = clean, codes
-        if gate is not None:
-            truth, gate = np.tile(codes, 2), np.concatenate(gate)
-            seen = {name: np.concatenate(o) for name, o in candidates.items()}
-            robust = {name: seen[name] for name in _ROBUST if name in seen}
-            self.weights_["robust"] = self._fit_weights(robust, truth)
-            pools = [self._pool_opinions(seen, part) for part in ("robust", "clean")]
-            self.gate_weights_ = fit_gate(*pools, gate, truth, len(codes))
-        answers, share = self._mix_pools(seen, gate)
-        temperatures = fit_temperatures(answers, share, truth)
+        for name, opinion in candidates.items():
+            loss = best_of(opinion[:1], codes, prior)[1]
+            self.candidates_[name] = _scores(opinion[0], codes, loss)
+        n_seen = 1 if gate is None else len(gate)
+        seen = {name: opinion[:n_seen] for name, opinion in candidates.items()}
+        answers = np.empty((n_seen, len(codes), len(prior)))
+        share = np.empty((n_seen, len(codes)))
+        held = [] if folds is None else [folds == f for f in range(folds.max() + 1)]
+        for outside in held:
+            self._fit_pools(seen, gate, codes, ~outside)
+            answers[:, outside], share[:, outside] = self._pools(seen, gate, outside)
+        every = slice(None)
+        self._fit_pools(seen, gate, codes, every)
+        if not held:
+            answers[:], share[:] = self._pools(seen, gate, every)
+        answers, share = answers.reshape(-1, len(prior)), share.ravel()
+        temperatures = fit_temperatures(answers, share, np.tile(codes, n_seen))
         pooled = temper(answers, share, temperatures)[: len(codes)]
         loss = float(log_loss_of(pooled, codes).mean())
         left = loss / -self.prior_[codes].mean()
@@ -594,6 +603,33 @@ class ConvNetClassifier(Network):
         self.robust_temperature_, self.temperature_ = temperatures.tolist()
         self.is_calibrated_ = n_answers >= FEWEST_TO_CALIBRATE
         self.candidates_["pool"] = _scores(pooled, codes, loss)
+
+    def _fit_pools(self, candidates, gate, codes, at):
+        """Fit weights, and the gate's, to the answers about some of the pictures."""
+        codes = codes[at]
+        clean = {name: opinion[0, at] for name, opinion in candidates.items()}
+        self.weights_ = {"clean": self._fit_weights(clean, codes)}
+        if gate is None:
+            return
+        n_seen, truth = len(gate), np.tile(codes, len(gate))
+        seen = {
+            name: opinion[:, at].reshape(len(truth), -1)
+            for name, opinion in candidates.items()
+        }
+        robust = {name: seen[name] for name in _ROBUST if name in seen}
+        self.weights_["robust"] = self._fit_weights(robust, truth)
+        pools = [self._pool_opinions(seen, part) for part in ("robust", "clean")]
+        scores = gate[:, at].ravel()
+        self.gate_weights_ = fit_gate(*pools, scores, truth, len(truth) // n_seen)
+
+    def _pools(self, candidates, gate, at):
+        """Answers about some of the pictures (c, m, k), and the clean pool's share."""
+        some = {name: opinion[:, at] for name, opinion in candidates.items()}
+        n_seen, m, k = next(iter(some.values())).shape
+        some = {name: opinion.reshape(-1, k) for name, opinion in some.items()}
+        scores = None if gate is None else gate[:, at].ravel()
+        answers, share = self._mix_pools(some, scores)
+        return answers.reshape(n_seen, m, k), share.reshape(n_seen, m)
 
     def _stack(self, opinions):
         prior = np.broadcast_to(self.prior_, next(iter(opinions.values())).shape)

@@ -147,6 +147,21 @@ def test_models_of_all_pictures_are_surer_than_those_of_some():
     assert losses[0] == losses[2]  # of the answers by cross-validation
 
 
+def test_weights_that_fit_few_answers_too_well_make_no_sure_model():
+    rng = np.random.default_rng(0)
+    codes, shares = np.arange(60) % 3, np.full(3, 1 / 3)
+    of_chance = {name: rng.normal(size=(1, 60, 3)) for name in "abcdefgh"}
+    temperatures, losses = [], []
+    for folds in (None, np.arange(60) // 12):
+        model = clone(PLAIN)
+        model._pool_candidates(of_chance, None, codes, shares, 60, 1, folds)
+        temperatures.append(model.temperature_)
+        losses.append(model.candidates_["pool"]["log_loss"])
+    assert losses[0] < np.log(3)  # as if they told something
+    assert losses[1] > np.log(3)
+    assert temperatures[1] > 1.1 * temperatures[0]
+
+
 def test_capacity_is_chosen_by_cross_validation(data):
     network = ConvNetClassifier("passthrough", (32,), None, random_state=0)
     network.set_params(max_epochs=40, n_epochs_no_change=40, learning_rate_init=0.01)
