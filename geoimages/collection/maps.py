@@ -126,6 +126,30 @@ class Parcel:
             self.path.unlink(missing_ok=True)
 
 
+class SharedArray:
+    """An array that workers map from a file, while it is open: too large for a task.
+
+    Parameters
+    ----------
+    array : ndarray
+    folder : path-like
+        Where the file lies, in reach of all workers.
+    """
+
+    def __init__(self, array, folder):
+        # What a killed process leaves of it is swept like any unfinished file.
+        name = f".shared.npy.{secrets.token_hex(4)}.part"
+        self.array, self.path = array, Path(os.path.abspath(folder)) / name
+
+    def __enter__(self):
+        with atomic_path(self.path) as temporary, open(temporary, "wb") as file:
+            np.save(file, self.array, allow_pickle=False)
+        return str(self.path)
+
+    def __exit__(self, *exception):
+        self.path.unlink(missing_ok=True)
+
+
 _WORKERS = ContextVar("workers", default=None)
 
 

@@ -7,8 +7,9 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.utils import check_random_state
 
+from ..collection.maps import SharedArray
 from ..search.clustering import float_rows, nearest_centers, rows_at_once
-from .sharded_ranges import SharedCenters, all_rows, draw_rows, map_ranges, ranges_of
+from .sharded_ranges import all_rows, draw_rows, map_ranges, ranges_of
 
 _MOST_ROUNDS = 100
 _SETTLED = 1e-4  # share by which a step lowers the inertia
@@ -79,7 +80,7 @@ class ShardedClustering:
                 break
             before, some = inertia, counts > 0
             centers[some] = sums[some] / counts[some, None]
-        with SharedCenters(self.folder, centers) as shared:
+        with SharedArray(centers, self.folder) as shared:
             tasks = [(some, shared) for some in ranges]
             labels = np.concatenate(map_ranges(_labels, tasks, "k-means"))
         return labels, centers, inertia
@@ -109,7 +110,7 @@ class ShardedClustering:
 
     def _step(self, ranges, centers, unit):
         """Sums and counts of the rows nearest to each center, and the inertia."""
-        with SharedCenters(self.folder, centers) as shared:
+        with SharedArray(centers, self.folder) as shared:
             tasks = [(some, shared, unit) for some in ranges]
             found = map_ranges(_sums, tasks, "k-means")
         sums = np.sum([sums for sums, _, _ in found], axis=0)

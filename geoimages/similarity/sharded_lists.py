@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ..collection.maps import SharedArray
 from ..files import atomic_path
 from ..search.clustering import (
     PER_CLUSTER,
@@ -20,7 +21,6 @@ from ..search.ivf import ClusterLabels
 from ..search.prepared import PRODUCT_METRICS
 from ..search.storage import load_index, save_index
 from .sharded_ranges import (
-    SharedCenters,
     all_rows,
     draw_rows,
     is_kept,
@@ -114,7 +114,7 @@ def write_lists(paths, centers, directions_of, metric):
     token = secrets.token_hex(4)
     runs = [_run(folder, key, token, i) for i in range(len(out))]
     try:
-        with SharedCenters(folder, centers) as shared:
+        with SharedArray(centers, folder) as shared:
             tasks = [
                 (some, str(path), shared, directions_of)
                 for some, path in zip(ranges, known, strict=True)

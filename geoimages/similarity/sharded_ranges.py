@@ -2,14 +2,12 @@
 
 import hashlib
 import os
-import secrets
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..collection.maps import map_shards
-from ..files import atomic_path
 from ..search.clustering import hashes_of
 from ..search.exact import ExactSearch
 from ..search.storage import load_index, map_rows
@@ -116,23 +114,6 @@ def _hash_rows(some, state, limit):
     hashed = hashes_of(some.open(), rng)
     at = np.flatnonzero(hashed <= limit)
     return hashed[at], at
-
-
-class SharedCenters:
-    """Centers as a file that workers read: too large for a task."""
-
-    def __init__(self, folder, centers):
-        # What a killed process leaves of it is swept like any unfinished file.
-        self.path = Path(folder) / f".centers.npy.{secrets.token_hex(4)}.part"
-        self.centers = centers
-
-    def __enter__(self):
-        with atomic_path(self.path) as temporary, open(temporary, "wb") as file:
-            np.save(file, self.centers, allow_pickle=False)
-        return str(self.path)
-
-    def __exit__(self, *exception):
-        self.path.unlink(missing_ok=True)
 
 
 def key_of(*about):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from geoimages import Collection, find_duplicates, make_rocks
-from geoimages.collection import duplicates
+from geoimages.collection import duplicates, near_duplicates
 from geoimages.pictures.orientation import rotate
 
 ROCKS, LABELS = make_rocks(300, random_state=3)
@@ -151,23 +151,116 @@ def test_pictures_of_other_shapes(shape):
     assert found["duplicate_of"].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_blocks_do_not_change_what_is_found(monkeypatch):
-    images, _ = planted(lambda x: jpeg(np.rot90(x), 60))
-    expected = find_duplicates(images).pairs
-    monkeypatch.setattr(duplicates, "_TILE", (37, 53))
-    monkeypatch.setattr(duplicates, "_PAIRS", 7)
+def fully_compared(images, similarity=0.9, residual=1.1):
+    """Links among all pairs of pictures, by position of the later and the earlier."""
+    pictures = duplicates._Pictures(images)
+    rows = near_duplicates.sorted_rows(
+        np.arange(len(images)), *near_duplicates.fingerprints(images)
+    )
+    verifier = near_duplicates._Verifier(rows, pictures, similarity, residual)
+    links = verifier.verify(*np.triu_indices(len(images), 1))
+    a, b, how = links[:, :3].T.astype(int)
+    a, b = rows["position"][a], rows["position"][b]
+    told = [
+        (*pictures.turns[t], *row) for t, row in zip(how, links[:, 3:], strict=True)
+    ]
+    return dict(zip(zip(a, b, strict=True), told, strict=True))
+
+
+def varied(n, seed):
+    """Rocks, and copies of them in every orientation and in other light."""
+    rng = np.random.default_rng(seed)
+    images = [ROCKS[:n]]
+    for turn in [(k, m) for m in (False, True) for k in (0, 90, 180, 270)]:
+        gains = rng.uniform(0.8, 1.25, (n, 1, 1, 1)) * rng.uniform(
+            0.98, 1.02, (n, 1, 1, 3)
+        )
+        relit = np.clip(np.rint(rotate(ROCKS[:n], *turn) * gains), 0, 255)
+        images.append(np.stack([jpeg(x, 50) for x in relit.astype(np.uint8)]))
+    return np.concatenate(images)
+
+
+@pytest.mark.parametrize("cell", [5, 60, 512])
+@pytest.mark.parametrize("limits", [(0.9, 1.1), (0.6, 2.5)])
+def test_no_pair_of_a_full_comparison_is_lost(monkeypatch, cell, limits):
+    images = varied(30, 0)
+    expected = fully_compared(images, *limits)
+    for name, value in {"_CELL": cell, "_CHUNK": 53, "_BLOCK": 31, "_PAIRS": 7}.items():
+        monkeypatch.setattr(near_duplicates, name, value)
+    monkeypatch.setattr(near_duplicates, "_HELD", 20)
     monkeypatch.setattr(duplicates, "_BLOCK_BYTES", 1 << 18)
-    pairs = find_duplicates(images).pairs
-    pd.testing.assert_frame_equal(pairs, expected)
+    similarity, residual = limits
+    found = find_duplicates(images, similarity=similarity, residual=residual)
+    assert 100 < len(found.pairs) < len(expected)
+    ids = near_duplicates.components(len(images), *np.transpose(list(expected)))
+    groups = found.groups
+    assert len(groups) == np.sum(np.bincount(ids)[ids] > 1)
+    assert len(set(zip(groups, ids[groups.index], strict=True))) == groups.nunique()
+    assert groups.nunique() == len(set(ids[groups.index]))
+    for row in found.pairs.itertuples():
+        told = (row.orientation, row.mirrored, row.similarity, row.residual)
+        assert told == expected[row.key, row.duplicate_of]
+
+
+def test_frames_that_all_look_alike_are_told_apart_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    down, across = np.mgrid[-1:1:28j, -1:1:28j]
+    darker = 8 * (down**2 + across**2)[..., None]  # to the corners, as lenses do
+    frames = np.array([70, 110, 150]) - darker + rng.normal(0, 3, (60, 28, 28, 3))
+    images = np.rint(frames).astype(np.uint8)
+    images = np.concatenate([images, lit(images[:9, :, ::-1], 0.95)])
+    one_by_one = []
+
+    def einsum(how, a, b, einsum=np.einsum):
+        one_by_one.append(len(a) if a.ndim == 4 else 0)
+        return einsum(how, a, b)
+
+    monkeypatch.setattr(near_duplicates.np, "einsum", einsum)
+    found = find_duplicates(images).pairs
+    assert found["duplicate_of"].tolist() == list(range(9))
+    assert sum(one_by_one) < 100
+    monkeypatch.setattr(near_duplicates, "_CROWDED", 0)
+    pd.testing.assert_frame_equal(find_duplicates(images).pairs, found)
+    assert sum(one_by_one) > 10_000
+
+
+def test_tasks_meet_each_pair_of_cells_once():
+    for n in (1, 512, 513, 5000, 70_000):
+        cells = near_duplicates._cells(n)
+        assert (cells[0], cells[-1]) == (0, n)
+        assert np.diff(cells).max() <= 512
+        met = np.zeros((len(cells) - 1, len(cells) - 1), int)
+        for tasks in near_duplicates.rounds(n):
+            for first, stop, other, stop_other in tasks:
+                met[first:stop, other:stop_other] += 1
+        assert (np.triu(met) == np.triu(np.ones_like(met))).all()
+
+
+def test_shards_do_not_change_what_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(near_duplicates, "_CELL", 48)
+    with Collection.from_arrays(tmp_path / "a.h5", varied(20, 1)) as one:
+        expected = find_duplicates(one).pairs
+        assert len(expected) > 80
+        with one.shard(tmp_path / "a", rows=70) as many:
+            found = find_duplicates(many).pairs
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    assert not list((tmp_path / "a").glob(".*"))
+
+
+def test_a_folder_that_changes_meanwhile_is_named(tmp_path):
+    with Collection.from_arrays(tmp_path / "a.h5", ROCKS[:20]) as one:
+        one.shard(tmp_path / "a", rows=9).close()
+    with pytest.raises(ValueError, match="was changed meanwhile; repeat the command"):
+        duplicates._links((0, 1, 0, 1), None, None, tmp_path / "a", "", 0.9, 1.1)
 
 
 def test_no_copy_is_lost_to_the_sketch_that_no_turn_changes():
-    spectra, _ = duplicates._spectra(ROCKS)
-    a, b = duplicates._invariants(spectra[:150]), duplicates._invariants(spectra[150:])
+    spectra = near_duplicates._spectra(ROCKS)
+    a, b = (near_duplicates._invariants(half) for half in np.split(spectra, 2))
     bound = a @ b.T
     for how in [(k, m) for m in (False, True) for k in (0, 90, 180, 270)]:
-        turned, _ = duplicates._spectra(rotate(ROCKS[150:], *how))
-        expected = duplicates._turn_spectra(spectra[150:], *how)
+        turned = near_duplicates._spectra(rotate(ROCKS[150:], *how))
+        expected = near_duplicates._turn_spectra(spectra[150:], *how)
         np.testing.assert_allclose(turned, expected, atol=1e-4)
         alike = np.einsum("nij,mij->nm", spectra[:150], turned)
         assert (alike <= bound + 1e-4).all()
@@ -222,13 +315,20 @@ def test_pictures_of_one_group_are_not_read_again(monkeypatch):
         np.clip(ROCKS[:20].repeat(50, axis=0) + noise, 0, 255).astype(np.uint8)
     )
     read, get = [], duplicates._Pictures.__getitem__
-    monkeypatch.setattr(duplicates, "_TILE", (32, 64))
-    monkeypatch.setattr(duplicates, "_PAIRS", 64)
+    compared, verify = [], near_duplicates._Verifier.verify
+    for name, value in {"_CELL": 32, "_CHUNK": 64, "_PAIRS": 64, "_HELD": 200}.items():
+        monkeypatch.setattr(near_duplicates, name, value)
     monkeypatch.setattr(
         duplicates._Pictures,
         "__getitem__",
         lambda self, at: read.append(len(get(self, at))) or get(self, at),
     )
+    monkeypatch.setattr(
+        near_duplicates._Verifier,
+        "verify",
+        lambda self, a, b: compared.append(len(a)) or verify(self, a, b),
+    )
     found = find_duplicates(pictures._images)
     assert len(found.pairs) == len(found.groups) - found.groups.nunique() > 700
     assert sum(read) < 2400  # each once for its fingerprint, and once to compare
+    assert sum(compared) < 10_000  # of 24,500 pairs that are alike

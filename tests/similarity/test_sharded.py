@@ -11,6 +11,7 @@ import pytest
 from joblib.externals.loky import reusable_executor
 
 from geoimages import files
+from geoimages.collection.maps import SharedArray
 from geoimages.search import (
     ExactSearch,
     InvertedFile,
@@ -211,7 +212,7 @@ def test_lists_that_two_processes_write_are_always_there(tmp_path, monkeypatch):
 
 def test_centers_that_a_killed_process_leaves_are_swept(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_swept", {})
-    with sharded_ranges.SharedCenters(tmp_path, np.ones((2, 3))) as left:
+    with SharedArray(np.ones((2, 3)), tmp_path) as left:
         np.testing.assert_array_equal(np.load(left), np.ones((2, 3)))
         os.utime(left, (0, 0))
         files._swept.clear()
