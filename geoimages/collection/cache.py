@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,25 @@ from ..files import NewerVersionError, atomic_path, check_version
 _FORMAT, _VERSION = "geoimages.features", 1
 _OF_ALL = "collection"
 _HEADER_BYTES = 1 << 16  # maximum, including the newline
+_INDEX_HEADER = 1 << 20
+KEPT = re.compile(
+    rf"(?:(?P<shard>shard-\d{{5,9}}\.h5)|{_OF_ALL}|lists-\d{{5,9}})"
+    r"\.[0-9a-f]{16}\.(?P<kind>index|cache|ivf|labels)"
+)
+"""Names of the files that are kept beside the shards of a folder."""
+_KINDS = {"index": "rows", "ivf": "rows by cluster", "labels": "clusters of rows"}
+
+
+def _title_of(file):
+    """What a file holds, in words: a matrix of features, or the rows of an index."""
+    kind = _KINDS.get(file.suffix[1:])
+    with open(file, "rb") as opened:
+        if kind is None:
+            return json.loads(opened.readline(_HEADER_BYTES))["title"]
+        n_bytes = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(min(n_bytes, _INDEX_HEADER)))
+    features = header["__metadata__"].get("features", "")
+    return f"{kind}: {features}" if features else kind
 
 
 def _digest(about, rows):
@@ -66,24 +86,28 @@ class FeatureCache:
                 found.append((file.stat().st_mtime, file))
         return [file for _, file in sorted(found)]
 
+    def indexes(self):
+        """List the rows that models keep beside shards, and their clusters."""
+        if not self.path.is_dir():
+            return []
+        found = ((KEPT.fullmatch(file.name), file) for file in self.path.iterdir())
+        return sorted(file for name, file in found if name and name["kind"] in _KINDS)
+
     def describe(self):
-        """Describe the cached matrices: list of dict (file, features, bytes)."""
+        """Describe what is kept: list of dict (file, features, bytes)."""
         out = []
-        for file in self.files():
+        for file in self.files() + self.indexes():
             with contextlib.suppress(
-                OSError, ValueError, LookupError, TypeError, RecursionError
+                *(OSError, ValueError, LookupError, TypeError),
+                *(AttributeError, RecursionError),
             ):
-                with open(file, "rb") as opened:
-                    about = json.loads(opened.readline(_HEADER_BYTES))
-                n_bytes = file.stat().st_size
-                out.append(
-                    {"file": file.name, "features": about["title"], "bytes": n_bytes}
-                )
+                title, n_bytes = _title_of(file), file.stat().st_size
+                out.append({"file": file.name, "features": title, "bytes": n_bytes})
         return out
 
     def clear(self):
         """Delete all files, and return how many there were."""
-        files = self.files()
+        files = self.files() + self.indexes()
         for file in files:
             file.unlink(missing_ok=True)
         return len(files)

@@ -24,7 +24,7 @@ def _describe(named, parcel, most_bytes):
         transformer = parcel.open()
         digest = shard.digest(transformer)
         rows = shard.features(transformer)
-        notes = [note for note in shard.cache.notes if not note.startswith("Kept")]
+        notes = shard.cache.notes
         kept = digest is not None and shard.cache.path_of(digest).is_file()
         return (digest if kept else None), (None if kept else rows), notes
 
@@ -69,8 +69,13 @@ def described(collection, transformer):
             f"{len(failed):,} of the shards of {collection.path} could not be described, "
             f"such as {files.paths[chosen[i]].name} ({why}); what is finished is kept."
         )
-    for i, (digest, rows, notes) in zip(chosen, found, strict=True):
-        collection.cache.notes += notes
+    told = [note for *_, notes in found for note in notes]
+    others = [note for note in told if not note.startswith("Kept")]
+    collection.cache.notes += others
+    if len(told) > len(others):
+        n_kept = len(told) - len(others)
+        collection.cache.notes.append(f"Kept the features of {n_kept:,} shards.")
+    for i, (digest, rows, _) in zip(chosen, found, strict=True):
         if rows is None:
             rows = FeatureCache(paths[i], most).read(digest, counts[i])
         if rows is None:  # deleted meanwhile

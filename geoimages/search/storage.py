@@ -79,6 +79,22 @@ def save_index(engine, path):
         raise FileExistsError(
             f"{path} exists and is not an index; choose another name, or remove it."
         )
+    write_engine(engine, path)
+
+
+def write_engine(engine, path, **made):
+    """Write a search engine as `save_index` does, and what it was made of.
+
+    Parameters
+    ----------
+    engine : object
+        As `save_index` takes it, or `ClusterLabels`.
+    path : Path
+        The file; whatever it was is replaced.
+    **made : str
+        ``of``, what tells it from an engine of other rows, for `made_of`; and
+        ``features``, what the rows are, in words.
+    """
     engine = engine.gathered()
     values, arrays = engine.arrays()
     names = {dtype: name for name, dtype in _DTYPES.items()}
@@ -99,6 +115,7 @@ def save_index(engine, path):
         "engine": type(engine).__name__,
         "values": json.dumps(values),
         "sha256": json.dumps(sums),
+        **made,
     }
     header["__metadata__"]["header"] = _checksum_of(header)
     text = json.dumps(header).encode()
@@ -191,6 +208,13 @@ def load_index(path, *, memory_map=True, verify=True):
                 raise ValueError(f"{name} has another checksum")
         engine = _ENGINES[about["engine"]]
         return engine.from_arrays(json.loads(about["values"]), arrays)
+
+
+def made_of(path):
+    """What `write_engine` was told that an engine was made of: str."""
+    path = Path(path)
+    with _valid(path):
+        return str(_checked_header(path)[0]["__metadata__"].get("of", ""))
 
 
 def map_rows(path):

@@ -19,11 +19,12 @@ from ..search.clustering import (
 from ..search.exact import ExactSearch
 from ..search.ivf import ClusterLabels
 from ..search.prepared import PRODUCT_METRICS
-from ..search.storage import load_index, save_index
+from ..search.storage import load_index, write_engine
 from .sharded_ranges import (
     all_rows,
     draw_rows,
     is_kept,
+    kept,
     key_of,
     map_files,
     map_ranges,
@@ -116,12 +117,14 @@ def write_lists(paths, centers, directions_of, metric):
     try:
         with SharedArray(centers, folder) as shared:
             tasks = [
-                (some, str(path), shared, directions_of)
+                (some, str(path), shared, directions_of, path.name)
                 for some, path in zip(ranges, known, strict=True)
             ]
             labels = map_ranges(_label, tasks, "finding clusters")
         labels = np.concatenate(labels)
-        tasks = [(str(path), size) for path, size in zip(out, sizes, strict=True)]
+        tasks = [
+            (str(path), size, path.name) for path, size in zip(out, sizes, strict=True)
+        ]
         whole = map_files(is_kept, tasks, "checking rows")
         if not all(whole):
             tasks = [
@@ -147,19 +150,14 @@ def _run(folder, key, token, i):
     return Path(folder) / f".lists-{i:05d}.{key}.ivf.{token}.part"
 
 
-def _label(some, known, shared, directions_of):
+def _label(some, known, shared, directions_of, of):
     """The nearest center of each row of a range, kept in a file: (n,) int32."""
-    try:
-        kept = load_index(known)
-        if isinstance(kept, ClusterLabels) and len(kept) == some.n_rows:
-            return kept.labels
-    except FileNotFoundError:
-        pass
-    except ValueError:  # damaged
-        Path(known).unlink(missing_ok=True)
+    found = kept(known, ClusterLabels, some.n_rows, of)
+    if found is not None:
+        return found.labels
     centers = np.load(shared, allow_pickle=False)
     labels = ClusterLabels(nearest_centers(some.open(), directions_of, centers))
-    save_index(labels, known)
+    write_engine(labels, known, of=of)
     return labels.labels
 
 
@@ -215,4 +213,4 @@ def _merge(path, folder, key, token, starts, counts, metric):
         out[np.repeat(place, count) + within] = rows
     metric = metric if metric in PRODUCT_METRICS else None  # others store nothing
     engine = ExactSearch(out, np.arange(len(out)), metric=metric, quantize=False)
-    save_index(engine, path)
+    write_engine(engine, path, of=Path(path).name)

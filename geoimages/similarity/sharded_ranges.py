@@ -10,7 +10,7 @@ import numpy as np
 from ..collection.maps import map_shards
 from ..search.clustering import hashes_of
 from ..search.exact import ExactSearch
-from ..search.storage import load_index, map_rows
+from ..search.storage import load_index, made_of, map_rows
 from .sharded import ShardedRows
 
 _RANGE_BYTES = 1 << 26  # of rows
@@ -31,19 +31,36 @@ class Range(NamedTuple):
         return rows[self.begin : self.begin + self.n_rows]
 
 
-def is_kept(path, n_rows):
-    """Whether a file holds so many rows, whole; a damaged one is deleted.
+def kept(path, kind, n_rows, of):
+    """The engine in a file, if it is whole and what was asked for, or None.
 
-    At once: what is there when the rows are made, another process may have written.
+    Another file is deleted, at once: what is there when the rows are made, another
+    process may have written.
+
+    Parameters
+    ----------
+    path : path-like
+    kind : type
+        Of the engine.
+    n_rows : int
+    of : str
+        What its rows were made of: a file of that name may be a copy of another.
     """
     try:
         engine = load_index(path)
+        if (type(engine), len(engine), made_of(path)) == (kind, n_rows, of):
+            return engine
     except FileNotFoundError:
-        return False
-    except ValueError:
-        Path(path).unlink(missing_ok=True)
-        return False
-    return isinstance(engine, ExactSearch) and len(engine) == n_rows
+        return None
+    except ValueError:  # damaged
+        pass
+    Path(path).unlink(missing_ok=True)
+    return None
+
+
+def is_kept(path, n_rows, of):
+    """Whether a file holds the rows that were asked for; see `kept`."""
+    return kept(path, ExactSearch, n_rows, of) is not None
 
 
 def all_rows(paths):

@@ -17,7 +17,7 @@ from ..collection.maps import Parcel
 from ..collection.shards import check_shard
 from ..collection.store import Collection
 from ..search import ExactSearch
-from ..search.storage import save_index
+from ..search.storage import write_engine
 from .keys import rank_keys
 from .rows import check_rows, pixel_rows_of
 from .sharded_ranges import is_kept, map_files
@@ -72,22 +72,35 @@ def write_index(collection, features, metric):
     folder = Path(os.path.abspath(held.path if held else collection.path))
     pairs = zip(collection.files.paths, collection.files.shards, strict=True)
     files, shards = zip(*(pair for pair in pairs if pair[1].count), strict=True)
-    about, paths = (version("geoimages"), identity, metric), []
-    for shard in shards:
-        key = hashlib.sha256(repr((*about, shard.sha256)).encode()).hexdigest()
-        paths.append(folder / f"{shard.name}.{key[:16]}.index")
+    about = version("geoimages"), identity, metric
+    title = "pixels" if features is None else repr(features)
+    keys = [
+        hashlib.sha256(repr((*about, shard.sha256)).encode()).hexdigest()
+        for shard in shards
+    ]
+    paths = [
+        folder / f"{shard.name}.{key[:16]}.index"
+        for shard, key in zip(shards, keys, strict=True)
+    ]
+    new = keeps and [out for out in paths if not out.exists()]
     parcel = Parcel(features, folder)
     try:
         tasks = [
             (
                 *(os.path.abspath(path), shard.n_bytes, shard.seal, shard.count),
-                *(str(out), parcel, metric),
+                *(str(out), parcel, metric, {"of": key, "features": title}),
             )
-            for path, shard, out in zip(files, shards, paths, strict=True)
+            for path, shard, out, key in zip(files, shards, paths, keys, strict=True)
         ]
         map_files(_write_rows, tasks, "computing rows")
     finally:
         parcel.remove()
+    if new:
+        size = sum(path.stat().st_size for path in new) / 1e6
+        collection.cache.notes.append(
+            f"Kept the rows of {len(new):,} shards ({size:,.1f} MB); 'geoimages cache "
+            f"{collection.path} --clear' deletes them."
+        )
     return paths, held
 
 
@@ -107,10 +120,10 @@ def _identity(features):
         return None
 
 
-def _write_rows(path, n_bytes, seal, count, out, parcel, metric):
+def _write_rows(path, n_bytes, seal, count, out, parcel, metric, made):
     """Write the rows of a shard, unless they are there."""
     path, out = Path(path), Path(out)
-    if is_kept(out, count):
+    if is_kept(out, count, made["of"]):
         return
     check_shard(path, n_bytes, seal)
     features = parcel.open()
@@ -131,4 +144,4 @@ def _write_rows(path, n_bytes, seal, count, out, parcel, metric):
             rows = features_of_file(shard, features, allocate)
             rows = check_rows(rows, features, len(shard))
         engine = ExactSearch(rows, rank_keys(shard.keys), metric=metric, quantize=False)
-        save_index(engine, out)
+        write_engine(engine, out, **made)

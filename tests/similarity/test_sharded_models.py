@@ -1,9 +1,11 @@
 """Models of a folder of shards: the answers of one file, and what is missing is told."""
 
 import errno
+import io
 import json
 import shutil
 import tracemalloc
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -26,6 +28,7 @@ from geoimages import (
     save,
     write_neighbors,
 )
+from geoimages.cli import main
 from geoimages.collection import describing
 from geoimages.pictures.validation import input_for
 from geoimages.search import load_index
@@ -40,6 +43,12 @@ MODELS = {
     "partitioned": PairwiseModel(4, algorithm="partitioned"),
     "clusters": KMeansModel(3, 4, features=FEW),
 }
+
+
+@pytest.fixture(autouse=True)
+def shared(monkeypatch):
+    """Let workers search however few rows."""
+    monkeypatch.setattr(sharded, "_LEAST_SHARED", 0)
 
 
 @pytest.fixture(scope="module")
@@ -131,13 +140,40 @@ def test_rows_are_kept_beside_the_shards_and_made_again(many, tmp_path):
         files[3].write_bytes(files[3].read_bytes()[:-5])
         files[4].unlink()
         shutil.copy(files[7], files[2])  # of 4 pictures instead of 8
+        shutil.copy(files[0], files[6])  # of as many, whole, but of others
         found = PairwiseModel(4).fit(rocks).predict(rocks.keys[0])
         pd.testing.assert_frame_equal(found, expected)
         changed = [file.stat().st_mtime_ns for file in files]
         assert [a != b for a, b in zip(stamps, changed, strict=True)] == [
-            i in (2, 3, 4) for i in range(8)
+            i in (2, 3, 4, 6) for i in range(8)
         ]
         assert not list(rocks.path.glob(".features*"))
+
+
+def test_kept_rows_are_told_listed_and_deleted(many, tmp_path, capsys):
+    with copied(many, tmp_path / "rocks") as rocks:
+        folder, key = str(rocks.path), str(rocks.keys[0])
+    assert main(["similar", folder, key, "--features", "color"]) == 0
+    assert "Kept the rows of 8 shards (" in capsys.readouterr().err
+    assert main(["similar", folder, key, "--features", "color"]) == 0
+    assert "Kept" not in capsys.readouterr().err
+    with Collection(folder, "r+") as rocks:
+        PairwiseModel(3, "cosine", algorithm="partitioned").fit(rocks)
+    main(["cache", folder, "--csv"])
+    kept = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    beside = {path.name for path in Path(folder).iterdir()}
+    assert set(kept["file"]) == {
+        name for name in beside if not name.endswith((".h5", ".json"))
+    }
+    assert kept["features"].value_counts().to_dict() == {
+        "rows: RockFeatures(conv=0, texture=0)": 8,
+        "rows: pixels": 8,
+        "rows by cluster": 1,
+        "clusters of rows": 1,
+    }
+    assert main(["cache", folder, "--clear"]) == 0
+    assert capsys.readouterr().out == "Deleted 18 files.\n"
+    assert {path.suffix for path in Path(folder).iterdir()} == {".h5", ".json"}
 
 
 def test_a_shard_that_was_swapped_is_found_before_it_is_used(many, tmp_path):
@@ -180,10 +216,10 @@ def test_features_may_be_whole_numbers(many, rocks):
 
 
 def test_a_full_disk_is_one_line(many, tmp_path, monkeypatch):
-    def full(engine, path):
+    def full(engine, path, **made):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(sharding, "save_index", full)
+    monkeypatch.setattr(sharding, "write_engine", full)
     with copied(many, tmp_path / "rocks") as rocks:
         with pytest.raises(OSError, match="No space left") as caught:
             PairwiseModel(4).fit(rocks)
