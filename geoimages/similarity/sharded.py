@@ -19,6 +19,10 @@ from ..search.storage import load_index, map_rows
 
 _MOST_SENT = MOST_TASK_BYTES // 2  # bytes of queries in a task
 _TASKS_PER_WORKER = 4  # so that a slow one does not keep the others waiting
+# Asking workers takes some 80 ms, and with one query pays from 1 GB of rows on. In a
+# batch, the products of 16 queries take as long as reading the rows.
+_LEAST_SHARED = 1 << 30
+_OF_A_SCAN = 16
 _FEW_TAKEN = 64  # rows that are quicker read one by one
 _OPENED = 4  # groups of files that a worker keeps open
 _MOST_HELD = 1 << 28  # bytes of rows, and of what is known of them, in a group
@@ -160,10 +164,17 @@ class Sharded:
             for start in range(0, n_candidates, step)
         ]
 
-    def _is_shared(self, prepared, k, n_orientations, queries):
-        """Whether workers, of which there are some, are worth being asked."""
+    def _is_shared(self, prepared, k, n_orientations, queries, share=1):
+        """Whether workers, of which there are some, are worth being asked.
+
+        `share` is that of the rows which a query looks at.
+        """
         few = 20 * k > len(self.rows)
-        if few or len(self.paths) == 1 or n_workers() == 1:
+        n_bytes, n_scans = share * self.rows.size * self.rows.itemsize, len(queries)
+        if prepared.metric in PRODUCT_METRICS:  # many at once are no more than products
+            n_scans = 1 + n_scans / _OF_A_SCAN
+        little = n_bytes * n_scans < _LEAST_SHARED
+        if few or little or len(self.paths) == 1 or n_workers() == 1:
             return False
         params = sum(np.asarray(value).nbytes for value in prepared.params.values())
         return queries[:n_orientations].nbytes + params < _MOST_SENT
@@ -398,12 +409,13 @@ class ShardedInvertedFile(Sharded, InvertedFile):
         queries, metric = np.asarray(queries), check_metric(metric)
         prepared = self._exact.prepared_for(metric)
         asked = as_uint8(queries) if self.rows.dtype == np.uint8 else queries
-        if not self._is_shared(prepared, k, n_orientations, asked):
+        nprobe = nprobe or self.nprobe
+        share = min(1, nprobe / len(self.centers))
+        if not self._is_shared(prepared, k, n_orientations, asked, share):
             return super().search(
                 *(queries, k, metric, exclude, n_orientations, nprobe, n_jobs)
             )
         hidden = [()] * (len(queries) // n_orientations) if exclude is None else exclude
-        nprobe = nprobe or self.nprobe
         within = [
             self._slices(self._clusters_of(distances, nprobe, k, np.asarray(out, int)))
             for distances, out in zip(

@@ -20,6 +20,7 @@ from geoimages.search import (
     save_index,
 )
 from geoimages.search.clustering import partition
+from geoimages.search.storage import write_engine
 from geoimages.similarity import (
     sharded,
     sharded_clusters,
@@ -31,6 +32,12 @@ from geoimages.similarity.sharded_clusters import ShardedClustering
 from geoimages.similarity.sharded_lists import partition_files
 
 TWO = {"n_jobs": 2, "backend": "loky"}
+
+
+@pytest.fixture(autouse=True)
+def shared(monkeypatch):
+    """Let workers search however few rows."""
+    monkeypatch.setattr(sharded, "_LEAST_SHARED", 0)
 
 
 def rows_of(kind):
@@ -75,6 +82,27 @@ def test_the_answer_is_that_of_one_file(kind, metric, tmp_path):
         assert_same(
             many.gathered().search(queries, 7, metric), one.search(queries, 7, metric)
         )
+
+
+def test_workers_are_asked_where_that_pays(tmp_path, monkeypatch):
+    def search_by_workers(self, *args):
+        asked.append(args)
+        return []
+
+    rows, asked = rows_of("float"), []
+    monkeypatch.setattr(ShardedSearch, "_search_by_workers", search_by_workers)
+    # The rows that two queries read; 32 of a batch take three times that.
+    monkeypatch.setattr(sharded, "_LEAST_SHARED", 2 * rows.nbytes)
+    many = ShardedSearch(files_of(rows, 6, tmp_path), np.arange(600))
+    with joblib.parallel_config(**TWO):
+        for metric, n_queries, n_asked in (
+            ("euclidean", 1, 0),
+            ("euclidean", 32, 1),
+            ("cityblock", 1, 1),
+            ("cityblock", 2, 2),
+        ):
+            many.search(rows[:n_queries], 4, metric)
+            assert len(asked) == n_asked
 
 
 def test_a_worker_that_was_killed_changes_nothing(tmp_path):
@@ -186,9 +214,9 @@ def test_lists_that_two_processes_write_are_always_there(tmp_path, monkeypatch):
             path.write_bytes(data)  # by the other one, which was quicker
         return find_merges(*about)
 
-    def save(engine, path):
+    def save(engine, path, **made):
         there.append(Path(path).exists())
-        save_index(engine, path)
+        write_engine(engine, path, **made)
 
     monkeypatch.setattr(clustering, "_BLOCK_BYTES", 8 * 32 * 50)  # of 50 rows
     monkeypatch.setattr(sharded_ranges, "_RANGE_BYTES", 48 * 60)
@@ -199,13 +227,15 @@ def test_lists_that_two_processes_write_are_always_there(tmp_path, monkeypatch):
         path.unlink()
     find_merges = sharded_lists._merges
     monkeypatch.setattr(sharded_lists, "_merges", merges)
-    monkeypatch.setattr(sharded_lists, "save_index", save)
+    monkeypatch.setattr(sharded_lists, "write_engine", save)
     sort()
     assert there == [True] * 6
     monkeypatch.setattr(sharded_lists, "_merges", find_merges)
-    first, second, *_ = made
+    first, second, third, fourth, *_ = made
     shutil.copy(first.with_suffix(".labels"), first)  # which is an index, too
     shutil.copy(paths[0], second)  # of 200 rows instead of 100
+    shutil.copy(fourth, third)  # whole, of as many rows, but of others
+    shutil.copy(fourth.with_suffix(".labels"), third.with_suffix(".labels"))
     sort()
     assert {path: path.read_bytes() for path in made} == made
 
