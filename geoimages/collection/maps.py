@@ -2,12 +2,17 @@
 
 import contextlib
 import errno
+import functools
 import hashlib
+import logging
 import os
 import platform
 import re
 import secrets
+import shutil
 import tempfile
+import threading
+import time
 import warnings
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -30,6 +35,7 @@ _MOST_PARCEL_BYTES = 100_000
 _MOST_SECONDS = 10  # until a scheduler answers
 MOST_TASK_BYTES = 1_000_000
 _MOST_PIPED_BYTES = 8_192  # of a result that is sent at once
+_SECONDS_BETWEEN_LOOKS = 1  # of a worker, at the process that started it
 _PACKAGES = ("geoimages", "numpy", "h5py", "pillow", "simplejpeg", "scikit-learn")
 
 
@@ -186,6 +192,20 @@ def workers(n_jobs=None, address=None):
 
 
 @contextlib.contextmanager
+def _quiet(*names):
+    """Keep the logs of a library, which prints what is told in one line anyway."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
 def _connected(address):
     """Connect to a Dask scheduler."""
     if not _ADDRESS.fullmatch(address):
@@ -212,7 +232,7 @@ def _connected(address):
             f"No Dask scheduler answers at {address} ({type(error).__name__}); start one "
             "with 'dask scheduler', and workers with 'dask worker ADDRESS'."
         ) from None
-    with client:
+    with _quiet("distributed", "distributed.client"), client:
         try:
             client.wait_for_workers(1, timeout=_MOST_SECONDS)
         except TimeoutError:
@@ -425,7 +445,8 @@ class _Run:
             raise
 
 
-_DIED = (RuntimeError, "its worker died (killed, or out of memory)", None, False)
+_TOLD_DIED = "its worker died: killed, or out of memory, of which each needs 2 GB"
+_DIED = (RuntimeError, _TOLD_DIED, None, False)
 
 
 def _of_dask(error):
@@ -462,7 +483,28 @@ class _Spilled:
         return loads(data)
 
 
+_spills = set()  # folders of results, on a worker
+
+
+def _watch(parent):
+    """End this worker once the process that started it is gone, however it ended."""
+    while os.getppid() == parent:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    for folder in list(_spills):
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
+
+
+@functools.cache
+def _watched(parent):
+    """Watch the process that asks this worker, if that has started it."""
+    if parent not in (os.getpid(), 1) and os.getppid() == parent:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
 def _numbered(i, folder, asked_by, function, task, expected):
+    _watched(asked_by)
+    _spills.add(folder)
     error, result = _guarded(function, task, expected)
     if os.getpid() != asked_by:
         data = dumps(result)

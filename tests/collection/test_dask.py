@@ -1,5 +1,6 @@
 """A map over shards on Dask: real worker processes, killed, and a scheduler that ends."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from geoimages import Collection, HOGFeatures, PairwiseModel
 from geoimages.cli import main
 from geoimages.collection import maps
 from geoimages.collection.maps import map_shards, workers
+from geoimages.similarity import sharded
 
 distributed = pytest.importorskip("distributed")
 
@@ -56,7 +58,8 @@ def test_shards_are_those_of_one_process(rock_zip, tmp_path, cluster, capsys):
     assert one == two
 
 
-def test_a_search_finds_what_one_process_finds(rocks, tmp_path, cluster):
+def test_a_search_finds_what_one_process_finds(rocks, tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr(sharded, "_LEAST_SHARED", 0)  # however few rows
     model, keys = PairwiseModel(4, "cosine", HOGFeatures()), rocks.keys[:3].tolist()
     expected = model.fit(rocks).predict(keys)
     rocks.shard(tmp_path / "rocks", rows=15).close()
@@ -105,8 +108,14 @@ def wait(x):
 
 
 def test_a_scheduler_that_goes_away_or_was_never_there_is_one_line(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, caplog
 ):
+    # As outside of tests: `distributed` would log pages.
+    monkeypatch.setattr(
+        logging.getLogger("distributed.client"), "level", logging.WARNING
+    )
+    monkeypatch.setattr(logging.getLogger("distributed.client"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("distributed"), "propagate", True)
     monkeypatch.setattr(maps, "_MOST_SECONDS", 3)
     with (
         pytest.raises(ConnectionError, match="No Dask scheduler answers"),
@@ -137,5 +146,10 @@ def test_a_scheduler_that_goes_away_or_was_never_there_is_one_line(
             ):
                 threading.Timer(2, process.send_signal, [signal.SIGKILL]).start()
                 map_shards(wait, [(0,), (1,)], desc="waiting")
+            told = [
+                record for record in caplog.records if record.levelno > logging.INFO
+            ]
+            assert not told
+            assert logging.getLogger("distributed.client").level == logging.WARNING
         finally:
             process.kill()

@@ -1,6 +1,8 @@
 """A map over shards: retried, named, and the same wherever it runs."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -107,8 +109,56 @@ def test_a_worker_that_dies_is_replaced_and_its_task_tried_again(tmp_path, often
     if often == 1:
         assert (found, failed) == (list(range(6)), {})
     else:
-        assert failed == {3: "its worker died (killed, or out of memory)"}
+        assert failed == {
+            3: "its worker died: killed, or out of memory, of which each needs 2 GB"
+        }
         assert found == [0, 1, 2, None, 4, 5]
+
+
+ASKED = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import joblib
+from test_maps import waits
+from geoimages.collection.maps import map_shards
+with joblib.parallel_config(n_jobs=2, backend="loky"):
+    map_shards(waits, [(sys.argv[2], i) for i in range(2)], desc="waiting")
+"""
+
+
+def waits(folder, i):
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+def is_running(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
+def test_workers_end_with_a_process_that_was_killed(tmp_path):
+    here = str(Path(__file__).parent)
+    began, spilled = tmp_path / "began", tmp_path / "spilled"
+    began.mkdir()
+    spilled.mkdir()
+    command = [sys.executable, "-c", ASKED, here, str(began)]
+    until = time.monotonic() + 60
+    with subprocess.Popen(command, env=os.environ | {"TMPDIR": str(spilled)}) as asking:
+        while len(list(began.iterdir())) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert len(list(spilled.glob("geoimages-*"))) == 1
+        asking.kill()
+    pids = [int(path.name) for path in began.iterdir()]
+    assert len(pids) == 2
+    until = time.monotonic() + 30
+    while any(map(is_running, pids)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(is_running, pids))
+    assert not list(spilled.glob("geoimages-*"))
 
 
 def test_what_no_worker_can_do_ends_at_once():
