@@ -358,6 +358,18 @@ def locked(path):
         file.close()
 
 
+def held_by(path):
+    """What the lock of a file says of its holder: bytes, empty where nobody holds it.
+
+    A process of another machine, or one that outlived who started it, compares it.
+    """
+    path = Path(path)
+    try:
+        return path.with_name(f".{path.name}.lock").read_bytes()
+    except OSError:
+        return b""
+
+
 _LISTENER = ContextVar("listener", default=None)
 
 

@@ -169,6 +169,7 @@ def shard(collection, output, rows, megabytes):
     help="How to handle other sizes; default as in the collection.",
 )
 @MAX_PIXELS
+@jobs_options
 def add(collection, sources, metadata, label, label_from, fit, max_pixels):
     """Add pictures to a collection: folders, zips or files.
 

@@ -1,35 +1,32 @@
 """Adding pictures to a collection, by writing a new file that replaces it."""
 
 import contextlib
-import hashlib
 import os
 from collections import Counter
-from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from ..files import QuietFile, atomic_path, progress
+from ..files import QuietFile, progress
 from ..pictures.resizing import FITS
 from .copying import OWN, copy_rows, tables_of
+from .file import PictureFile
 from .lineage import lineage_of
-from .sharding import held_folder, planned_shards, remove_kept, rows_per_shard
-from .sources import Files, is_picture_name, open_source
+from .reading import why_known, write_more_shards
+from .sharding import held_folder, remove_kept, rows_per_shard
+from .sources import Files, Sources, is_picture_name, open_source
 from .tables import Metadata, write_metadata
 from .writer import Writer
 from .writing import (
+    Job,
     add_picture,
     add_unlisted,
     find_labels,
     read_to_size,
     refuse_to_overwrite,
-    rotated_copies,
 )
-
-_REFUSED = {"status": "refused"}
-_ADDED = ".added.h5"  # in a folder, while it is made into shards; see `held_folder`
 
 
 @contextlib.contextmanager
@@ -58,18 +55,6 @@ def _known_of(old):
     return dict(zip(map(str, old.keys), tables_of(old)[0]["sha256"], strict=True))
 
 
-def _why_known(source, entry, sha256):
-    """The row of a file whose key is in the collection already."""
-    row = {"path": entry.path, "reason": "duplicate-key"} | _REFUSED
-    try:
-        data = source.read(entry)
-    except (OSError, MemoryError) as error:
-        return row | {"detail": f"{entry.key}: {error}"}
-    row |= {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-    same = "the same file" if row["sha256"] == sha256 else "another file"
-    return row | {"detail": f"{entry.key} is in the collection already: {same}"}
-
-
 def _metadata_of(old):
     """The columns of a collection's metadata, in order."""
     return old.table.drop(columns=list(OWN), errors="ignore").reset_index(drop=True)
@@ -93,88 +78,100 @@ def _fit_of(old, fit):
     return fit or used
 
 
-def write_added(
-    old, temporary, sources, *, alone, metadata, label, label_from, fit, max_pixels
-):
-    """Write a collection and more pictures; `Collection.add` has the parameters.
-
-    With `alone`, the new ones only.
-    """
+def _job_of(old, listed, sources, *, metadata, label, label_from, fit, max_pixels):
+    """Decide what to make of the files of some sources: (Job, {key: SHA-256})."""
     rotated = "turn" in old.table and (old.table["turn"] > 0).any()
-    rotated = rotated and (old.ledger["path"] != "").any()  # not of arrays
-    options = {"alpha": old.image_shape[2] == 4, "max_pixels": max_pixels}
+    rotated = bool(rotated and (old.ledger["path"] != "").any())  # not of arrays
     size, to_fit = old.image_shape[:2], _fit_of(old, fit)
+    entries, known = listed.entries, _known_of(old)
+    table = None if metadata is None else Metadata(metadata, label)
+    labels, _ = find_labels(entries, table, label_from)
+    keys = [entry.key for entry in entries if entry.is_picture]
+    keys = [*known, *dict.fromkeys(key for key in keys if key not in known)]
+    about = {
+        name: old.attributes[name]
+        for name in ("size_because", "labels_from")
+        if name in old.attributes
+    }
+    names = [old.attributes.get("source", ""), *(Path(path).name for path in sources)]
+    job = Job(
+        labels,
+        chosen=np.ones(len(entries), bool),
+        original=dict(zip(keys, lineage_of(keys), strict=True)) if rotated else {},
+        rotate=rotated,
+        table=table,
+        size=size,
+        fit=to_fit,
+        options={"alpha": old.image_shape[2] == 4, "max_pixels": max_pixels},
+        image_shape=old.image_shape,
+        attributes={
+            "source": ", ".join(filter(None, names))[:1000],
+            "fit": to_fit or old.fit,
+            "sized": to_fit is not None,
+            **about,
+        },
+    )
+    return job, known
+
+
+def _none_is_new(old, entries, reasons):
+    """The error where nothing was added."""
+    why = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
+    return ValueError(
+        f"None of the {len(entries)} files is a new picture"
+        + (f" ({why})" if why else "")
+        + f"; {old.path} is unchanged."
+    )
+
+
+def write_added(old, temporary, sources, **request):
+    """Write a collection and more pictures; `Collection.add` has the parameters."""
     with (
         _open_sources(sources) as opened,
         QuietFile(temporary) as disk,
     ):
+        listed = Sources(opened)
+        job, known = _job_of(old, listed, sources, **request)
         writer = Writer(disk, old.image_shape)
-        known = _known_of(old)
-        n_before = 0 if alone else _copy_pictures(old, writer)
-        listed = [(source, entry) for source in opened for entry in source.entries]
-        entries = [entry for _, entry in listed]
-        table = None if metadata is None else Metadata(metadata, label)
-        labels, _ = find_labels(entries, table, label_from)
-        keys = [entry.key for entry in entries if entry.is_picture]
-        keys = [*known, *dict.fromkeys(key for key in keys if key not in known)]
-        original = dict(zip(keys, lineage_of(keys), strict=True)) if rotated else None
+        n_before = _copy_pictures(old, writer)
         rows, reasons = [], Counter()
-        bar = progress(listed, desc="reading pictures", unit="file")
-        for i, (source, entry) in enumerate(bar):
+        bar = progress(listed.entries, desc="reading pictures", unit="file")
+        for i, entry in enumerate(bar):
+            source = opened[listed.of[i]]
             if entry.is_picture and entry.key in known:
-                image, row = None, _why_known(source, entry, known[entry.key])
+                image, row = None, why_known(source, entry, known[entry.key])
             else:
-                image, row = read_to_size(source, entry, size, to_fit, **options)
-            if row.get("reason") == "other-size":
-                shape = f"{size[0]} × {size[1]}"
-                row["detail"] = f"expected {shape}; give a fit to resize it"
+                image, row = read_to_size(
+                    source, entry, job.size, job.fit, **job.options
+                )
             writer.ledger.append(row)
             if image is None:
                 reasons[row["reason"]] += 1
                 continue
             known[entry.key] = row["sha256"]
-            copies = rotated_copies(entry.key, original) if rotated else ()
             rows += [i] * add_picture(
-                writer, image, entry.key, labels[i], row, n_before + i, copies
+                *(writer, image, entry.key, job.labels[i], row, n_before + i),
+                job.copies(entry.key),
             )
-        for source in opened:
-            add_unlisted(writer, source.unlisted)
+        add_unlisted(writer, listed.unlisted)
         if not rows:
-            why = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
-            raise ValueError(
-                f"None of the {len(entries)} files is a new picture"
-                + (f" ({why})" if why else "")
-                + f"; {old.path} is unchanged."
-            )
+            raise _none_is_new(old, listed.entries, reasons)
         before, unmatched = _metadata_of(old), old.unmatched
-        if alone:
-            before, unmatched = pd.DataFrame(), []
         new = pd.DataFrame(index=range(len(rows)))
-        if table is not None:
-            new = table.frame(rows).reset_index(drop=True)
-            unmatched = [*unmatched, *table.unmatched]
+        if job.table is not None:
+            new = job.table.frame(rows).reset_index(drop=True)
+            unmatched = [*unmatched, *job.table.unmatched]
         frame = pd.concat([before, new], ignore_index=True)
         more = None
         if len(frame.columns) or unmatched:
             more = partial(write_metadata, frame=frame, unmatched=unmatched)
-        names = [Path(source).name for source in sources]
-        about = {
-            name: old.attributes[name]
-            for name in ("size_because", "labels_from")
-            if name in old.attributes
-        }
-        source = ", ".join(filter(None, [old.attributes.get("source", ""), *names]))
-        writer.finish(
-            more,
-            source=source[:1000],
-            fit=to_fit or old.fit,
-            sized=to_fit is not None,
-            **about,
-        )
+        writer.finish(more, **job.attributes)
 
 
-def write_added_shard(folder, opened, sources, **request):
+def write_added_shards(folder, opened, sources, **request):
     """Add pictures to a folder as shards of their own, and name them in the manifest.
+
+    Workers read them, as they read the source of a new folder.
 
     Parameters
     ----------
@@ -184,30 +181,40 @@ def write_added_shard(folder, opened, sources, **request):
     sources, **request
         As in `Collection.add`.
     """
-    with held_folder(folder), opened(folder) as old:
+    with (
+        held_folder(folder),
+        opened(folder) as old,
+        _open_sources(sources) as found,
+    ):
         if old.missing:
             raise ValueError(
                 f"{len(old.missing):,} shards of {folder} are missing; run the command "
                 "that made it again before adding to it."
             )
-        manifest = old.files.manifest
+        manifest, listed = old.files.manifest, Sources(found)
         before = {shard.name: shard for shard in manifest.shards}
         number = 1 + max(int(name[6:-3]) for name in before)
-        added = folder / _ADDED
-        try:
-            with atomic_path(added) as temporary:
-                write_added(old, temporary, sources, alone=True, **request)
-            with opened(added) as new:
-                new_shards = list(_write_shards(folder, new, number, _rows_of(old)))
-        finally:
-            added.unlink(missing_ok=True)
-        for entry in new_shards:
-            members = entry.members
-            members["start"] += len(old)
-            members["stop"] += len(old)
-        manifest.shards += new_shards
+        job, known = _job_of(old, listed, sources, **request)
+        known = [known.get(e.key) if e.is_picture else None for e in listed.entries]
+        shards = write_more_shards(folder, job, listed, _rows_of(old), number, known)
+        if not any(shard.count for shard in shards):
+            paths = [folder / shard.name for shard in shards]
+            reasons = sum(map(_reasons_in, paths), Counter())
+            for path in paths:
+                path.unlink(missing_ok=True)
+            raise _none_is_new(old, listed.entries, reasons)
+        manifest.shards += shards
         manifest.write(folder)
         remove_kept(folder, before, manifest.shards)
+
+
+def _reasons_in(path):
+    """Count why files of a shard were refused: Counter."""
+    file = PictureFile(path, checked=True)
+    try:
+        return Counter(filter(None, file.ledger(["reason"])["reason"].tolist()))
+    finally:
+        file.close()
 
 
 def _rows_of(old):
@@ -216,13 +223,6 @@ def _rows_of(old):
     rows = parameters.get("rows") if isinstance(parameters, dict) else None
     known = type(rows) is int and rows > 0
     return rows if known else rows_per_shard(old.image_shape)
-
-
-def _write_shards(folder, new, number, rows):
-    """Write a collection as shards numbered from a number: yield their entries."""
-    made = {"how": "add", "geoimages": version("geoimages")}
-    for shard, write in planned_shards(new, made, rows, number):
-        yield replace(write(folder / shard.name), members=shard.members)
 
 
 def check_sources(path, sources):

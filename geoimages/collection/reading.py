@@ -1,9 +1,12 @@
 """Reading a source into shards, on workers, each by a plan in a file of its own."""
 
+import contextlib
+import functools
 import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,9 +14,10 @@ import numpy as np
 import pandas as pd
 import PIL
 
-from ..files import QuietFile, atomic_path
+from ..files import QuietFile, atomic_path, held_by
 from .lineage import ROTATIONS
-from .manifest import Manifest, Shard, shard_name
+from .manifest import NAME, Manifest, Shard, shard_name
+from .maps import Tasks, map_shards
 from .sealing import seal_of
 from .sharding import (
     earlier,
@@ -23,7 +27,7 @@ from .sharding import (
     rows_per_shard,
     write_shards,
 )
-from .sources import Entry, listing, open_source, reopen
+from .sources import Entry, Sources, listing, open_source, reopen
 from .tables import plain_column, write_metadata
 from .writer import Writer
 from .writing import (
@@ -38,9 +42,11 @@ from .writing import (
 _PLANS = ".plans"  # a folder in that of the shards, while they are written
 
 
-def _cut(job, entries, rows):
+def _cut(job, entries, rows, known=None):
     """Divide the files of a source, so many pictures each: list of (start, stop)."""
     taken = np.array([entry.is_picture for entry in entries], bool) & job.chosen
+    if known is not None:
+        taken &= np.array([sha256 is None for sha256 in known], bool)
     each = max(1, rows // (1 + len(ROTATIONS) if job.rotate else 1))
     positions = np.flatnonzero(taken)
     starts = [0, *positions[each::each].tolist()]
@@ -60,13 +66,14 @@ def _unless_all(values, usual):
     return None if all(value == usual for value in values) else values
 
 
-def _plan(job, opened, start, stop, last):
+def _plan(job, sources, start, stop, last, known=(), rivals=()):
     """What a shard is to be made of: its members and the rest, as lines of JSON.
 
     Members are lists of one length, which JSON writes and reads several times as fast as
     a list for each of them.
     """
-    entries, here = opened.entries[start:stop], range(start, stop)
+    entries, here = sources.entries[start:stop], range(start, stop)
+    of = sources.of[start:stop]
     copies = [job.copies(e.key) if e.is_picture else [] for e in entries]
     members = {
         "path": [entry.path for entry in entries],
@@ -75,7 +82,13 @@ def _plan(job, opened, start, stop, last):
         "is_picture": _unless_all((entry.is_picture for entry in entries), True),
         "chosen": _unless_all(job.chosen[start:stop].tolist(), True),
         "copies": _unless_all(copies, []),
-        "stamp": [_stamp(opened, entry) for entry in entries],
+        "stamp": [
+            _stamp(sources.opened[i], entry)
+            for i, entry in zip(of, entries, strict=True)
+        ],
+        "of": _unless_all(of, 0),
+        "known": _unless_all(known[start:stop], None),
+        "rivals": _unless_all(rivals[start:stop], []),
     }
     metadata = None
     if job.table is not None:
@@ -90,7 +103,7 @@ def _plan(job, opened, start, stop, last):
     rest = {
         "metadata": metadata,
         "unmatched": job.table.unmatched if job.table is not None and last else [],
-        "unlisted": [list(row) for row in opened.unlisted] if last else [],
+        "unlisted": [list(row) for row in sources.unlisted] if last else [],
         "size": list(map(int, job.size)),
         "fit": job.fit,
         "options": job.options,
@@ -100,27 +113,88 @@ def _plan(job, opened, start, stop, last):
     return json.dumps(members).encode(), json.dumps(rest).encode()
 
 
+def _names_in(i, paths, of, rivals):
+    """The members of a shard that are in a source of that number, and their rivals."""
+    own = [path for path, other in zip(paths, of, strict=True) if other == i]
+    return own + [path for some in rivals for other, path in some if other == i]
+
+
+def _where(sources, start, stop, rivals=()):
+    """What `reopen` needs of each source to read a shard's members: list of dict."""
+    entries, of = sources.entries[start:stop], sources.of[start:stop]
+    paths, out = [entry.path for entry in entries], []
+    for i, source in enumerate(sources.opened):
+        names = _names_in(i, paths, of, rivals[start:stop])
+        asked = [Entry(name, "", "", True) for name in names]
+        places = source.places(asked) if names else None
+        out.append({"address": source.address() if names else None, "places": places})
+    return out
+
+
+def why_known(source, entry, sha256):
+    """The row of a file whose key is in the collection already."""
+    row = {"path": entry.path, "status": "refused", "reason": "duplicate-key"}
+    try:
+        data = source.read(entry)
+    except (OSError, MemoryError) as error:
+        return row | {"detail": f"{entry.key}: {error}"}
+    row |= {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    same = "the same file" if row["sha256"] == sha256 else "another file"
+    return row | {"detail": f"{entry.key} is in the collection already: {same}"}
+
+
+def _read_new(opened, of, entry, known, rivals, *how, **options):
+    """Read a file, unless its key is known, or that of a picture listed before it."""
+    for other, path in rivals:
+        if known is None:
+            rival = Entry(path, entry.key, "", True)
+            image, row = read_to_size(opened[other], rival, *how, **options)
+            known = None if image is None else row["sha256"]
+    if known is not None:
+        return None, why_known(opened[of], entry, known)
+    return read_to_size(opened[of], entry, *how, **options)
+
+
 def _sha256(*lines):
     return hashlib.sha256(b"\n".join(lines)).hexdigest()
 
 
-def _write_planned(path, plan, known, plan_path):
+def _check_held(folder, holder):
+    """Raise an error where who asked for a shard no longer holds its folder.
+
+    A worker may outlive a run that was killed, and must not write over the next one.
+    """
+    if holder != held_by(folder / NAME):
+        raise BlockingIOError(
+            f"{folder} is not written by the run any more that asked for this shard."
+        )
+
+
+def _write_planned(path, plan, known, plan_path, holder):
     """Write the shard of a plan, or find it finished: its entry."""
     found = finished(path, plan, known)
     if found is not None:
         return found
-    *lines, source = Path(plan_path).read_bytes().split(b"\n")
+    *lines, where = Path(plan_path).read_bytes().split(b"\n")
     if _sha256(*lines) != plan:
         raise ValueError(f"{plan_path} is not the plan of {path.name}.")
     with listing():
         members, planned, _ = map(json.loads, lines)
-        source = json.loads(source)
-        n = len(members["path"])
-        opened = reopen(source["address"], members["path"], source["places"])
+        paths = members["path"]
+        n = len(paths)
+        of, rivals = members["of"] or [0] * n, members["rivals"] or [()] * n
+        opened = [
+            source["address"]
+            and reopen(
+                source["address"], _names_in(i, paths, of, rivals), source["places"]
+            )
+            for i, source in enumerate(json.loads(where))
+        ]
     is_picture, chosen = (
         members[name] or [True] * n for name in ("is_picture", "chosen")
     )
-    columns = (members["path"], members["key"], members["label"], is_picture)
+    before = members["known"] or [None] * n
+    columns = (paths, members["key"], members["label"], is_picture)
     entries = [Entry(*entry) for entry in zip(*columns, strict=True)]
     copies = members["copies"] or [()] * n
     size, fit = tuple(planned["size"]), planned["fit"]
@@ -132,9 +206,8 @@ def _write_planned(path, plan, known, plan_path):
                 if not chosen[i]:
                     writer.ledger.append({"path": entry.path} | SKIPPED)
                     continue
-                image, row = read_to_size(
-                    opened, entry, size, fit, **planned["options"]
-                )
+                about = of[i], entry, before[i], rivals[i]
+                image, row = _read_new(opened, *about, size, fit, **planned["options"])
                 writer.ledger.append(row)
                 if image is None:
                     continue
@@ -144,8 +217,10 @@ def _write_planned(path, plan, known, plan_path):
             add_unlisted(writer, planned["unlisted"])
             write_more = _metadata_writer(planned, rows)
             writer.finish(write_more, plan=plan, **planned["attributes"])
+            _check_held(path.parent, holder)
     finally:
-        opened.close()
+        for source in filter(None, opened):
+            source.close()
     return entry_of(path, plan, len(rows), seal_of(path))
 
 
@@ -198,27 +273,97 @@ def write_source_shards(folder, source, *, rows, megabytes, **request):
             **job.attributes,
         }
         manifest = Manifest(job.image_shape, made | {"parameters": parameters})
-        plans, parts = folder / _PLANS, _cut(job, opened.entries, rows)
-        plans.mkdir(exist_ok=True)
-
-        def plan(i):
-            """Plan a shard, in a file: its entry, and the path of that file."""
-            start, stop = parts[i]
-            with listing():
-                lines = _plan(job, opened, start, stop, i == len(parts) - 1)
-                lines += (json.dumps(made).encode(),)
-                places = opened.places(opened.entries[start:stop])
-                where = {"address": opened.address(), "places": places}
-                path = Path(os.path.abspath(plans / f"{shard_name(i)}.json"))
-                path.write_bytes(b"\n".join([*lines, json.dumps(where).encode()]))
-            members = _members(opened.entries, start, stop, lines[0])
-            return Shard(shard_name(i), members, _sha256(*lines)), (path,)
-
-        try:
+        parts = _cut(job, opened.entries, rows)
+        with _planning(folder, job, Sources([opened]), parts, made) as plan:
             write_shards(
                 *(folder, manifest, _write_planned, len(parts), plan),
                 before=before,
                 desc="reading pictures",
             )
-        finally:
-            shutil.rmtree(plans, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _planning(folder, job, sources, parts, made, number=0, known=(), rivals=()):
+    """Yield what plans a shard, in a file: returns its entry, and that file."""
+    plans, holder = folder / _PLANS, held_by(folder / NAME)
+    plans.mkdir(exist_ok=True)
+
+    def plan(i):
+        (start, stop), name = parts[i], shard_name(number + i)
+        with listing():
+            lines = _plan(
+                *(job, sources, start, stop, i == len(parts) - 1, known, rivals)
+            )
+            lines += (json.dumps(made).encode(),)
+            where = json.dumps(_where(sources, start, stop, rivals)).encode()
+            path = Path(os.path.abspath(plans / f"{name}.json"))
+            path.write_bytes(b"\n".join([*lines, where]))
+        members = _members(sources.entries, start, stop, lines[0])
+        return Shard(name, members, _sha256(*lines)), (path, holder)
+
+    try:
+        yield plan
+    finally:
+        shutil.rmtree(plans, ignore_errors=True)
+
+
+def write_more_shards(folder, job, sources, rows, number, known):
+    """Read sources into further shards of a folder, on workers.
+
+    Parameters
+    ----------
+    folder : Path
+        Held by `held_folder`.
+    job : Job
+    sources : Sources
+    rows : int
+        Pictures of a shard.
+    number : int
+        That of the first shard.
+    known : list of str or None
+        SHA-256 of the picture of its key, of each file whose key is there already.
+
+    Returns
+    -------
+    shards : list of Shard
+        Some may hold no picture.
+
+    Raises
+    ------
+    ValueError
+        If a shard failed three times. What is finished is kept, and not written again
+        when the call is repeated.
+    """
+    made = {"how": "add", "geoimages": version("geoimages"), "pillow": PIL.__version__}
+    made["simplejpeg"] = version("simplejpeg")
+    parts, earlier_of, rivals = _cut(job, sources.entries, rows, known), {}, []
+    for of, entry, sha256 in zip(sources.of, sources.entries, known, strict=True):
+        others = earlier_of.setdefault(entry.key, [])
+        rivals.append(list(others) if entry.is_picture and sha256 is None else [])
+        if entry.is_picture:
+            others.append([of, entry.path])
+    at = Path(os.path.abspath(folder))
+    with _planning(folder, job, sources, parts, made, number, known, rivals) as plan:
+        planned = functools.cache(plan)
+
+        def task_of(i):
+            shard, task = planned(i)
+            return at / shard.name, shard.plan, None, *task
+
+        names = [shard_name(number + i) for i in range(len(parts))]
+        found, failed = map_shards(
+            *(_write_planned, Tasks(len(parts), task_of)),
+            desc="reading pictures",
+            names=names,
+        )
+        if failed:
+            i, why = next(iter(failed.items()))
+            raise ValueError(
+                f"{len(failed):,} of {len(parts):,} new shards failed, such as "
+                f"{names[i]} ({why}); {folder} is unchanged. Repeat the command: what is "
+                "finished is kept."
+            )
+        return [
+            replace(entry, members=planned(i)[0].members)
+            for i, entry in enumerate(found)
+        ]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..files import QuietFile, atomic_path, locked, progress
+from .cache import KEPT
 from .copying import copy_metadata, copy_rows, tables_of
 from .file import PictureFile
 from .manifest import (
@@ -30,13 +31,7 @@ from .writer import Writer
 
 MEGABYTES = 250
 _MOST_MEGABYTES = 1e9
-_KEPT = re.compile(
-    r"(?:(?P<shard>shard-\d{5,9}\.h5)|collection|lists-\d{5,9})"
-    r"\.[0-9a-f]{16}\.(?:index|cache|ivf|labels)"
-)
-_UNFINISHED = re.compile(
-    r"\.(?:shard-\d{5,9}|\.added)\.h5\.[0-9a-f]{8}\.part|\.added\.h5"
-)
+_UNFINISHED = re.compile(r"\.shard-\d{5,9}\.h5\.[0-9a-f]{8}\.part")
 _OF_FILES = {"format", "format_version", "created_by", "columns", "crc32", *OF_SHARDS}
 
 
@@ -236,7 +231,7 @@ def remove_kept(folder, before, shards):
     if not others and len(before) == len(now):
         return
     for path in folder.iterdir():
-        kept = _KEPT.fullmatch(path.name)
+        kept = KEPT.fullmatch(path.name)
         if kept and (kept["shard"] is None or kept["shard"] in others):
             path.unlink(missing_ok=True)
 
@@ -308,7 +303,7 @@ def shard_collection(collection, folder, rows=None, megabytes=MEGABYTES):
         remove_kept(folder, before, entries)
 
 
-def planned_shards(collection, made, rows, number=0):
+def planned_shards(collection, made, rows):
     """Plan the shards of a collection.
 
     Parameters
@@ -318,8 +313,6 @@ def planned_shards(collection, made, rows, number=0):
         What makes them.
     rows : int
         Pictures of each.
-    number : int, default=0
-        That of the first.
 
     Yields
     ------
@@ -342,7 +335,7 @@ def planned_shards(collection, made, rows, number=0):
             part=part,
             last=i == len(parts) - 1,
         )
-        yield Shard(shard_name(number + i), members, plan), write
+        yield Shard(shard_name(i), members, plan), write
 
 
 def _members(table, pictures, ledger):

@@ -247,6 +247,22 @@ def _files_below(folder, unlisted, prefix=""):
             unlisted.append(Unlisted(path, *why))
 
 
+class Sources:
+    """Several open sources, listed one after the other.
+
+    Parameters
+    ----------
+    opened : list of object
+        As `open_source` yields them.
+    """
+
+    def __init__(self, opened):
+        self.opened = opened
+        self.entries = [entry for source in opened for entry in source.entries]
+        self.of = [i for i, source in enumerate(opened) for _ in source.entries]
+        self.unlisted = [row for source in opened for row in source.unlisted]
+
+
 class _Folder:
     """The files below a folder."""
 

@@ -15,7 +15,7 @@ from sklearn.frozen import FrozenEstimator
 from ..files import atomic_path, locked
 from ..pictures.reading import MAX_PIXELS, read_image
 from ..pictures.resizing import resize_image
-from .adding import check_sources, write_added, write_added_shard
+from .adding import check_sources, write_added, write_added_shards
 from .cache import FeatureCache
 from .describing import features_of_file, features_of_shards
 from .file import block_length
@@ -314,7 +314,8 @@ class Collection:
         (``duplicate-key`` in the ledger). Rotated copies are added where the collection
         has some. Whoever has the old file open goes on reading it. Cached features are
         deleted: they are those of fewer pictures. To a folder of shards the new pictures
-        are added as further shards of its size, and nothing is written again.
+        are added as further shards of its size, by the workers that joblib is configured
+        for, and nothing is written again.
 
         Parameters
         ----------
@@ -366,7 +367,7 @@ class Collection:
         }
         try:
             if self.path.is_dir():
-                write_added_shard(self.path, type(self), sources, **request)
+                write_added_shards(self.path, type(self), sources, **request)
                 self.close()
             else:
                 self._add_to_file(sources, request)
@@ -381,7 +382,7 @@ class Collection:
         with locked(self.path):
             with atomic_path(self.path) as temporary:
                 with type(self)(self.path) as old:
-                    write_added(old, temporary, sources, alone=False, **request)
+                    write_added(old, temporary, sources, **request)
                 self.close()  # Windows replaces no open file
             self.cache.clear()
 

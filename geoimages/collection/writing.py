@@ -159,7 +159,9 @@ def _bring_to_size(image, row, size, fit):
     if image.shape[:2] == size and fit != "pad":
         return image, row
     if fit is None:
-        detail = f"expected {size[0]} × {size[1]}; give a size to fit it"
+        detail = (
+            f"expected {size[0]} × {size[1]}; give a size (add: a fit) to resize it"
+        )
         return None, row | _REFUSED | {"reason": "other-size", "detail": detail}
     row["fit"] = fit if image.shape[:2] != size else ""
     image = resize_image(image, size, fit)

@@ -162,6 +162,25 @@ def test_a_shard_that_fails_is_named_and_the_rest_is_there(
         assert (len(rocks), rocks.missing) == (60, {})
 
 
+def overtaken(path, plan, known, plan_path, holder):
+    """Write a shard for a run that no longer holds the folder."""
+    return write_planned(path, plan, known, plan_path, b"process 1, which was killed")
+
+
+def test_a_worker_that_outlives_its_run_does_not_write_over_the_next(
+    source, tmp_path, monkeypatch
+):
+    folder = tmp_path / "rocks"
+    Collection.create(f"{folder}/", source, size=(28, 28), rows=20).close()
+    before = bytes_of(folder)
+    monkeypatch.setattr(reading, "_write_planned", overtaken)
+    with pytest.raises(BlockingIOError, match="not written by the run any more"):
+        Collection.create(f"{folder}/", source, size=(20, 20), rows=20)
+    now = bytes_of(folder)
+    assert {name for name in before if before[name] != now[name]} == {"manifest.json"}
+    assert now.keys() == before.keys()
+
+
 def test_a_text_file_lists_pictures_in_its_order(source, tmp_path):
     paths = sorted(source.rglob("*.jpg"))[::-3]
     lines = [str(paths[0]), *(str(path.relative_to(tmp_path)) for path in paths[1:])]

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -341,6 +342,43 @@ def test_pictures_are_added_as_a_shard_of_their_own(rocks, rock_zip, tmp_path):
         assert not [path for path in many.path.iterdir() if path.name[0] == "."]
 
 
+def test_workers_add_what_one_process_adds(rocks, draw, tmp_path):
+    """Of several sources, with names that stand in two of them, damaged and too large."""
+    sources = [tmp_path / "a", write_rocks(tmp_path / "b.zip", 12, random_state=5)]
+    with zipfile.ZipFile(sources[1]) as archive:
+        names = archive.namelist()
+        for name in names[:2]:  # of other bytes, and not read
+            target = tmp_path / "a" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(
+                b"no picture" if name == names[0] else archive.read(name)
+            )
+    draw("a/marble/large.png", (50, 80))
+    single = [draw("marble.one.png"), draw("c/schist/two.png")]
+    sources += [shutil.copy(sources[1], tmp_path / "c.zip"), *single]
+    table = pd.DataFrame({"file": names[:3], "hole": ["BH1", "BH2", "BH3"]})
+    with rocks.merge(tmp_path / "rocks.h5") as one:
+        one.add(*sources, metadata=table)
+        refused = one.ledger[63:].query("status == 'refused'")["reason"]
+        for n_jobs in (1, 2):
+            with rocks.shard(tmp_path / f"{n_jobs}", rows=9) as many, workers(n_jobs):
+                many.add(*sources, metadata=table)
+                pd.testing.assert_frame_equal(many.table, one.table)
+                pd.testing.assert_frame_equal(many.ledger, one.ledger)
+                np.testing.assert_array_equal(many[:], one[:])
+                assert many.verify() == []
+    assert refused.value_counts().to_dict() == {
+        "duplicate-key": 13,
+        "not-a-picture": 1,
+        "other-size": 1,
+    }
+    one, two = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in "12"
+    )
+    assert one == two
+
+
 def test_an_addition_that_fails_leaves_the_folder_as_it_was(
     folder, tmp_path, monkeypatch
 ):
@@ -354,8 +392,7 @@ def test_an_addition_that_fails_leaves_the_folder_as_it_was(
             with pytest.raises(OSError, match="No space left"):
                 rocks.add(new)
         assert len(rocks) == len(rocks[:]) == 60
-    for left in (".added.h5", "..added.h5.0123abcd.part"):  # of one that was killed
-        (folder / left).touch()
+    (folder / ".shard-00007.h5.0123abcd.part").touch()  # of one that was killed
     with Collection(folder) as rocks:
         assert len(rocks) == 60
         rocks.add(new)
