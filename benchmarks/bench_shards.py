@@ -29,6 +29,7 @@ from geoimages import (
 )
 from geoimages.collection.maps import map_shards, workers
 from geoimages.search import ExactSearch, save_index
+from geoimages.similarity import sharded
 from geoimages.similarity.sharded import ShardedInvertedFile, ShardedSearch
 from geoimages.similarity.sharded_clusters import ShardedClustering
 from geoimages.similarity.sharded_lists import partition_files
@@ -127,6 +128,7 @@ def _worker_pids():
 
 def _memory(folder):
     """Memory of each of two workers, at 200,000 tiles in shards of the default size."""
+    sharded._LEAST_SHARED = 0  # workers search, even what one process does sooner
     drawn, _ = make_rocks(1000, random_state=0)
     with zipfile.ZipFile(folder / "tiles.zip", "w", zipfile.ZIP_STORED) as archive:
         for i in range(TILES):
