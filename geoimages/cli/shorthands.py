@@ -25,7 +25,8 @@ def check_features(name, names=FEATURES, files=tuple(FEATURE_FILES)):
     if name not in names and Path(name).suffix.lower() not in files:
         expected = " or ".join(FEATURE_FILES[suffix] for suffix in files)
         raise ValueError(
-            f"Unknown features {name!r}; expected one of {', '.join(names)}, or {expected}."
+            f"Unknown features {name!r}; expected one of {', '.join(names)}, or "
+            f"{expected}."
         )
     return name
 

@@ -7,8 +7,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import check_random_state
-from threadpoolctl import threadpool_limits
 
+from ..features.threads import one_blas_thread
 from .classification import expected_calibration_error
 
 #: Training pictures that the logistic regression learns from, at most.
@@ -46,7 +46,7 @@ def fit_baselines(rows, y, features=None):
         rows = features.fit_transform(rows)
     variance = np.var(rows, axis=0, dtype=np.float64).sum()
     regression = LogisticRegression(C=_C / max(variance, 1e-12), max_iter=300, tol=1e-3)
-    with threadpool_limits(1, user_api="blas"):  # faster where other work runs
+    with one_blas_thread():
         regression.fit(rows, y)
     if features is not None:
         # A pipeline of fitted steps is fitted.

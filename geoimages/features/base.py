@@ -14,6 +14,7 @@ from ..pictures import averages, color
 from ..pictures.ground import find_rock
 from ..pictures.validation import check_describable, check_images, is_collection
 from . import kernels
+from .threads import one_blas_thread
 
 _MOST_SAMPLED = 1000  # pictures that patches are drawn from
 
@@ -100,6 +101,7 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
+    @one_blas_thread()
     def fit(self, X, y=None):
         """Fit the transformer to pictures.
 
@@ -186,6 +188,7 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
     def _n_features_out(self):
         return len(self.feature_names_)
 
+    @one_blas_thread()
     def _describe(self, images):
         """Describe checked pictures in chunks: (n, h, w, c) -> (n, n_features_out)."""
         check_masks(images)  # a chunk would count from its own first picture
@@ -240,6 +243,7 @@ class PictureFeatures(TransformerMixin, BaseEstimator):
         """Pixels of the working size to whose multiples tiles are bound."""
         return 1
 
+    @one_blas_thread()
     def describe_tiles(self, image, corners, side):
         """Describe overlapping tiles of one image, as `transform` does one by one.
 

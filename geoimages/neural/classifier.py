@@ -13,6 +13,7 @@ from ..features import FisherFeatures, RockFeatures
 from ..features.base import PictureFeatures, split_mask
 from ..features.kernels import chunk_length
 from ..features.pretrained import PretrainedFeatures
+from ..features.threads import one_blas_thread
 from ..files import progress
 from ..pictures import averages
 from ..pictures.augmentation import Augmentation
@@ -51,7 +52,6 @@ from .training import (
     check_labels,
     forward,
     hold_out,
-    one_blas_thread,
     train_mlp,
 )
 

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 
+from ..features.threads import one_blas_thread
 from ..pictures.validation import validate_rows
 from .capacity import FEW, grouped_folds
 from .training import (
@@ -13,7 +14,6 @@ from .training import (
     fit_temperature,
     forward,
     hold_out,
-    one_blas_thread,
     standardization,
     standardized,
 )

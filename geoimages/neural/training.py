@@ -1,7 +1,5 @@
 """Training of the networks: labels, validation, averaging, calibration."""
 
-from contextlib import contextmanager
-
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
@@ -17,7 +15,6 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
-from threadpoolctl import threadpool_limits
 
 from ..files import progress
 
@@ -25,17 +22,6 @@ FEWEST_TO_CALIBRATE = 50
 _PRIOR_DEVIATION = 0.2  # of log T
 _BLOCK = 2048  # rows per forward pass
 _MOST_DEVIATIONS = 1e6  # products with weights stay in single precision
-
-
-@contextmanager
-def one_blas_thread():
-    """Compute products of matrices on one thread; also a decorator.
-
-    Those of training are small and many. Threads gain little on an idle machine, and on
-    one with other work they wait for each other most of the time.
-    """
-    with threadpool_limits(1, user_api="blas"):
-        yield
 
 
 def encode_labels(y, n):

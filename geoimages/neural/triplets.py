@@ -16,6 +16,7 @@ from sklearn.metrics import label_ranking_average_precision_score
 from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from ..features.threads import one_blas_thread
 from ..files import progress
 from ..pictures.validation import validate_rows
 from .capacity import FEW, grouped_folds
@@ -27,7 +28,6 @@ from .training import (
     encode_labels,
     hold_out,
     layer_table,
-    one_blas_thread,
     standardization,
     standardized,
 )
