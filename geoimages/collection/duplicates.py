@@ -393,14 +393,14 @@ def find_duplicates(
     ]
     if near and n:
         spectra, colors = map(np.concatenate, zip(*parts, strict=True))
-        distinct = np.setdiff1d(np.arange(n), [a for a, *_ in exact])
-        textured = np.abs(spectra[distinct]).max(axis=(1, 2), initial=0) > 0
-        at = distinct[textured]
-        links = np.empty((0, 5))
-        if len(at):
-            rows = sorted_rows(at, spectra[at], colors[at])
-            links = _near(X, pictures, rows, similarity, residual)
-        for a, b, how, alike, ratio in links.tolist():
+        searched = spectra.any(axis=(1, 2))  # not of a single color
+        searched[[a for a, *_ in exact]] = False
+        links = []
+        if searched.any():
+            rows = sorted_rows(np.flatnonzero(searched), spectra, colors)
+            del parts, spectra
+            links = _near(X, pictures, rows, similarity, residual).tolist()
+        for a, b, how, alike, ratio in links:
             turned = pictures.turns[int(how)]
             found.append((int(a), int(b), "near", *turned, min(alike, 1.0), ratio))
     pairs = pd.DataFrame(found, columns=[*_COLUMNS, "residual"])

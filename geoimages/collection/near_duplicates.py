@@ -139,7 +139,13 @@ def fingerprints(images):
 
 
 def sorted_rows(positions, spectra, colors):
-    """What is known of pictures, sorted so that each cell is a slice.
+    """What is known of some pictures, sorted so that each cell is a slice.
+
+    Parameters
+    ----------
+    positions : ndarray of shape (n,)
+    spectra, colors : ndarray
+        `fingerprints` of all pictures.
 
     Returns
     -------
@@ -151,11 +157,11 @@ def sorted_rows(positions, spectra, colors):
     # A copy's color m is within _COLOR of a multiple g of the other's, g <= _LIGHT: the
     # sine of their angle is at most _COLOR _LIGHT / |m|, for either. As |m| >= _BLACK,
     # the chord is longer by less than 1 %.
+    colors, side = colors[positions], max(spectra.shape[1:])
     sizes = np.linalg.norm(colors, axis=1)
     hues, reach = colors / sizes[:, None], 1.02 * _COLOR * _LIGHT / sizes
     scaled = np.log(sizes) / np.log(_LIGHT), *(hues / np.median(reach)).T
     order = _by_cell(np.stack(scaled, axis=1))
-    invariants = _invariants(spectra[order])
     rows = np.empty(
         len(order),
         [
@@ -165,14 +171,17 @@ def sorted_rows(positions, spectra, colors):
             ("reach", np.float32),
             ("harm", np.float32),
             ("spectrum", np.float32, spectra.shape[1:]),
-            ("invariants", np.float32, invariants.shape[1:]),
+            ("invariants", np.float32, side**2),
         ],
     )
-    rows["position"], rows["size"], rows["hue"] = (
-        some[order] for some in (positions, sizes, hues)
+    rows["position"], rows["size"], rows["hue"], rows["reach"] = (
+        values[order] for values in (positions, sizes, hues, reach)
     )
-    rows["reach"], rows["harm"] = reach[order], np.nan
-    rows["spectrum"], rows["invariants"] = spectra[order], invariants
+    rows["harm"] = np.nan
+    for start in range(0, len(rows), _BLOCK):
+        some = rows[start : start + _BLOCK]
+        some["spectrum"] = spectra[some["position"]]
+        some["invariants"] = _invariants(some["spectrum"])
     return rows
 
 
@@ -237,7 +246,8 @@ class NearSearch:
     ----------
     rows : ndarray
         Of `sorted_rows`; ``harm`` is noted in it.
-    pictures : Pictures
+    pictures : sequence of pictures
+        With ``image_shape``, ``turns`` and ``block``, how many are read at a time.
     similarity, residual : float
         See `find_duplicates`.
     """
@@ -459,7 +469,7 @@ class Groups:
     def find(self, rows):
         """The row that stands for the group of each."""
         found = self.parents[rows]
-        while (further := self.parents[found]).tobytes() != found.tobytes():
+        while not np.array_equal(further := self.parents[found], found):
             found = further
         self.parents[rows] = found
         return found
