@@ -2,7 +2,8 @@
 
 ``python -m benchmarks photographs`` does everything, which takes hours;
 ``photographs:sections,drawn-300-7`` does the rows of that name, ``photographs:answers``
-all rows, ``photographs:features`` what the features are worth and
+these rows, ``photographs:network`` those of a pretrained network beside the features,
+only where named so, ``photographs:features`` what the features are worth and
 ``photographs:embeddings`` what embeddings learn from few labels. Thin sections are those
 below ``thin_sections`` of ``GEOIMAGES_DATA``, brought to grey squares of one size; tiles
 are those of its archive.
@@ -141,7 +142,24 @@ ROWS = {
 }
 
 
-def answers(images, labels, splits, random_state=0):
+# With features of their own: these need geoimages[network].
+NETWORK = RockFeatures(network="efficientnet-lite0")
+NETWORK_ROWS = {
+    "network-300-7": ("300 drawn photographs, 7 classes", _drawn(300, 7, 2), NETWORK),
+    "network-1000-7": (
+        "1,000 drawn photographs, 7 classes",
+        _drawn(1000, 7, 1),
+        NETWORK,
+    ),
+    "network-1000-30": (
+        "1,000 drawn photographs, 30 classes",
+        _drawn(1000, 30, 1),
+        NETWORK,
+    ),
+}
+
+
+def answers(images, labels, splits, random_state=0, features=None):
     """Answer about each test part: {name: (n, n_classes)}, and the positions (n,).
 
     The logistic regression and the vector machine learn from the columns that the
@@ -150,7 +168,7 @@ def answers(images, labels, splits, random_state=0):
     proba = {"LogisticRegression": [], "SVC": [], "ConvNetClassifier": []}
     classes = np.unique(labels)
     for train, test in splits:
-        model = ConvNetClassifier(random_state=random_state)
+        model = ConvNetClassifier(features, random_state=random_state)
         model.fit(images[train], labels[train])
         rows, queries = model._rows(images[train]), model._rows(images[test])
         strengths = np.array(_STRENGTHS) / rows.var(axis=0).mean()
@@ -200,7 +218,10 @@ class Answers:
     def run(self, *names):
         if "answers" in names or not names:
             names = [*names, *ROWS]
-        names = [name for name in dict.fromkeys(names) if name in ROWS]
+        if "network" in names:
+            names = [*names, *NETWORK_ROWS]
+        rows = {**ROWS, **NETWORK_ROWS}
+        names = [name for name in dict.fromkeys(names) if name in rows]
         if not names:
             return
         print("\n", " ".join(self.__doc__.split()), "\n")
@@ -209,12 +230,12 @@ class Answers:
         )
         print("|---|---|---|---|---|")
         for name in names:
-            print(self.row(*ROWS[name]), flush=True)
+            print(self.row(*rows[name]), flush=True)
 
-    def row(self, title, read):
+    def row(self, title, read, features=None):
         """A row of the table."""
         images, labels, groups, splits = read()
-        proba, positions = answers(images, labels, splits)
+        proba, positions = answers(images, labels, splits, features=features)
         classes, y, groups = np.unique(labels), labels[positions], groups[positions]
         cells, right = [title], {}
         for name, answer in proba.items():
