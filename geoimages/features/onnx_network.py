@@ -38,8 +38,9 @@ def require():
         import onnxruntime
     except ImportError:
         raise ImportError(
-            "PretrainedFeatures needs onnx and onnxruntime; "
-            "pip install 'geoimages[pretrained]'."
+            "PretrainedFeatures needs onnx and onnxruntime; pip install "
+            "'geoimages[network]', which brings networks too, or for a file of yours "
+            "'geoimages[pretrained]'."
         ) from None
     return onnx, onnxruntime
 

